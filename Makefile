@@ -1,0 +1,64 @@
+# Everything a fresh clone needs: Python 3.11 or 3.12 and a package registry.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOWEST_VENV ?= .venv-lowest
+
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: install quickstart test test-slow test-lowest constraints lint format bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)
+
+# MEM on digits-LT: masked autoencoding, fine-tuning, modulator; prints the table, writes outputs/mem_vit.
+quickstart: $(STAMP)
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/mem_vit.py
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q
+
+# The tests that are too slow for every change: launchers, kills, big evaluations.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow
+
+# The lower bounds of pyproject.toml, installed exactly, with the default suite.
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(LOWEST_VENV)/bin/python -m pip install --quiet $$($(PYTHON) .ci/lowest.py) --editable ".[dev]"
+	$(LOWEST_VENV)/bin/python -m pytest -q
+
+# Refresh the tested versions: the newest set the bounds allow, then the tests, then the list.
+constraints:
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade pip
+	.venv-newest/bin/python -m pip install --quiet --editable ".[dev]"
+	.venv-newest/bin/python -m pytest -q
+	.venv-newest/bin/python -m pip freeze --exclude-editable | grep -viE '^(-e|hf_ltr|pip|setuptools)' > constraints.txt
+	rm -rf .venv-newest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf outputs runs .pytest_cache .ruff_cache

@@ -1,0 +1,256 @@
+"""
+Options of a recipe: dataclass fields, set by a YAML file and by the command line.
+
+YAML sets defaults, the command line wins, and a key nobody knows fails with the nearest name. Sections (one per stage)
+hold fields of the training arguments: `--finetuning.max_steps 600`, or in YAML
+
+    finetuning:
+      max_steps: 600
+
+PyYAML reads `1e-4` as a string; values are converted by the type of their field, so that is a float here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..naming import unknown_name
+
+
+@dataclass
+class ParsedOptions:
+    """
+    What was set, and nothing else.
+
+    Args:
+        values (`dict`): Flat options by field name.
+        sections (`dict[str, dict]`): Options of each section.
+        config_file (`str`, *optional*): The YAML file read.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    config_file: str | None = None
+
+    def build(self, dataclass_type: type) -> Any:
+        """An instance of `dataclass_type` from the values that are its fields."""
+        names = {f.name for f in dataclasses.fields(dataclass_type) if f.init}
+        return dataclass_type(**{key: value for key, value in self.values.items() if key in names})
+
+    def of(self, dataclass_type: type) -> dict[str, Any]:
+        """The values that are fields of `dataclass_type`."""
+        names = {f.name for f in dataclasses.fields(dataclass_type) if f.init}
+        return {key: value for key, value in self.values.items() if key in names}
+
+
+def parse_options(
+    argv: Sequence[str],
+    dataclass_types: Sequence[type],
+    *,
+    sections: dict[str, type] | None = None,
+    description: str = "",
+) -> ParsedOptions:
+    """
+    Parse a command line, and the YAML file it names with `--config`.
+
+    Args:
+        argv: Arguments without the program name.
+        dataclass_types: Their fields are the flat options; where two share a name, the first gives its type.
+        sections (`dict[str, type]`, *optional*): Section name to the dataclass its keys are fields of.
+        description (`str`): First lines of `--help`.
+
+    Returns:
+        [`ParsedOptions`]
+
+    Raises:
+        `ValueError`: for an unknown key, a missing value, or a value that is not of the field's type.
+    """
+    sections = sections or {}
+    kinds = _kinds(dataclass_types)
+    section_kinds = {name: _kinds([kind]) for name, kind in sections.items()}
+    if any(argument in ("-h", "--help") for argument in argv):
+        print(_help(description, dataclass_types, sections))
+        sys.exit(0)
+    pairs = _pairs(argv)
+    parsed = ParsedOptions(sections={name: {} for name in sections})
+    for key, raw in pairs:
+        if key == "config":
+            parsed.config_file = raw
+            _read_yaml(Path(str(raw)), kinds, section_kinds, parsed)
+    for key, raw in pairs:
+        if key == "config":
+            continue
+        _store(key, raw, kinds, section_kinds, parsed, where="on the command line")
+    return parsed
+
+
+def _kinds(dataclass_types: Sequence[type]) -> dict[str, Any]:
+    kinds: dict[str, Any] = {}
+    for dataclass_type in dataclass_types:
+        hints = typing.get_type_hints(dataclass_type)
+        for item in dataclasses.fields(dataclass_type):
+            if item.init:
+                kinds.setdefault(item.name, hints[item.name])
+    return kinds
+
+
+def _pairs(argv: Sequence[str]) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    position = 0
+    while position < len(argv):
+        argument = argv[position]
+        if not argument.startswith("--"):
+            raise ValueError(
+                f"Unexpected argument {argument!r}: options are written --name value, for example --output_dir "
+                f"runs/mine"
+            )
+        name, separator, value = argument[2:].partition("=")
+        position += 1
+        if separator:
+            pairs.append((_normal(name), value))
+            continue
+        values = []
+        while position < len(argv) and not argv[position].startswith("--"):
+            values.append(argv[position])
+            position += 1
+        pairs.append((_normal(name), True if not values else values[0] if len(values) == 1 else values))
+    return pairs
+
+
+def _normal(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _read_yaml(path: Path, kinds: dict, section_kinds: dict, parsed: ParsedOptions) -> None:
+    if not path.is_file():
+        raise ValueError(f"--config {path}: no such file")
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold `key: value` lines, not a {type(content).__name__}")
+    for key, value in content.items():
+        if key in section_kinds and isinstance(value, dict):
+            for inner, inner_value in value.items():
+                _store(f"{key}.{inner}", inner_value, kinds, section_kinds, parsed, where=f"in {path}")
+        else:
+            _store(str(key), value, kinds, section_kinds, parsed, where=f"in {path}")
+
+
+def _store(key: str, raw: Any, kinds: dict, section_kinds: dict, parsed: ParsedOptions, *, where: str) -> None:
+    section, dot, inner = key.partition(".")
+    if dot:
+        if section not in section_kinds:
+            raise unknown_name(f"section {where}", section, section_kinds)
+        if inner not in section_kinds[section]:
+            raise unknown_name(f"option of section {section} {where}", inner, section_kinds[section])
+        parsed.sections[section][inner] = convert(raw, section_kinds[section][inner], key)
+        return
+    if key not in kinds:
+        raise unknown_name(f"option {where}", key, [*kinds, *(f"{name}.<option>" for name in section_kinds)])
+    parsed.values[key] = convert(raw, kinds[key], key)
+
+
+def convert(raw: Any, kind: Any, key: str) -> Any:
+    """
+    `raw` (a string of the command line, or a YAML value) as the type of its field.
+
+    Raises:
+        `ValueError`: naming the option, the value and what was expected.
+    """
+    choices = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    optional = type(None) in choices
+    if optional and (raw is None or (isinstance(raw, str) and raw.lower() in ("none", "null"))):
+        return None
+    for candidate in sorted((c for c in choices if c is not type(None)), key=_specificity):
+        try:
+            return _convert_one(raw, candidate)
+        except (TypeError, ValueError):
+            continue
+    expected = " or ".join(_kind_name(choice) for choice in choices if choice is not type(None))
+    raise ValueError(f"{key} must be {expected}, got {raw!r}")
+
+
+def _kind_name(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is list:
+        return f"a list of {_kind_name(typing.get_args(kind)[0])}" if typing.get_args(kind) else "a list"
+    return {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a JSON object"}.get(
+        kind, getattr(kind, "__name__", str(kind))
+    )
+
+
+def _specificity(kind: Any) -> int:
+    origin = typing.get_origin(kind) or kind
+    order = [bool, int, float, dict, list, str]
+    return order.index(origin) if origin in order else 0
+
+
+def _convert_one(raw: Any, kind: Any) -> Any:
+    origin = typing.get_origin(kind) or kind
+    if origin is bool:
+        if isinstance(raw, bool):
+            return raw
+        lowered = str(raw).lower()
+        if lowered in ("true", "yes", "1", "on"):
+            return True
+        if lowered in ("false", "no", "0", "off"):
+            return False
+        raise ValueError
+    if isinstance(raw, bool):
+        raise TypeError
+    if origin is int:
+        number = float(raw)
+        if number != int(number):
+            raise ValueError
+        return int(raw) if isinstance(raw, str) and raw.lstrip("+-").isdigit() else int(number)
+    if origin is float:
+        return float(raw)
+    if origin is dict:
+        value = json.loads(raw) if isinstance(raw, str) else raw
+        if not isinstance(value, dict):
+            raise TypeError
+        return value
+    if origin in (list, tuple):
+        inner = typing.get_args(kind)[0] if typing.get_args(kind) else str
+        if isinstance(raw, str):
+            raw = json.loads(raw) if raw.startswith("[") else [part for part in raw.replace(",", " ").split()]
+        if not isinstance(raw, list | tuple):
+            raw = [raw]
+        values = [_convert_one(item, inner) for item in raw]
+        return tuple(values) if origin is tuple else values
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(raw).value
+    if origin is str or kind is Any:
+        if isinstance(raw, dict | list):
+            raise TypeError
+        return raw if kind is Any else str(raw)
+    raise TypeError
+
+
+def _help(description: str, dataclass_types: Sequence[type], sections: dict[str, type]) -> str:
+    lines = [description.strip(), "", "Options (--name value, or `name: value` in the file given with --config):", ""]
+    for dataclass_type in dataclass_types:
+        lines.append(f"{dataclass_type.__name__}:")
+        own = set(dataclass_type.__annotations__)
+        for item in dataclasses.fields(dataclass_type):
+            if item.name in own and item.init:
+                default = item.default if item.default is not dataclasses.MISSING else "..."
+                text = item.metadata.get("help", "")
+                lines.append(f"  --{item.name}  (default {default})  {text}".rstrip())
+        inherited = [base.__name__ for base in dataclass_type.__mro__[1:-1] if dataclasses.is_dataclass(base)]
+        if inherited:
+            lines.append(f"  ... and every field of {', '.join(inherited)}")
+        lines.append("")
+    for name, kind in sections.items():
+        lines.append(f"--{name}.<option> value: any field of {kind.__name__}, for the stage {name!r} only")
+    return "\n".join(lines)

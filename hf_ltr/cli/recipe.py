@@ -1,0 +1,107 @@
+"""What the recipes share: options of data and model, and how they fail."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class DataOptions:
+    """Which images, and how long their tail is. Meaning as in [`load_long_tailed`]."""
+
+    dataset: str = field(default="digits", metadata={"help": "digits, cifar10, cifar100, a Hub id or a folder."})
+    imbalance_factor: float | None = field(default=None, metadata={"help": "Head over tail; unset keeps the data."})
+    imbalance_type: str = field(default="exponential", metadata={"help": "exponential or step."})
+    order_column: str | None = field(default=None, metadata={"help": "Column that fixes which rows stay."})
+    data_dir: str | None = field(default=None, metadata={"help": "Local copy of a named dataset."})
+    image_column: str | None = field(default=None, metadata={"help": "If it is not found by itself."})
+    label_column: str | None = field(default=None, metadata={"help": "If it is not found by itself."})
+    validation_per_class: int = field(default=0, metadata={"help": "Rows per class held out before the tail is cut."})
+    subset_seed: int = field(default=0, metadata={"help": "Seed of the chosen rows, apart from the training seed."})
+    group_scheme: str = field(default="thresholds", metadata={"help": "thresholds, or auto when a group is empty."})
+
+    def load(self) -> Any:
+        """The `DatasetDict`."""
+        from ..data import load_long_tailed
+
+        return load_long_tailed(
+            self.dataset,
+            imbalance_factor=self.imbalance_factor,
+            imbalance_type=self.imbalance_type,
+            order_column=self.order_column,
+            data_dir=self.data_dir,
+            image_column=self.image_column,
+            label_column=self.label_column,
+            validation_per_class=self.validation_per_class,
+            seed=self.subset_seed,
+        )
+
+
+@dataclass
+class ModelOptions:
+    """Which network. Meaning as in [`LongTailConfig`]."""
+
+    backbone: str = field(default="resnet32_cifar", metadata={"help": "Any timm model, or one of ours."})
+    image_size: int | None = field(default=None, metadata={"help": "Pixels; the backbone's own if unset."})
+    num_channels: int = field(default=3, metadata={"help": "1 for grayscale."})
+    backbone_pretrained: bool = field(default=False, metadata={"help": "Start from timm's weights (Hub)."})
+    backbone_kwargs: dict | None = field(default=None, metadata={"help": "Arguments of timm.create_model, JSON."})
+    drop_path_rate: float = field(default=0.0, metadata={"help": "Stochastic depth."})
+    global_pool: str | None = field(default=None, metadata={"help": "avg for MAE fine-tuning."})
+    head: str | None = field(default=None, metadata={"help": "linear or cosine; the method's choice if unset."})
+    head_scale: float | None = field(default=None, metadata={"help": "Scale of a cosine head."})
+    masked_autoencoder: dict | None = field(default=None, metadata={"help": "Decoder options, JSON."})
+
+    def config(self, class_counts: Any) -> Any:
+        """The [`LongTailConfig`] for these classes."""
+        from ..models import LongTailConfig
+
+        options = {
+            "backbone": self.backbone,
+            "image_size": self.image_size,
+            "num_channels": self.num_channels,
+            "backbone_kwargs": self.backbone_kwargs or {},
+            "drop_path_rate": self.drop_path_rate,
+            "global_pool": self.global_pool,
+            "head": self.head,
+            "head_scale": self.head_scale,
+        }
+        if self.backbone_pretrained:
+            options["backbone_pretrained"] = True
+        names = class_counts.names
+        if names is not None:
+            options["id2label"] = dict(enumerate(names))
+            options["label2id"] = {name: index for index, name in enumerate(names)}
+        return LongTailConfig(
+            num_labels=len(class_counts),
+            class_counts=class_counts,
+            group_thresholds=class_counts.thresholds,
+            group_scheme=class_counts.grouping,
+            **options,
+        )
+
+
+def fail_clearly(main: Any, argv: list[str] | None = None) -> None:
+    """Run a recipe's `main`; mistakes of the user end with one line, not with a traceback."""
+    try:
+        main(sys.argv[1:] if argv is None else argv)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        import os
+
+        if os.environ.get("HF_LTR_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def command_line(argv: list[str]) -> str:
+    """The command as the user could repeat it."""
+    import shlex
+
+    return shlex.join(["accelerate", "launch", Path(sys.argv[0]).as_posix(), *argv])
+
+
+__all__ = ["DataOptions", "ModelOptions", "command_line", "fail_clearly"]

@@ -1,0 +1,47 @@
+"""Long-tailed datasets, class counts, samplers and the way from a row to a batch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Imported at once (it needs NumPy only): the function has the name of its module, and Python would otherwise hand out
+# the module under that name.
+from .class_counts import ClassCounts, class_counts
+
+_MODULE_OF_NAME = {
+    "load_long_tailed": "datasets",
+    "long_tail_info": "record",
+    "dataset_card": "record",
+    "check_class_order": "record",
+    "InstanceSampler": "samplers",
+    "ClassBalancedSampler": "samplers",
+    "SquareRootSampler": "samplers",
+    "ProgressivelyBalancedSampler": "samplers",
+    "ClassAwareSampler": "samplers",
+    "ReverseSampler": "samplers",
+    "SAMPLERS": "samplers",
+    "InputPipeline": "pipeline",
+}
+
+__all__ = ["ClassCounts", "class_counts", *_MODULE_OF_NAME]
+
+if TYPE_CHECKING:
+    from .datasets import load_long_tailed
+    from .pipeline import InputPipeline
+    from .record import check_class_order, dataset_card, long_tail_info
+    from .samplers import (
+        SAMPLERS,
+        ClassAwareSampler,
+        ClassBalancedSampler,
+        InstanceSampler,
+        ProgressivelyBalancedSampler,
+        ReverseSampler,
+        SquareRootSampler,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF_NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)

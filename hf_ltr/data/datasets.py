@@ -1,0 +1,273 @@
+"""Long-tailed datasets: named benchmarks, Hub ids, parquet folders and folders of images, by one function."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..naming import nearest_names, unknown_name
+from . import splits
+from .class_counts import ClassCounts, class_counts, label_array
+from .columns import class_names, find_columns, standardize
+from .profiles import PROFILES, long_tailed_counts
+from .record import write_record
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Benchmark:
+    hub_id: str
+    label_column: str | None
+
+
+# The Hub copies; local folders may call their columns anything.
+_BENCHMARKS = {
+    "cifar10": _Benchmark("uoft-cs/cifar10", "label"),
+    "cifar100": _Benchmark("uoft-cs/cifar100", "fine_label"),
+}
+DATASETS = ("digits", *_BENCHMARKS)
+
+
+def load_long_tailed(
+    name_or_path: str | Path,
+    *,
+    imbalance_factor: float | None = None,
+    imbalance_type: str = "exponential",
+    order_column: str | None = None,
+    data_dir: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    validation_per_class: int = 0,
+    seed: int = 0,
+) -> DatasetDict:
+    """
+    Load a dataset at its native distribution, or cut a long tail out of it.
+
+    The result has the columns `image` (an `Image`) and `label` (a `ClassLabel` in explicit order: the dataset's own,
+    or sorted, numbers as numbers); other columns stay. Rows keep the order of the source. What was done is recorded in
+    the info of every split (see [`~hf_ltr.data.long_tail_info`]), with a hash of the chosen rows.
+
+    Args:
+        name_or_path (`str` or `Path`): `"digits"` (8x8, embedded, offline), `"cifar10"`, `"cifar100"`, a Hub id, a
+            folder of parquet files or images, or a folder written by `save_to_disk`.
+        imbalance_factor (`float`, *optional*): Images of the first class over images of the last. Unset keeps all
+            rows.
+        imbalance_type (`str`, *optional*, defaults to `"exponential"`): Or `"step"`; see
+            [`~hf_ltr.data.profiles.long_tailed_counts`]. Classes are shortened in label order, class 0 being the head.
+        order_column (`str`, *optional*): Keep the rows with the smallest values of this column in each class, in the
+            place of a seeded draw: the same rows from any copy of the data that has the column.
+        data_dir (`str` or `Path`, *optional*): Local copy of a named dataset.
+        image_column, label_column (`str`, *optional*): Where they are not found by themselves.
+        validation_per_class (`int`, *optional*, defaults to 0): Images per class for a `validation` split, taken from
+            the balanced pool before the tail is cut (the last ones in the order of choice), so that it is balanced and
+            training never sees it. On natively long-tailed data at most half of a class, with a warning. Ignored where
+            the source has a validation split (`digits`: 10 per class, always).
+        seed (`int`, *optional*, defaults to 0): Of the draw, without replacement. Subsets of one seed are nested.
+
+    Returns:
+        `DatasetDict`: `train`, `test` and maybe `validation`. A source without test split gives a stratified fifth of
+        each class as test set, at least one image. If `order_column` fixes the training rows, the test set is taken
+        from the rows that are left, since the same training rows are what the column promises.
+
+    Raises:
+        `ValueError`: unknown dataset, profile or column; labels outside the classes; classes too small for the
+        profile. `FileNotFoundError`: a path that is not there.
+
+    Example:
+
+    ```python
+    >>> from hf_ltr import class_counts, load_long_tailed
+    >>> data = load_long_tailed("digits", imbalance_factor=50)
+    >>> class_counts(data["train"]).counts
+    [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]
+    ```
+    """
+    from datasets import DatasetDict
+
+    if imbalance_type not in PROFILES:
+        raise unknown_name("imbalance_type", imbalance_type, PROFILES)
+    if imbalance_factor is not None and not imbalance_factor >= 1:
+        raise ValueError(f"imbalance_factor is head over tail and must be at least 1, got {imbalance_factor}")
+    if validation_per_class < 0:
+        raise ValueError(f"validation_per_class must not be negative, got {validation_per_class}")
+    name = str(name_or_path)
+    source = _open(name, data_dir)
+    source = _standard_columns(source, name, image_column, label_column)
+    train = source["train"]
+    names = train.features["label"].names
+    labels = label_array(train)
+    pool = ClassCounts(np.bincount(labels, minlength=len(names)), names)
+    order = _order_values(train, order_column) if order_column is not None else None
+    classes = splits.rows_by_class(labels, len(names), seed=seed, order=order)
+
+    held_out: list[np.ndarray] | None = None
+    if "test" not in source and not (imbalance_factor is not None and order is not None):
+        classes, held_out = splits.hold_out(classes, pool)
+    validation: list[np.ndarray] | None = None
+    if validation_per_class and "validation" not in source:
+        if imbalance_factor is not None:
+            _require_pool(classes, validation_per_class, pool)
+            classes, validation = splits.take_from_pool(classes, validation_per_class)
+        else:
+            classes, validation = splits.take_from_native(classes, validation_per_class, pool)
+    if imbalance_factor is not None:
+        wanted = _profile(classes, imbalance_factor, imbalance_type)
+        chosen = splits.cut_tail(classes, wanted, pool, name)
+        if "test" not in source and held_out is None:
+            held_out = _from_the_rest(classes, chosen, name)
+    else:
+        chosen = classes
+    parts = {"train": train.select(np.sort(np.concatenate(chosen)))}
+    rows = {"train": np.concatenate(chosen)}
+    for split, found in (("validation", validation), ("test", held_out)):
+        if found is not None and sum(map(len, found)):
+            parts[split] = train.select(np.sort(np.concatenate(found)))
+            rows[split] = np.concatenate(found)
+    for split in ("validation", "test"):
+        if split in source and split not in parts:
+            parts[split] = source[split]
+    record = {
+        "version": RECORD_VERSION,
+        "source": name,
+        "imbalance_factor": imbalance_factor,
+        "imbalance_type": imbalance_type if imbalance_factor is not None else None,
+        "order_column": order_column,
+        "seed": seed if order_column is None else None,
+        "validation_per_class": validation_per_class,
+        "class_names": list(names),
+        "row_identity": f"(label, {order_column})" if order_column else "(label, row of the source split)",
+    }
+    recorded = {}
+    for split, part in parts.items():
+        counts = class_counts(part)
+        own = {**record, "split": split, "counts": list(counts.counts)}
+        if split in rows:
+            own["row_hash"] = splits.row_hash(labels, rows[split], order)
+        else:
+            own["row_hash"] = splits.row_hash(label_array(part), np.arange(len(part)))
+            own.update(imbalance_factor=None, imbalance_type=None, row_identity="(label, row of the source split)")
+        recorded[split] = write_record(part, own)
+    return DatasetDict(recorded)
+
+
+def _open(name: str, data_dir: str | Path | None) -> dict[str, Any]:
+    from .folders import load_folder
+
+    if data_dir is not None and name not in _BENCHMARKS:
+        raise ValueError(
+            f"data_dir= is the local copy of a named dataset ({', '.join(_BENCHMARKS)}); for your own data give the "
+            f"folder itself: "
+            f"load_long_tailed({str(data_dir)!r})"
+        )
+    if name == "digits":
+        from .digits import load_digits_splits
+
+        return load_digits_splits()
+    if name in _BENCHMARKS:
+        if data_dir is None:
+            return _from_hub(
+                _BENCHMARKS[name].hub_id, f"load_long_tailed({name!r}, data_dir=<folder with its parquet files>)"
+            )
+        path = Path(data_dir).expanduser()
+        if not path.exists():
+            raise FileNotFoundError(f"data_dir={str(data_dir)!r} does not exist")
+        return load_folder(path)
+    path = Path(name).expanduser()
+    if path.exists():
+        return load_folder(path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        if "/" not in name and "\\" not in name:
+            raise unknown_name("dataset", name, DATASETS, "A Hub id has the form owner/name; a folder must exist.")
+        close = nearest_names(path.name, DATASETS)
+        hint = f" Did you mean the dataset {close[0]!r}?" if close else ""
+        raise FileNotFoundError(f"There is no folder {name!r}.{hint}")
+    return _from_hub(
+        name, f"load_long_tailed(<folder>), if {name!r} was meant to be a folder: there is none of that name here"
+    )
+
+
+def _from_hub(hub_id: str, alternative: str) -> dict[str, Any]:
+    from datasets import load_dataset
+
+    try:
+        loaded = dict(load_dataset(hub_id))
+    except Exception as error:
+        raise ConnectionError(
+            f"{hub_id} could not be loaded from the Hugging Face Hub ({type(error).__name__}: {error}). Without a "
+            f"network, use a "
+            f"local copy: {alternative}."
+        ) from error
+    for other, standard in (("val", "validation"), ("valid", "validation"), ("dev", "validation")):
+        if other in loaded and standard not in loaded:
+            loaded[standard] = loaded.pop(other)
+    if "train" not in loaded:
+        raise ValueError(f"{hub_id} has the splits {', '.join(loaded)} but no training split")
+    return loaded
+
+
+def _standard_columns(
+    source: dict[str, Any], name: str, image_column: str | None, label_column: str | None
+) -> dict[str, Any]:
+    source = {split: part for split, part in source.items() if split in ("train", "validation", "test")}
+    benchmark = _BENCHMARKS.get(name)
+    if label_column is None and benchmark is not None and benchmark.label_column in source["train"].column_names:
+        label_column = benchmark.label_column
+    image_column, label_column = find_columns(source["train"], image_column, label_column)
+    names = class_names(source, label_column)
+    return {split: standardize(part, image_column, label_column, names) for split, part in source.items()}
+
+
+def _order_values(train: Any, column: str) -> np.ndarray:
+    if column not in train.column_names:
+        raise ValueError(f"There is no order_column {column!r}; the columns are {', '.join(train.column_names)}")
+    values = np.asarray(train.with_format("arrow").select_columns([column])[:].column(column).to_numpy())
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"order_column {column!r} must hold integers, not {values.dtype}")
+    return values
+
+
+def _require_pool(classes: list[np.ndarray], per_class: int, pool: ClassCounts) -> None:
+    short = [index for index, rows in enumerate(classes) if len(rows) <= per_class]
+    if short:
+        raise ValueError(
+            f"validation_per_class={per_class} would leave nothing for training of {len(short)} classes, such as "
+            f"{pool.name_of(short[0])} with {len(classes[short[0]])} images"
+        )
+
+
+def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type: str) -> list[int]:
+    """
+    The profile that starts at the size of class 0, or a little below it where a class of a not quite balanced pool
+    could not give its share.
+    """
+    available = np.asarray([len(rows) for rows in classes])
+    largest = int(available[0])
+    for size in range(largest, max(largest // 2, 1) - 1, -1):
+        wanted = long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
+        if (np.asarray(wanted) <= available).all():
+            return wanted
+    return long_tailed_counts(len(classes), largest, imbalance_factor, imbalance_type)
+
+
+def _from_the_rest(classes: list[np.ndarray], chosen: list[np.ndarray], name: str) -> list[np.ndarray] | None:
+    """A test set of the rows that the fixed training rows leave, the last fifth of each class at most."""
+    takes = [
+        min(len(rows) - len(kept), max(1, round(splits.HOLD_OUT * len(rows))))
+        for rows, kept in zip(classes, chosen, strict=True)
+    ]
+    without = sum(take == 0 for take in takes)
+    warnings.warn(
+        f"{name} has no test split, and order_column fixes the training rows; the test set is taken from the rows "
+        f"left over, "
+        f"which {without} of {len(classes)} classes do not have. Results on it are not those of the benchmark.",
+        stacklevel=3,
+    )
+    return [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]

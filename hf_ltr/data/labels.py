@@ -1,0 +1,100 @@
+"""Reading and checking the labels of a dataset, in one vectorised pass over the label column alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .images import is_arrow_dataset, require_column
+
+
+def read_labels(dataset: Any, columns: Sequence[str], num_labels: int | None, required: bool) -> torch.Tensor | None:
+    """
+    The class index of every row.
+
+    Args:
+        dataset: `datasets.Dataset` (its label column is read, transforms are not run), dict of arrays, or a map-style
+            dataset: an attribute `labels` or `targets` of the right length, else every item is read once.
+        columns: Names the label may have, the preferred one first.
+        num_labels (`int`, *optional*): Number of classes to check against.
+        required (`bool`): Whether a dataset without labels is an error.
+
+    Returns:
+        `torch.LongTensor (N,)`, or None.
+
+    Raises:
+        ValueError: for a missing label, one that is no class index, or one outside `0..num_labels - 1`; the first
+            such row is named.
+    """
+    values, name = _find(dataset, columns, required)
+    if values is None:
+        return None
+    labels = values.numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if not np.issubdtype(labels.dtype, np.number) and labels.dtype != bool:
+        missing = [row for row, value in enumerate(values) if value is None]
+        if missing:
+            raise ValueError(f"row {missing[0]} has no label ({len(missing)} such rows): remove them")
+        raise ValueError(
+            f"labels must be class indices, but {name} holds values such as {values[0]!r}; with datasets, convert "
+            "them by dataset.class_encode_column(...)"
+        )
+    if labels.ndim != 1:
+        raise ValueError(f"labels must be one class index per row, got an array of shape {labels.shape}")
+    whole = labels.astype(np.int64)
+    wrong = np.flatnonzero((whole != labels) | (whole < 0) | (whole >= (num_labels or np.iinfo(np.int64).max)))
+    if wrong.size:
+        classes = f"0..{num_labels - 1}" if num_labels else "0, 1, ..."
+        raise ValueError(
+            f"label of row {wrong[0]} is {labels[wrong[0]]}, outside the classes {classes} ({wrong.size} such "
+            f"row{'s' if wrong.size > 1 else ''}); check num_labels and {name}"
+        )
+    return torch.from_numpy(whole)
+
+
+def _find(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, str]:
+    """(labels as array or list, or None where there are none; what to call their place)."""
+    if isinstance(dataset, Mapping) or hasattr(dataset, "column_names"):
+        found = dataset if isinstance(dataset, Mapping) else dataset.column_names
+        for column in columns:
+            if column in found:
+                return _read_column(dataset, column), f"column {column!r}"
+        if isinstance(dataset, Mapping) or is_arrow_dataset(dataset):
+            return _missing(columns[0], found, required)
+    return _from_items(dataset, columns, required)
+
+
+def _read_column(dataset: Any, column: str) -> Any:
+    if isinstance(dataset, Mapping):
+        return dataset[column]
+    # Taking the column first keeps the images from being decoded; arrow honours select and shuffle.
+    values = dataset.with_format(None).select_columns([column]).with_format("arrow")[:].column(0)
+    return values.to_pylist() if values.null_count else values.to_numpy()
+
+
+def _from_items(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, str]:
+    for attribute in ("labels", "targets"):
+        values = getattr(dataset, attribute, None)
+        if values is not None and not callable(values) and len(values) == len(dataset):
+            return values, f"attribute {attribute!r}"
+    first = dataset[0]
+    if isinstance(first, Mapping):
+        key = next((column for column in columns if column in first), None)
+        if key is None:
+            return _missing(columns[0], first, required)
+    elif len(first) > 1:
+        key = 1
+    else:
+        return _missing(columns[0], (), required)
+    from tqdm.auto import tqdm
+
+    rows = tqdm(range(len(dataset)), desc="Reading labels", unit="row", delay=2.0)
+    return [int(dataset[row][key]) for row in rows], f"item {key!r}"
+
+
+def _missing(column: str, found: Iterable[str], required: bool) -> tuple[None, str]:
+    if required:
+        require_column(column, found, "label")
+    return None, ""

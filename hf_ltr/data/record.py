@@ -1,0 +1,108 @@
+"""
+The record a long-tailed dataset carries about itself.
+
+`datasets` keeps no free-form metadata of its own, but `info.description` survives select, shuffle, map, save_to_disk
+and the Arrow files; so the record is one JSON line in it, behind a marker, and the text in front of it stays the
+user's. A push to the Hub drops the description, therefore [`dataset_card`] writes the same facts into the README.
+
+The record is provenance. What training counts is the label column itself (see [`class_counts`]), so a record can be
+out of date (after a `select`) but never wrong about what is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .class_counts import ClassCounts, class_counts
+
+MARKER = "hf_ltr-long-tail:"
+
+
+def write_record(dataset: Any, record: dict[str, Any]) -> Any:
+    """A dataset of the same rows whose info carries `record`; the given one is left alone."""
+    dataset = copy.copy(dataset)
+    dataset._info = copy.deepcopy(dataset._info)
+    text = (dataset._info.description or "").split(MARKER)[0].rstrip()
+    dataset._info.description = f"{text}\n{MARKER} {json.dumps(record, sort_keys=True)}".lstrip()
+    return dataset
+
+
+def long_tail_info(dataset: Any) -> dict[str, Any] | None:
+    """
+    The record of a dataset made by [`load_long_tailed`].
+
+    Args:
+        dataset (`datasets.Dataset`): Also after select, shuffle, or a way through the disk.
+
+    Returns:
+        `dict` or `None`: `source`, `split`, `imbalance_factor`, `imbalance_type`, `order_column`, `seed`,
+        `validation_per_class`, `counts`, `class_names`, `row_hash` and `row_identity` (what was hashed).
+    """
+    description = getattr(getattr(dataset, "info", None), "description", None) or ""
+    if MARKER not in description:
+        return None
+    return json.loads(description.split(MARKER, 1)[1].strip().splitlines()[0])
+
+
+def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
+    """
+    Compare the class order of a dataset with its record (and with `names`).
+
+    Raises:
+        `ValueError`: where an index means another class: a prior, a group or a prediction in one order beside labels
+        in
+            another is silently wrong.
+    """
+    own = getattr(dataset.features["label"], "names", None)
+    record = long_tail_info(dataset)
+    for expected, whose in (((record or {}).get("class_names"), "when it was made"), (names, "expected")):
+        if own is None or expected is None or list(own) == list(expected):
+            continue
+        index = next(
+            (i for i, (a, b) in enumerate(zip(own, expected, strict=False)) if a != b), min(len(own), len(expected))
+        )
+        raise ValueError(
+            f"The classes of this dataset are in another order than {whose}: from class {index} on "
+            f"({own[index : index + 3]} against {list(expected)[index : index + 3]}). Cast the label column to that "
+            f"order."
+        )
+
+
+def explain_counts(dataset: Any) -> str | None:
+    """In words, why the label column does not count what the record says; None where it does."""
+    record = long_tail_info(dataset)
+    if record is None:
+        return None
+    counts = class_counts(dataset)
+    if list(counts.counts) == record["counts"]:
+        return None
+    kind = "a subset" if all(a <= b for a, b in zip(counts, record["counts"], strict=False)) else "other rows"
+    return f"{kind} of the dataset that was recorded: {counts.total:,} rows now, {sum(record['counts']):,} then"
+
+
+def dataset_card(data: Any) -> str:
+    """
+    README for a `DatasetDict` that is pushed to the Hub, with the record of each split and the counts per class.
+
+    Args:
+        data (`DatasetDict`): Made by [`load_long_tailed`].
+
+    Returns:
+        `str`: Markdown.
+    """
+    lines = ["---", "task_categories:", "- image-classification", "tags:", "- long-tailed-recognition", "---", ""]
+    lines.append("# Long-tailed dataset")
+    for name, split in data.items():
+        record = long_tail_info(split)
+        counts = ClassCounts.of(class_counts(split))
+        lines += ["", f"## {name}", "", f"{counts.total:,} images, {len(counts)} classes."]
+        if record:
+            for key in ("source", "imbalance_factor", "imbalance_type", "order_column", "seed", "row_hash"):
+                if record.get(key) is not None:
+                    lines.append(f"- {key.replace('_', ' ')}: `{record[key]}`")
+        lines += ["", "| class | images |", "|---|---:|"]
+        lines += [f"| {counts.name_of(index)} | {count} |" for index, count in enumerate(counts)]
+    return "\n".join(lines) + "\n"

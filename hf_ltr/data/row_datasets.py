@@ -1,0 +1,117 @@
+"""
+The datasets behind the loader: keys in, raw batch out. They hold nothing that lives on an accelerator, so that loader
+workers can be forked or started afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from .augmentation import Augmentation
+from .images import ImageSource, decode_rows, stack_resized
+from .randomness import rows_of
+
+Batch = dict[str, Any]
+
+
+class KeyRows(Dataset):
+    """Nothing but keys: the images are on the device already."""
+
+    def __init__(self, num_rows: int):
+        self.num_rows = num_rows
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __getitem__(self, key: int) -> Batch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: list[int]) -> Batch:
+        return {"keys": torch.tensor(keys, dtype=torch.int64)}
+
+
+class StoredRows:
+    """Resident images on the CPU, one tensor per view."""
+
+    def __init__(self, images: torch.Tensor):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, keys: torch.Tensor, num_views: int) -> list[torch.Tensor]:
+        return [self.images.index_select(0, rows_of(keys))] * num_views
+
+
+class DecodedRows:
+    """
+    Images decoded when asked for, then brought to `image_size` for each view: by its random resized crop where `crops`
+    says that it has one (the box is drawn for the image's own size), else by `resize` (options of `resize_image`).
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        num_channels: int,
+        image_size: tuple[int, int],
+        resize: Mapping[str, Any],
+        seed: int,
+        views: Sequence[Augmentation],
+        crops: Sequence[bool],
+    ):
+        self.source, self.num_channels, self.image_size = source, num_channels, image_size
+        self.resize, self.seed, self.views, self.crops = resize, seed, views, crops
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, keys: torch.Tensor, num_views: int) -> list[torch.Tensor]:
+        images = decode_rows(self.source, rows_of(keys).tolist(), self.num_channels)
+        dimensions = torch.tensor([image.shape[:2] for image in images])
+        results = []
+        for place, (view, crops) in enumerate(zip(self.views, self.crops, strict=True)):
+            options, boxes = self.resize, None
+            if crops:
+                boxes = view.boxes(keys, dimensions[:, 0], dimensions[:, 1], self.seed, place)
+                options = {"interpolation": view.options["random_resized_crop"]["interpolation"]}
+            results.append(stack_resized(images, self.image_size, boxes, **options))
+        return results
+
+
+class HostRows(KeyRows):
+    """Images read on the CPU, with the part of the augmentation that has to be done there."""
+
+    def __init__(self, reader: StoredRows | DecodedRows, augmentations: Sequence[Augmentation], seed: int):
+        super().__init__(len(reader))
+        self.reader, self.augmentations, self.seed = reader, augmentations, seed
+
+    def __getitems__(self, keys: list[int]) -> Batch:
+        batch = super().__getitems__(keys)
+        images = self.reader.read(batch["keys"], len(self.augmentations))
+        images = [
+            augmentation.apply(image, batch["keys"], self.seed, view)
+            for view, (augmentation, image) in enumerate(zip(self.augmentations, images, strict=True))
+        ]
+        batch["images"] = images[0]
+        if len(images) > 1:
+            batch["extra_images"] = images[1:]
+        return batch
+
+
+class ReadyRows(KeyRows):
+    """The items of a dataset that makes its own `pixel_values`, stacked."""
+
+    def __init__(self, dataset: Any):
+        super().__init__(len(dataset))
+        self.dataset = dataset
+
+    def __getitems__(self, keys: list[int]) -> Batch:
+        batch = super().__getitems__(keys)
+        items = [self.dataset[row] for row in rows_of(batch["keys"]).tolist()]
+        pixels = [item["pixel_values"] if isinstance(item, Mapping) else item[0] for item in items]
+        batch["pixel_values"] = torch.stack([torch.as_tensor(pixel) for pixel in pixels])
+        return batch

@@ -1,0 +1,112 @@
+"""Which rows go where: validation before the tail is cut, the tail, and a hold-out where there is no test split."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from .class_counts import ClassCounts
+
+HOLD_OUT = 0.2
+
+
+def rows_by_class(
+    labels: np.ndarray, num_classes: int, *, seed: int, order: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """
+    Rows of each class in the order in which they are chosen: ascending `order`, or a permutation drawn from `seed`.
+
+    The draw of a class depends on the seed and the class only, so that subsets for different factors are nested.
+    """
+    by_label = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels, minlength=num_classes))
+    classes = np.split(by_label, ends[:-1])
+    if order is None:
+        return [np.random.default_rng([seed, index]).permutation(rows) for index, rows in enumerate(classes)]
+    return [rows[np.argsort(order[rows], kind="stable")] for rows in classes]
+
+
+def take_from_pool(classes: Sequence[np.ndarray], per_class: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """
+    Split off the last `per_class` rows of every class of a balanced pool.
+
+    The last ones, so that the training rows of a class start with the same images with and without validation.
+
+    Returns:
+        `(rest, validation)`, rows by class.
+    """
+    if per_class == 0:
+        return list(classes), [rows[:0] for rows in classes]
+    return [rows[:-per_class] for rows in classes], [rows[-per_class:] for rows in classes]
+
+
+def take_from_native(
+    classes: Sequence[np.ndarray], per_class: int, counts: ClassCounts
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """
+    Split off `min(per_class, n_c // 2)` rows of every class of natively long-tailed data, and say which classes are
+    short.
+    """
+    takes = [min(per_class, len(rows) // 2) for rows in classes]
+    short = [index for index, take in enumerate(takes) if take < per_class]
+    if short:
+        shown = ", ".join(f"{counts.name_of(index)}: {takes[index]}" for index in short[:10])
+        more = f" and {len(short) - 10} more" if len(short) > 10 else ""
+        warnings.warn(
+            f"{len(short)} classes give fewer than {per_class} validation images, so that at least half of each stays "
+            f"for "
+            f"training: {shown}{more}.",
+            stacklevel=4,
+        )
+    rest = [rows[: len(rows) - take] for rows, take in zip(classes, takes, strict=True)]
+    return rest, [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]
+
+
+def hold_out(classes: Sequence[np.ndarray], counts: ClassCounts) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """
+    A stratified test set for a folder without one: a fifth of every class, at least one image; a class with a single
+    image keeps it for training, and a warning names it.
+    """
+    takes = [0 if len(rows) < 2 else max(1, round(HOLD_OUT * len(rows))) for rows in classes]
+    alone = [index for index, rows in enumerate(classes) if len(rows) == 1]
+    if alone:
+        shown = ", ".join(counts.name_of(index) for index in alone[:10])
+        warnings.warn(
+            f"{len(alone)} classes have a single image, which stays for training, so the test set has none of them: "
+            f"{shown}.",
+            stacklevel=4,
+        )
+    rest = [rows[: len(rows) - take] for rows, take in zip(classes, takes, strict=True)]
+    return rest, [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]
+
+
+def cut_tail(classes: Sequence[np.ndarray], wanted: Sequence[int], counts: ClassCounts, what: str) -> list[np.ndarray]:
+    """
+    The first `wanted[c]` rows of every class.
+
+    Raises:
+        `ValueError`: naming the classes that have fewer images than their share.
+    """
+    short = [index for index, rows in enumerate(classes) if len(rows) < wanted[index]]
+    if short:
+        shown = ", ".join(f"{counts.name_of(i)} has {len(classes[i])} of {wanted[i]}" for i in short[:5])
+        raise ValueError(
+            f"{what} cannot be cut to this profile: {len(short)} classes have too few images ({shown}). Classes are "
+            "shortened in label order, class 0 being the head; a natively long-tailed dataset is used as it is with "
+            "imbalance_factor=None."
+        )
+    return [rows[:count] for rows, count in zip(classes, wanted, strict=True)]
+
+
+def row_hash(labels: np.ndarray, rows: np.ndarray, order: np.ndarray | None = None) -> str:
+    """
+    sha256 of the chosen rows, whatever their order in the file: of (label, value of the order column), or, without
+    one, of (label, position in the source split).
+    """
+    identity = rows if order is None else order[rows]
+    pairs = np.stack([labels[rows], identity.astype(np.int64)], axis=1)
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return hashlib.sha256(np.ascontiguousarray(pairs, dtype="<i8").tobytes()).hexdigest()

@@ -1,0 +1,45 @@
+"""Metrics, shifted test distributions, figures and tables. Nothing heavier than torch until a name asks for it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_MODULE_OF_NAME = {
+    "long_tail_metrics": "metrics",
+    "per_class_accuracy": "metrics",
+    "StreamingMetrics": "streaming",
+    "group_confusion": "groups",
+    "oracle_group_accuracy": "groups",
+    "shifted_test_distributions": "shift",
+    "first_rows_per_class": "shift",
+    "LongTailMetric": "metric",
+    "plot_per_class_accuracy": "figures",
+    "plot_group_accuracy": "figures",
+    "plot_group_confusion": "figures",
+    "format_table": "report",
+    "write_metrics": "report",
+}
+
+__all__ = sorted(_MODULE_OF_NAME)
+
+if TYPE_CHECKING:
+    from .figures import plot_group_accuracy, plot_group_confusion, plot_per_class_accuracy
+    from .groups import group_confusion, oracle_group_accuracy
+    from .metric import LongTailMetric
+    from .metrics import long_tail_metrics, per_class_accuracy
+    from .report import format_table, write_metrics
+    from .shift import first_rows_per_class, shifted_test_distributions
+    from .streaming import StreamingMetrics
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF_NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

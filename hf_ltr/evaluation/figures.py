@@ -1,0 +1,153 @@
+"""Figures of a report. matplotlib is imported when one is drawn, and no global state of it is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..data.class_counts import ClassCounts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GROUP_COLUMNS = ("accuracy", "many", "medium", "few")
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Figures need matplotlib: `pip install hf_ltr[plots]`.") from error
+    # The object interface draws without a display and without pyplot, whatever backend the user has chosen.
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _legend(figure: Figure, entries: int) -> None:
+    """Names above the axes, where they hide nothing."""
+    if entries:
+        figure.legend(loc="outside upper center", ncols=min(entries, 4), fontsize="small")
+
+
+def _save(figure: Figure, path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, format="png")
+    return path
+
+
+def plot_per_class_accuracy(
+    path: str | Path,
+    class_counts: ClassCounts | Sequence[int],
+    results: Mapping[str, Sequence[float | None]],
+) -> Path:
+    """
+    Accuracy of every class over its number of training images, one colour per result; a line is the mean of a group.
+
+    Args:
+        path (`str` or `Path`): The PNG file to write; its folder is made.
+        class_counts (`ClassCounts` or sequence of `int`): Training images of every class, in label order.
+        results (mapping of `str` to sequence): Per-class accuracy in [0, 1] by name, `None` where a class has no test
+            images, as [`per_class_accuracy`] gives it.
+
+    Returns:
+        `Path`: `path`.
+    """
+    counts = ClassCounts.of(class_counts)
+    for name, values in results.items():
+        if len(values) != counts.num_classes:
+            raise ValueError(f"Result {name!r} has {len(values)} accuracies for {counts.num_classes} classes.")
+    figure = _new_figure(7, 4)
+    axes = figure.add_subplot()
+    for name, values in results.items():
+        tested = [index for index, value in enumerate(values) if value is not None]
+        points = axes.scatter(
+            [counts[index] for index in tested], [100 * values[index] for index in tested], s=16, alpha=0.6, label=name
+        )
+        for classes in counts.groups.values():
+            members = [index for index in classes if values[index] is not None]
+            if members:
+                images = [counts[index] for index in classes]
+                mean = 100 * sum(values[index] for index in members) / len(members)
+                axes.hlines(mean, min(images), max(images), colors=points.get_facecolor(), linewidth=2)
+    # Linear below 1, so that a class without training images has a place.
+    axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.invert_xaxis()
+    if counts.grouping == "thresholds":
+        for threshold in counts.thresholds:
+            axes.axvline(threshold, color="grey", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="training images of the class", ylabel="accuracy on test images (%)", ylim=(-2, 102))
+    _legend(figure, len(results))
+    return _save(figure, path)
+
+
+def plot_group_accuracy(
+    path: str | Path, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str] = GROUP_COLUMNS
+) -> Path:
+    """
+    Bars of accuracy, many, medium and few for several results side by side. A group that a result lacks has no bar.
+
+    Args:
+        path (`str` or `Path`): The PNG file to write; its folder is made.
+        rows (mapping of `str` to metrics): Metrics as [`long_tail_metrics`] returns them, by name.
+        columns (sequence of `str`): The metrics to draw.
+
+    Returns:
+        `Path`: `path`.
+    """
+    columns = [column for column in columns if any(column in metrics for metrics in rows.values())]
+    figure = _new_figure(7, 4)
+    axes = figure.add_subplot()
+    width = 0.8 / max(1, len(rows))
+    for number, (name, metrics) in enumerate(rows.items()):
+        shown = [(place, 100 * metrics[column]) for place, column in enumerate(columns) if column in metrics]
+        bars = axes.bar(
+            [place + (number - (len(rows) - 1) / 2) * width for place, _ in shown],
+            [value for _, value in shown],
+            width,
+            label=name,
+        )
+        axes.bar_label(bars, fmt="%.1f", fontsize=7)
+    axes.set_xticks(range(len(columns)), ["all" if column == "accuracy" else column for column in columns])
+    axes.set(ylabel="accuracy on test images (%)", ylim=(0, 108))
+    _legend(figure, len(rows))
+    return _save(figure, path)
+
+
+def plot_group_confusion(path: str | Path, confusion: Any, names: Sequence[str], title: str | None = None) -> Path:
+    """
+    Heat map of [`group_confusion`], in percent of each true group's images.
+
+    Args:
+        path (`str` or `Path`): The PNG file to write; its folder is made.
+        confusion (array of shape `(groups, groups)`): Counts; rows are true groups.
+        names (sequence of `str`): The groups, `list(class_counts.groups)`.
+        title (`str`, *optional*)
+
+    Returns:
+        `Path`: `path`.
+    """
+    confusion = np.asarray(confusion, dtype=np.float64)
+    if confusion.shape != (len(names), len(names)):
+        raise ValueError(f"Got a confusion matrix of shape {confusion.shape} for {len(names)} groups.")
+    percent = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    figure = _new_figure(4.5, 4)
+    axes = figure.add_subplot()
+    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(*percent.shape):
+        colour = "white" if percent[row, column] > 60 else "black"
+        text = f"{percent[row, column]:.1f}\n({confusion[row, column]:.0f})"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="group of the predicted class", ylabel="group of the true class")
+    if title:
+        axes.set_title(title, fontsize="medium")
+    figure.colorbar(image, ax=axes, label="% of the true group")
+    return _save(figure, path)

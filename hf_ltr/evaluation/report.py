@@ -1,0 +1,102 @@
+"""Results as a table and as a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ABSENT = "-"
+
+
+def format_table(
+    rows: Mapping[str, Mapping[str, Any]],
+    columns: Sequence[str] = ("accuracy", "many", "medium", "few"),
+    digits: int = 1,
+) -> str:
+    """
+    A Markdown table, aligned so that it reads as plain text too, of metrics in percent.
+
+    Args:
+        rows (mapping of `str` to metrics): Metrics in [0, 1] as [`long_tail_metrics`] returns them, by name.
+        columns (sequence of `str`): The metrics to show; `accuracy` is headed "all". A metric that a row lacks (a
+            group without classes) is shown as "-".
+        digits (`int`, defaults to 1): Digits after the point.
+
+    Returns:
+        `str`: the lines of the table, without a newline at the end.
+
+    Raises:
+        `ValueError`: for a value that is not finite, naming row and column.
+    """
+    table = [["", *("all" if column == "accuracy" else column.replace("_", " ") for column in columns)]]
+    for name, metrics in rows.items():
+        cells = [name]
+        for column in columns:
+            value = metrics.get(column)
+            if value is None:
+                cells.append(ABSENT)
+                continue
+            if not math.isfinite(value):
+                raise ValueError(f"{column!r} of {name!r} is {value}, not a number that can be reported.")
+            cells.append(f"{100 * value:.{digits}f}")
+        table.append(cells)
+    widths = [max(3, *(len(line[column]) for line in table)) for column in range(len(columns) + 1)]
+    lines = []
+    for line in table:
+        cells = [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines.insert(1, f"| {' | '.join(rule)} |")
+    return "\n".join(lines)
+
+
+def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> Path:
+    """
+    Write metrics as JSON. The file is replaced in one step: a reader or an interrupted run finds the old or the new
+    one, never half of it.
+
+    Args:
+        path (`str` or `Path`): The file to write; its folder is made.
+        metrics (mapping): Numbers, strings, `None`, lists and mappings of them; NumPy and zero-dimensional tensors are
+            turned into numbers.
+
+    Returns:
+        `Path`: `path`.
+
+    Raises:
+        `ValueError`: for a value that is NaN or infinite, by its name; nothing is written then.
+    """
+    path = Path(path)
+    text = json.dumps(_plain(metrics, ""), indent=2, ensure_ascii=False, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _plain(value: Any, name: str) -> Any:
+    """`value` as JSON types; `name` is where it stands, for errors."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()}
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        return value
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays, tensors
+        return _plain(value.tolist(), name)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"Metric {name!r} is {value}; a report holds finite numbers only.")
+    if isinstance(value, (int, float)):
+        return value
+    raise TypeError(f"Metric {name!r} is of type {type(value).__name__}, which has no place in a JSON report.")

@@ -1,0 +1,80 @@
+"""Results in the Hub's own format, `.eval_results/*.yaml`, which the model page shows and links to the data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+FOLDER = ".eval_results"
+COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")
+
+
+def is_hub_id(dataset: str | None) -> bool:
+    """Whether `dataset` has the form `owner/name` of a Hub id and is no folder on this machine."""
+    if not dataset or dataset.count("/") != 1 or dataset.startswith((".", "/", "~")):
+        return False
+    try:
+        validate_repo_id(dataset)
+    except HFValidationError:
+        return False
+    return not Path(dataset).exists()
+
+
+def write_eval_results(
+    folder: str | Path,
+    metrics: Mapping[str, Any],
+    *,
+    dataset: str | None,
+    dataset_revision: str | None = None,
+    notes: str | None = None,
+    columns: Sequence[str] = COLUMNS,
+) -> Path | None:
+    """
+    Write `.eval_results/<owner>--<name>.yaml` into a model folder, from where a push takes it to the Hub.
+
+    Args:
+        folder (`str` or `Path`): The model's folder.
+        metrics (mapping): Metrics in [0, 1] as [`long_tail_metrics`] returns them, on the test split.
+        dataset (`str`, *optional*): What the model was tested on. Only a Hub id can be linked: for a folder, an
+            embedded data set or None nothing is written.
+        dataset_revision (`str`, *optional*): Commit of the data set on the Hub.
+        notes (`str`, *optional*): One line about the protocol.
+        columns (sequence of `str`): The metrics to write; those that are missing are left out.
+
+    Returns:
+        `Path` or `None`: the file, None if there was nothing to write.
+
+    Raises:
+        `ValueError`: for a value that is not finite, by its name.
+    """
+    if not is_hub_id(dataset):
+        return None
+    entries = []
+    for column in columns:
+        value = metrics.get(column)
+        if value is None:
+            continue
+        if not math.isfinite(value):
+            raise ValueError(f"{column!r} is {value}, not a number that can be reported.")
+        entries.append(
+            EvalResultEntry(
+                dataset_id=dataset,
+                task_id=f"long_tailed_{column}",
+                value=round(float(value), 6),
+                dataset_revision=dataset_revision,
+                notes=notes,
+            )
+        )
+    if not entries:
+        return None
+    path = Path(folder) / FOLDER / f"{dataset.replace('/', '--')}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
+    return path

@@ -1,0 +1,175 @@
+"""The end of a run: one table, metrics.json, figures, a card and a folder that `from_pretrained` loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data import long_tail_info
+from ..data.class_counts import class_counts
+from ..evaluation import format_table, write_metrics
+from .card import CardFacts, write_model_card
+from .environment import git_commit, hardware, package_versions
+from .eval_results import write_eval_results
+
+if TYPE_CHECKING:
+    from ..methods import LongTailMethod
+    from ..trainer import StageResult
+
+
+class RunReport:
+    """
+    Collects the results of the stages of one run and writes them out.
+
+    Args:
+        output_dir (`str` or `Path`): Where model, card, `metrics.json` and `figures/` go.
+        data (`DatasetDict`): With `train` and `test`.
+        dataset (`str`): What the data were loaded from.
+        arguments (`dict`): The training arguments that were set.
+        sections (`dict`, *optional*): Those of single stages.
+        command (`str`, *optional*): The command line, for the card.
+        config_file (`str`, *optional*): The YAML file, for the card.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        data: Mapping[str, Any],
+        dataset: str,
+        arguments: Mapping[str, Any],
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
+        command: str | None = None,
+    ):
+        self.output_dir = Path(output_dir)
+        self.data, self.dataset = data, dataset
+        self.arguments = dict(arguments)
+        self.sections = {name: dict(values) for name, values in (sections or {}).items() if values}
+        self.command = command
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.per_class: dict[str, list[float | None]] = {}
+        self.class_counts = class_counts(data["train"])
+        self.info = long_tail_info(data["train"]) or {}
+
+    def add(self, name: str, result: StageResult) -> None:
+        """A row of the table: a finished stage."""
+        self._add(name, result.metrics)
+
+    def add_logit_adjustment(self, name: str, result: StageResult, *, tau: float = 1.0) -> None:
+        """
+        A row for the same weights with `tau * log prior` of the training set subtracted from the logits (Menon et al.
+        2021, section 4.1). tau is fixed beforehand, never chosen on the test set.
+        """
+        from ..models import LongTailForImageClassification
+        from ..trainer.evaluation import evaluate_model
+
+        self.class_counts.require_images("post-hoc logit adjustment")
+        model = LongTailForImageClassification.from_pretrained(result.folder)
+        model.set_logit_adjustment({"tau": tau, "remove": list(self.class_counts.counts)})
+        self._add(name, evaluate_model(model, self.data["test"], self._evaluation_arguments(), per_class=True))
+
+    def _evaluation_arguments(self) -> dict[str, Any]:
+        names = ("per_device_eval_batch_size", "mixed_precision_mode", "image_loading", "eval_resize_ratio", "use_cpu")
+        return {name: self.arguments[name] for name in names if name in self.arguments}
+
+    def _add(self, name: str, metrics: Mapping[str, Any]) -> None:
+        metrics = dict(metrics)
+        per_class = metrics.pop("per_class_accuracy", None)
+        if per_class is not None:
+            self.per_class[name] = per_class
+        self.rows[name] = metrics
+
+    def finish(self, result: StageResult, *, method: LongTailMethod, stages: Sequence[StageResult]) -> str:
+        """
+        Save everything for `result`, the model of the last row, and return the table.
+
+        Args:
+            result ([`StageResult`]): The stage whose weights are the run's model.
+            method ([`LongTailMethod`]): For the card.
+            stages: All stages, for the time spent.
+
+        Returns:
+            `str`: Markdown, in percent on the test set, after the last epoch.
+        """
+        from accelerate import PartialState
+
+        from ..models import LongTailForImageClassification, LongTailImageProcessor
+
+        table = format_table(self.rows)
+        if not PartialState().is_main_process:
+            return table
+        model = LongTailForImageClassification.from_pretrained(result.folder)
+        model.save_pretrained(self.output_dir)
+        LongTailImageProcessor.from_config(model.config).save_pretrained(self.output_dir)
+        last = list(self.rows)[-1]
+        write_metrics(
+            self.output_dir / "metrics.json",
+            {
+                "results": self.rows,
+                "per_class_accuracy": self.per_class,
+                "class_counts": list(self.class_counts.counts),
+                "groups": {name: len(classes) for name, classes in self.class_counts.groups.items()},
+                "row_hash": self.info.get("row_hash"),
+                "seconds": {stage.name: round(stage.seconds, 1) for stage in stages},
+                "selection": "last epoch",
+            },
+        )
+        figures = self._figures()
+        comparisons = {name: metrics for name, metrics in self.rows.items() if name != last}
+        settings = {
+            **self.arguments,
+            **{f"{s}.{k}": v for s, values in self.sections.items() for k, v in values.items()},
+        }
+        facts = CardFacts(
+            model_name=f"{method.name} on {self.dataset}",
+            model_id=str(self.output_dir),
+            method=method.name,
+            options=method.describe()["options"],
+            papers=[method.paper] if method.paper else [],
+            backbone=model.config.backbone,
+            dataset=self.dataset,
+            dataset_name=self._dataset_in_words(),
+            test_split="test",
+            class_counts=self.class_counts,
+            row_hash=self.info.get("row_hash"),
+            metrics=self.rows[last],
+            comparisons=comparisons,
+            selection="the weights after the last epoch; the test set was read once, after training",
+            arguments=settings,
+            command=self.command,
+            commit=git_commit(),
+            seed=self.arguments.get("seed", 42),
+            epochs=self.arguments.get("num_train_epochs"),
+            wall_time=sum(stage.seconds for stage in stages),
+            hardware=hardware(),
+            versions=package_versions(),
+            figures=figures,
+        )
+        write_model_card(self.output_dir, facts)
+        write_eval_results(self.output_dir, self.rows[last], dataset=self.dataset)
+        print(
+            f"\n{table}\n\nTop-1 accuracy in percent on the test set; many, medium, few: mean over the group's "
+            f"classes."
+        )
+        print(f"Model, processor, metrics.json, README.md (the card) and figures are in {self.output_dir}")
+        return table
+
+    def _dataset_in_words(self) -> str:
+        factor = self.info.get("imbalance_factor")
+        return f"{self.dataset}, long-tailed, imbalance factor {factor:g}" if factor else self.dataset
+
+    def _figures(self) -> dict[str, str]:
+        from ..evaluation import plot_group_accuracy, plot_per_class_accuracy
+
+        folder = self.output_dir / "figures"
+        try:
+            plot_group_accuracy(folder / "groups.png", self.rows)
+            figures = {"Accuracy by group": "figures/groups.png"}
+            if self.per_class:
+                plot_per_class_accuracy(folder / "per_class.png", self.class_counts, self.per_class)
+                figures["Accuracy by training images of the class"] = "figures/per_class.png"
+        except ImportError as error:
+            print(f"No figures: {error}")
+            return {}
+        return figures

@@ -1,0 +1,42 @@
+"""Logit-adjusted cross-entropy (Menon et al., 2021)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..data.class_counts import ClassCounts
+from .base import ClassCountLoss
+from .cross_entropy import row_cross_entropy
+
+
+class LogitAdjustedLoss(ClassCountLoss):
+    """
+    Cross-entropy of `z_c + tau * log p_c`, with `p_c = n_c / sum n`. At inference the raw logits are used.
+
+    With `tau=1` it equals the balanced softmax (a constant shift of all logits changes no softmax), with `tau=0` plain
+    cross-entropy. Not to be combined with post-hoc adjustment, which would correct twice.
+
+    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, eq. 10. The authors' TensorFlow code
+    adds 1e-12 inside the logarithm; as in the PyTorch release FlamieZhu/Balanced-Contrastive-Learning, none is added
+    here and a class without images is refused.
+
+    Args:
+        class_counts (`ClassCounts` or sequence of `int`): Training images of every class, in label order.
+        tau (`float`, defaults to 1.0): Strength of the prior, at least 0.
+    """
+
+    def __init__(self, class_counts: ClassCounts | Sequence[int], tau: float = 1.0) -> None:
+        super().__init__(class_counts)
+        if not (math.isfinite(tau) and tau >= 0):
+            raise ValueError(f"`tau` must be a finite number of at least 0, got {tau!r}.")
+        self.tau = float(tau)
+
+    def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        counts = self.counts_like(logits)
+        return row_cross_entropy(logits + self.tau * (counts / counts.sum()).log(), labels)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, tau={self.tau}"

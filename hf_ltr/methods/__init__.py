@@ -1,0 +1,90 @@
+"""
+The methods. One file each; this dict is the whole registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..data.class_counts import ClassCounts
+from ..naming import unknown_name
+from .balanced_softmax import BalancedSoftmax
+from .base import LongTailMethod, MethodWrapper, Stage
+from .classifier_retraining import ClassifierRetraining
+from .cross_entropy import CrossEntropy
+from .deferred_reweighting import DeferredReweighting, LDAMWithDeferredReweighting
+from .ldam import LDAM
+from .masked_autoencoding import MaskedAutoencoding
+from .mutual_exclusive_modulator import MutualExclusiveModulation
+
+METHODS: dict[str, type[LongTailMethod]] = {
+    "cross_entropy": CrossEntropy,
+    "balanced_softmax": BalancedSoftmax,
+    "ldam": LDAM,
+    "ldam_drw": LDAMWithDeferredReweighting,
+    "crt": ClassifierRetraining,
+    "mem": MutualExclusiveModulation,
+    "masked_autoencoding": MaskedAutoencoding,
+}
+
+
+def get_method(
+    name: str | Mapping[str, Any], class_counts: ClassCounts | list[int] | None = None, **options: Any
+) -> LongTailMethod:
+    """
+    Build a method by name.
+
+    Args:
+        name (`str` or `dict`): A name in `METHODS`, or a description made by [`LongTailMethod.describe`].
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class, in label order.
+        options: Options of the method; `base=` and `representation=` take a method, a name or a description.
+
+    Returns:
+        [`LongTailMethod`]
+
+    Raises:
+        `ValueError`: for an unknown name or option, with the nearest valid ones.
+
+    Example:
+
+    ```python
+    >>> from hf_ltr import get_method
+    >>> get_method("ldam_drw", class_counts=[500, 50, 5], max_margin=0.3)
+    ```
+    """
+    if isinstance(name, Mapping):
+        description = dict(name)
+        options = {**description.get("options", {}), **options}
+        for role in ("base", "representation"):
+            if role in description:
+                options.setdefault(role, description[role])
+        name = description["name"]
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS, "See `hf-ltr list`.")
+    if class_counts is None:
+        raise ValueError(
+            f"get_method({name!r}) needs class_counts=, the training images per class: pass "
+            f"class_counts(train_dataset)"
+        )
+    method_class = METHODS[name]
+    counts = ClassCounts.of(class_counts)
+    accepted = {
+        *method_class.option_names(),
+        *(role for role in ("base", "representation") if _takes(method_class, role)),
+    }
+    for option, value in list(options.items()):
+        if option not in accepted:
+            raise unknown_name(f"option of {name}", option, accepted)
+        if option in ("base", "representation") and isinstance(value, str | Mapping):
+            options[option] = get_method(value, class_counts=counts)
+    return method_class(counts, **options)
+
+
+def _takes(method_class: type[LongTailMethod], role: str) -> bool:
+    import inspect
+
+    return role in inspect.signature(method_class.__init__).parameters
+
+
+__all__ = ["METHODS", "LongTailMethod", "MethodWrapper", "Stage", "get_method", "DeferredReweighting"]

@@ -1,0 +1,36 @@
+"""Balanced softmax: the training prior is added to the logits in the loss and absent at test time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..losses import BalancedSoftmaxLoss
+from .base import LongTailMethod
+
+
+class BalancedSoftmax(LongTailMethod):
+    """
+    Cross-entropy of `logits + log n_c` (Ren et al. 2020, equation 4); raw logits are what inference uses, so nothing
+    is subtracted again afterwards.
+
+    Args:
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class; none may be zero.
+    """
+
+    name = "balanced_softmax"
+    adds_prior = True
+    paper = {
+        "title": "Balanced Meta-Softmax for Long-Tailed Visual Recognition",
+        "authors": "Jiawei Ren, Cunjun Yu, Shunan Sheng, Xiao Ma, Haiyu Zhao, Shuai Yi, Hongsheng Li",
+        "year": 2020,
+        "url": "https://arxiv.org/abs/2007.10740",
+    }
+
+    def __init__(self, class_counts):
+        super().__init__(class_counts)
+        self.loss = BalancedSoftmaxLoss(self.class_counts)
+
+    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        return self.loss(outputs.raw_logits, targets, reduction="none")

@@ -1,0 +1,93 @@
+"""Deferred re-weighting (DRW): train with equal weights first, with class-balanced ones at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..losses import effective_number_weights
+from .base import Batch, LongTailMethod, MethodWrapper, row_mass, weighted_mean
+from .ldam import LDAM
+
+
+class DeferredReweighting(MethodWrapper):
+    """
+    From a given epoch on, the base's loss is a mean weighted by class (Cao et al. 2019, section 3.3).
+
+    The paper writes weights 1/n_c; the released code (kaidic/LDAM-DRW) uses the effective number of samples with
+    beta = 0.9999, which every later comparison copied, so it is the default here. The mean divides by the sum of the
+    weights, as `torch.nn.CrossEntropyLoss(weight=...)` does: dividing by the number of rows instead shrinks the loss
+    several times on a long tail. The sum of the weights is the term's mass, so accumulation and processes do not
+    change it.
+
+    Args:
+        base ([`LongTailMethod`]): A single-stage method whose targets are hard labels.
+        beta (`float`, *optional*, defaults to 0.9999): Of the effective number; 0 gives equal weights.
+        defer_until (`float`, *optional*, defaults to 0.8): Fraction of the epochs after which the weights apply (epoch
+            160 of 200 in the released code). 0 weights from the start.
+    """
+
+    name = "deferred_reweighting"
+    accepts_soft_targets = False
+
+    def __init__(self, base: LongTailMethod, beta: float = 0.9999, defer_until: float = 0.8):
+        super().__init__(base)
+        if not 0.0 <= defer_until <= 1.0:
+            raise ValueError(f"defer_until is a fraction of the training, from 0 to 1, not {defer_until}")
+        self.accepts_soft_targets = False
+        self.beta, self.defer_until = beta, defer_until
+        weights = effective_number_weights(self.class_counts, beta)
+        self.register_buffer("balanced_weights", torch.as_tensor(weights, dtype=torch.float32), persistent=False)
+        # What changes during training is a buffer updated in place: saved with the checkpoint, and no new graph per
+        # epoch.
+        self.register_buffer("class_weights", torch.ones(len(self.class_counts)))
+
+    def on_epoch(self, trainer, epoch: int) -> None:
+        super().on_epoch(trainer, epoch)
+        started = epoch >= int(self.defer_until * trainer.state.num_train_epochs)
+        self.class_weights.copy_(self.balanced_weights if started else torch.ones_like(self.class_weights))
+
+    def _row_weights(self, batch: Batch) -> torch.Tensor:
+        return self.class_weights[batch["labels"]] * row_mass(batch)
+
+    def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
+        outputs = model(pixel_values=batch["pixel_values"])
+        losses = self.sample_loss(outputs, batch["labels"])
+        return {"supervised": weighted_mean(losses, self._row_weights(batch))}, outputs
+
+    def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"supervised": self._row_weights(batch).sum()}
+
+
+class LDAMWithDeferredReweighting(DeferredReweighting):
+    """
+    LDAM trained with deferred re-weighting, the combination its paper reports as LDAM-DRW.
+
+    Args:
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class; none may be zero.
+        max_margin (`float`, *optional*, defaults to 0.5): See [`LDAM`].
+        scale (`float`, *optional*, defaults to 30.0): See [`LDAM`].
+        beta (`float`, *optional*, defaults to 0.9999): See [`DeferredReweighting`].
+        defer_until (`float`, *optional*, defaults to 0.8): See [`DeferredReweighting`].
+    """
+
+    name = "ldam_drw"
+    paper = LDAM.paper
+
+    def __init__(
+        self,
+        class_counts,
+        max_margin: float = 0.5,
+        scale: float = 30.0,
+        beta: float = 0.9999,
+        defer_until: float = 0.8,
+    ):
+        super().__init__(LDAM(class_counts, max_margin=max_margin, scale=scale), beta=beta, defer_until=defer_until)
+        self.max_margin, self.scale = max_margin, scale
+
+    def describe(self) -> dict[str, Any]:
+        description = super().describe()
+        description.pop("base")  # made by the constructor from the options
+        return description

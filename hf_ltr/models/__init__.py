@@ -1,0 +1,41 @@
+"""
+Models: the classifier over any timm backbone, the masked autoencoder over the same encoder, and the modulator.
+
+Importing this package registers the config, the model and the image processors with the Auto classes of transformers,
+and the CIFAR residual networks and small vision transformers with timm.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+
+from .backbone import BackboneShape, backbone_shape
+from .configuration import LongTailConfig
+from .heads import CosineHead
+from .image_processor import LongTailImageProcessor, LongTailImageProcessorPil
+from .masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderOutput
+from .modeling import LongTailForImageClassification, LongTailOutput
+from .modulator import MutualExclusiveModulator
+from .position_embedding import sine_cosine_position_embedding
+
+AutoConfig.register(LongTailConfig.model_type, LongTailConfig)
+AutoModelForImageClassification.register(LongTailConfig, LongTailForImageClassification)
+AutoImageProcessor.register(
+    LongTailConfig,
+    image_processor_classes={"torchvision": LongTailImageProcessor, "pil": LongTailImageProcessorPil},
+)
+
+__all__ = [
+    "BackboneShape",
+    "CosineHead",
+    "LongTailConfig",
+    "LongTailForImageClassification",
+    "LongTailImageProcessor",
+    "LongTailImageProcessorPil",
+    "LongTailOutput",
+    "MaskedAutoencoder",
+    "MaskedAutoencoderOutput",
+    "MutualExclusiveModulator",
+    "backbone_shape",
+    "sine_cosine_position_embedding",
+]

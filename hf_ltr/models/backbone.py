@@ -1,0 +1,286 @@
+"""timm backbones: creation, shapes, and the features and tokens that heads and modulators read."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg, is_model
+from torch import Tensor, nn
+from transformers.initialization import meta_device_safe_creation_ops
+
+from .errors import unknown_name
+
+# Imported for what they do: these files register their networks with timm. (By name, since only files imported in
+# this form are copied next to a checkpoint that carries its code.)
+from .resnet_cifar import ResNetCifar  # noqa: F401
+from .vision_transformers import SMALL_VISION_TRANSFORMERS  # noqa: F401
+
+
+@dataclass(frozen=True)
+class BackboneShape:
+    """
+    Sizes of what a backbone computes from one image.
+
+    Args:
+        feature_dim (`int`): Length of the pooled feature vector that the classifier reads.
+        token_dim (`int`): Length of one token: the width of a transformer, the channels of the last map of a CNN.
+        num_tokens (`int`): Tokens of an image, prefix tokens included.
+        num_prefix_tokens (`int`): Class and register tokens in front of the patch tokens.
+    """
+
+    feature_dim: int
+    token_dim: int
+    num_tokens: int
+    num_prefix_tokens: int
+
+
+def check_backbone_name(name: str) -> None:
+    """Raise the "nearest valid names" `ValueError` unless timm knows the architecture (a `.tag` may follow it)."""
+    if not isinstance(name, str) or not is_model(name.split(".", 1)[0]):
+        raise unknown_name(
+            "backbone",
+            name,
+            timm.list_models(),
+            "Any name that timm.list_models() prints is valid, and resnet32_cifar.",
+        )
+
+
+def native_settings(name: str) -> dict[str, Any]:
+    """
+    What timm records about a backbone's input.
+
+    Returns:
+        `dict`: `image_size` (`int`), `mean`, `std` (tuples for 3 channels), `crop_ratio` (`float`), `interpolation`.
+    """
+    cfg = get_pretrained_cfg(name) or get_pretrained_cfg(name.split(".", 1)[0])
+    if cfg is None:
+        return {
+            "image_size": 224,
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "crop_ratio": 0.875,
+            "interpolation": "bicubic",
+        }
+    return {
+        "image_size": int(cfg.input_size[-1]),
+        "mean": tuple(cfg.mean),
+        "std": tuple(cfg.std),
+        "crop_ratio": float(cfg.crop_pct),
+        "interpolation": cfg.interpolation if cfg.interpolation in ("bilinear", "bicubic") else "bicubic",
+    }
+
+
+def backbone_arguments(config: Any) -> dict[str, Any]:
+    """
+    Keyword arguments of `timm.create_model` for a [`LongTailConfig`], without name, weights and number of classes.
+
+    What equals timm's default is left out, because many architectures do not accept it.
+    """
+    arguments = dict(config.backbone_kwargs)
+    arguments["in_chans"] = config.num_channels
+    for name in ("drop_rate", "drop_path_rate"):
+        if getattr(config, name):
+            arguments[name] = getattr(config, name)
+    if config.global_pool is not None:
+        arguments["global_pool"] = config.global_pool
+    if "img_size" not in arguments and config.image_size != native_settings(config.backbone)["image_size"]:
+        arguments["img_size"] = config.image_size
+    return arguments
+
+
+def create_backbone(
+    name: str, arguments: dict[str, Any], num_labels: int, pretrained: bool = False
+) -> tuple[nn.Module, nn.Linear | None]:
+    """
+    Create a timm model and take its classifier off.
+
+    The model is always created with `num_labels` classes and stripped afterwards, so that it consumes the random
+    numbers of `timm.create_model(name, num_classes=num_labels)`: under the same seed, all weights are equal, those of
+    the returned classifier too.
+
+    Args:
+        name (`str`): Architecture known to timm.
+        arguments (`dict`): Further arguments of `timm.create_model`. `img_size` is dropped for an architecture that
+            takes images of any size.
+        num_labels (`int`): Classes of the classifier.
+        pretrained (`bool`, *optional*, defaults to `False`): Whether timm loads its published weights (from the Hub).
+
+    Returns:
+        `tuple`: the backbone, whose `forward_head` returns pooled features, and the classifier that timm created, or
+        `None` where it is not a single linear layer.
+
+    Raises:
+        `ValueError`: if the architecture does not accept an argument.
+    """
+    arguments = dict(arguments)
+    try:
+        try:
+            model = timm.create_model(name, pretrained=pretrained, num_classes=num_labels, **arguments)
+        except TypeError as error:
+            if "img_size" not in arguments or "img_size" not in str(error):
+                raise
+            del arguments["img_size"]
+            model = timm.create_model(name, pretrained=pretrained, num_classes=num_labels, **arguments)
+    except (TypeError, AssertionError) as error:
+        raise ValueError(
+            f"timm cannot create backbone {name!r} with {arguments}: {error}. Check backbone_kwargs, image_size, "
+            "global_pool and the drop rates of the config."
+        ) from error
+    classifier = model.get_classifier()
+    _remove_classifier(model)
+    return model, classifier if isinstance(classifier, nn.Linear) else None
+
+
+def _remove_classifier(model: nn.Module) -> None:
+    """Replace the classifier by an identity without changing the pooling (older timm resets it to its default)."""
+    parameter = inspect.signature(model.reset_classifier).parameters.get("global_pool")
+    if parameter is None or parameter.default is None:
+        model.reset_classifier(0)
+        return
+    pool = getattr(model, "global_pool", parameter.default)
+    pool = pool if isinstance(pool, str) else getattr(pool, "pool_type", parameter.default)
+    model.reset_classifier(0, global_pool=pool)
+
+
+def _final_norm_is_inside(backbone: nn.Module) -> bool:
+    """Whether `forward_features` of a transformer ends with its norm, so that its output is not the last block's."""
+    norm = getattr(backbone, "norm", None)
+    transformer = hasattr(backbone, "blocks") and hasattr(backbone, "num_prefix_tokens")
+    return transformer and norm is not None and not isinstance(norm, nn.Identity)
+
+
+def _as_tokens(backbone: nn.Module, maps: Tensor) -> Tensor:
+    """Tokens `(B, N, D)` from what `forward_features` returns: tokens, a map in either layout, or a vector."""
+    if maps.ndim == 2:
+        return maps.unsqueeze(1)
+    if maps.ndim == 3:
+        return maps
+    channels_last = str(getattr(backbone, "output_fmt", "")).endswith("NHWC")
+    return maps.flatten(1, 2) if channels_last else maps.flatten(2).transpose(1, 2)
+
+
+def extract_features(
+    backbone: nn.Module, pixel_values: Tensor, with_tokens: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """
+    Pooled features and, on demand, the tokens after the last block.
+
+    Args:
+        backbone (`nn.Module`): timm model without classifier.
+        pixel_values (`Tensor` of shape `(B, C, H, W)`).
+        with_tokens (`bool`, *optional*, defaults to `False`): Whether to return tokens.
+
+    Returns:
+        `tuple`: features `(B, D)`, and tokens `(B, N, D')` or `None`. The tokens of a plain transformer are those
+        after its last block and before its final norm, prefix tokens first; of a CNN the H * W positions of the last
+        map.
+    """
+    if with_tokens and _final_norm_is_inside(backbone) and hasattr(backbone, "forward_intermediates"):
+        final, intermediates = backbone.forward_intermediates(
+            pixel_values, indices=1, norm=False, output_fmt="NLC", return_prefix_tokens=True
+        )
+        last = intermediates[-1]
+        if isinstance(last, (tuple, list)):
+            last = torch.cat([last[1], last[0]], dim=1)
+        return backbone.forward_head(final), last
+    maps = backbone.forward_features(pixel_values)
+    return backbone.forward_head(maps), _as_tokens(backbone, maps) if with_tokens else None
+
+
+@contextmanager
+def _quiet_random_state() -> Iterator[None]:
+    """Leave the global random state of the host as it was."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def _measure(name: str, arguments: dict[str, Any], image_size: int, device: str) -> BackboneShape:
+    channels = arguments.get("in_chans", 3)
+    with torch.device(device), torch.no_grad(), meta_device_safe_creation_ops(), _quiet_random_state():
+        backbone, _ = create_backbone(name, arguments, num_labels=2)
+        backbone.eval()
+        _check_patches(name, backbone, image_size)
+        images = torch.zeros(1, channels, image_size, image_size, dtype=torch.get_default_dtype())
+        features, tokens = extract_features(backbone, images, with_tokens=True)
+    if features.ndim != 2:
+        raise ValueError(
+            f"backbone {name!r} returns features of shape {tuple(features.shape)[1:]} per image instead of a vector; "
+            "set global_pool to a pooling it knows, for example 'avg'"
+        )
+    return BackboneShape(
+        features.shape[1], tokens.shape[2], tokens.shape[1], getattr(backbone, "num_prefix_tokens", 0)
+    )
+
+
+@lru_cache(maxsize=128)
+def _cached_shape(name: str, arguments_json: str, image_size: int) -> BackboneShape:
+    arguments = json.loads(arguments_json)
+    try:
+        return _measure(name, arguments, image_size, device="meta")
+    except Exception:
+        # Some architectures compute with values at construction, which the meta device has not; on the CPU only a
+        # real mistake fails.
+        pass
+    try:
+        return _measure(name, arguments, image_size, device="cpu")
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(_size_error(name, image_size, error)) from error
+
+
+def _check_patches(name: str, backbone: nn.Module, image_size: int) -> None:
+    """timm cuts off the pixels that do not fill a patch without a word; here that is an error."""
+    patch_size = getattr(getattr(backbone, "patch_embed", None), "patch_size", None)
+    if patch_size is None:
+        return
+    sides = patch_size if isinstance(patch_size, (tuple, list)) else (patch_size,)
+    if any(image_size % side for side in sides):
+        lower = image_size - image_size % sides[0]
+        nearest = [size for size in (lower, lower + sides[0]) if size]
+        raise ValueError(
+            _size_error(
+                name,
+                image_size,
+                f"its patches of {sides[0]} pixels do not divide them (they divide {' and '.join(map(str, nearest))})",
+            )
+        )
+
+
+def _size_error(name: str, image_size: int, error: object) -> str:
+    native = native_settings(name)["image_size"]
+    reason = str(error).strip().rstrip(".") or type(error).__name__
+    return (
+        f"backbone {name!r} cannot take images of {image_size} pixels: {reason}. Its own image size is {native}; use "
+        "that, a multiple of its patch (and window) size, or another backbone."
+    )
+
+
+def backbone_shape(config: Any) -> BackboneShape:
+    """
+    Sizes of the backbone that a [`LongTailConfig`] describes, measured once per process without allocating weights.
+
+    Raises:
+        `ValueError`: if the backbone cannot be created or cannot take images of `config.image_size` pixels.
+    """
+    arguments = backbone_arguments(config)
+    try:
+        arguments_json = json.dumps(arguments, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(
+            "backbone_kwargs must hold plain values (numbers, strings, lists), since they are stored in config.json: "
+            f"{error}"
+        ) from error
+    # Drop rates change no size, and leaving them out shares the measurement.
+    kept = {
+        key: value for key, value in json.loads(arguments_json).items() if key not in ("drop_rate", "drop_path_rate")
+    }
+    return _cached_shape(config.backbone, json.dumps(kept, sort_keys=True), config.image_size)

@@ -1,0 +1,429 @@
+"""Configuration of long-tailed image classifiers: everything that a checkpoint says about itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PretrainedConfig
+from transformers.utils import logging
+
+from .backbone import backbone_shape, check_backbone_name, native_settings
+from .errors import unknown_name
+from .modulator_options import modulator_options
+
+logger = logging.get_logger(__name__)
+
+HEADS = ("linear", "cosine")
+GROUP_SCHEMES = ("thresholds", "auto")
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+# Decoder of the ViT-B and ViT-L models of He et al. 2022; smaller encoders want a smaller one.
+MASKED_AUTOENCODER_DEFAULTS: dict[str, Any] = {
+    "mask_ratio": 0.75,
+    "norm_pix_loss": True,
+    "decoder_dim": 512,
+    "decoder_depth": 8,
+    "decoder_heads": 16,
+}
+
+
+class LongTailConfig(PretrainedConfig):
+    """
+    Configuration of [`LongTailForImageClassification`] and [`MaskedAutoencoder`].
+
+    It holds plain values only (numbers, strings, lists, dicts), all of which are written to `config.json`. A `None`
+    that stays `None` means "unset": a method's `configure()` may fill it.
+
+    Args:
+        backbone (`str`, *optional*, defaults to `"resnet32_cifar"`): Any architecture that timm knows (a `.tag` of
+            published weights may follow), `resnet20_cifar` ... `resnet56_cifar`, `vit_pico_patch4_16`,
+            `vit_tiny_patch4_32` or `vit_tiny_patch8_96`.
+        num_labels (`int`, *optional*): Number of classes; taken from `class_counts` or `id2label` if not given.
+        class_counts ([`ClassCounts`] or sequence of `int`, *optional*): Training images per class. Stored as a list of
+            integers; class names of a `ClassCounts` become `id2label`.
+        group_thresholds (`tuple[int, int]`, *optional*, defaults to `(100, 20)`): More images than the first is many,
+            fewer than the second is few.
+        group_scheme (`str`, *optional*, defaults to `"thresholds"`): `"thresholds"` or `"auto"` (see [`ClassCounts`]).
+        image_size (`int`, *optional*): Side of the square input in pixels; the backbone's own size if not given.
+        num_channels (`int`, *optional*, defaults to 3): Channels of the input, 1 for grey images.
+        image_mean, image_std (list of `float`, *optional*): Per channel, on a scale of 0..1. If not given: timm's
+            values of the published weights for `backbone_pretrained=True`, those of the CIFAR-100 training images for
+            the CIFAR networks, 0.5 otherwise. With a number of channels other than 3, the mean of timm's three values.
+        crop_ratio (`float`, *optional*): Side of the evaluation crop over the shorter side after resizing. If not
+            given: timm's value with `backbone_pretrained=True`; otherwise 1 up to 96 pixels, 224 / 256 up to 224
+            pixels and 1 above (the evaluation of MAE fine-tuning).
+        interpolation (`str`, *optional*): `"bilinear"` or `"bicubic"`, of the evaluation resize; `"bicubic"` if not
+            given and timm does not say otherwise for pretrained weights.
+        backbone_kwargs (`dict`, *optional*): Further arguments of `timm.create_model`, for example `{"depth": 6}`.
+        backbone_pretrained (`bool`, *optional*, defaults to `False`): Whether building a model from this config loads
+            timm's published weights from the Hub. `from_pretrained` never does.
+        drop_rate (`float`, *optional*, defaults to 0.0): Dropout in front of the classifier.
+        drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last block.
+        global_pool (`str`, *optional*): timm's name of the pooling; the backbone's own if not given. `"avg"` on a
+            vision transformer is the recipe of MAE fine-tuning: mean of the patch tokens, then `fc_norm`.
+        head (`str`, *optional*): `"linear"` (also meant by `None`) or `"cosine"`.
+        head_scale (`float`, *optional*): Factor on the cosine of a cosine head; 30 if not given.
+        head_init_std (`float`, *optional*): Standard deviation of a new linear head's truncated normal weights (MAE
+            fine-tuning: 2e-5). If not given, the head is initialised as timm does it for the backbone.
+        num_experts (`int`, *optional*, defaults to 1): Experts of a multi-expert network.
+        reduce_experts (`bool`, *optional*, defaults to `True`): Whether each expert is thinner than a single network.
+        logit_adjustment (`dict`, *optional*): `{"tau": 1.0, "remove": [...], "add": [...]}`: inference adds
+            `-tau * log(prior of remove) + log(prior of add)` to the raw logits. Lists are priors or counts, one
+            positive number per class; either may be `None`.
+        modulator (`dict`, *optional*): Options of [`MutualExclusiveModulator`]; unset means none is built.
+        masked_autoencoder (`dict`, *optional*): Options of [`MaskedAutoencoder`]: `mask_ratio`, `norm_pix_loss`,
+            `decoder_dim`, `decoder_depth`, `decoder_heads`.
+        method (`dict`, *optional*): Description of the method that trained the model; provenance only.
+        kwargs: Fields of `PretrainedConfig`, such as `id2label`.
+
+    Raises:
+        `ValueError`: for an unknown backbone, head or option, class counts that do not fit the number of labels, or an
+            image size that the backbone cannot take.
+
+    Example:
+
+    ```python
+    >>> from hf_ltr import LongTailConfig, LongTailForImageClassification
+
+    >>> config = LongTailConfig(backbone="resnet32_cifar", class_counts=[500, 100, 5])
+    >>> model = LongTailForImageClassification(config)
+    ```
+    """
+
+    model_type = "long_tail"
+    # `Trainer.predict` gathers every tensor of the output that is not named here.
+    keys_to_ignore_at_inference = [
+        "raw_logits",
+        "features",
+        "base_logits",
+        "magnitudes",
+        "group_weights",
+        "expert_logits",
+    ]
+
+    def __init__(
+        self,
+        backbone: str = "resnet32_cifar",
+        num_labels: int | None = None,
+        class_counts: Any = None,
+        group_thresholds: Sequence[int] = (100, 20),
+        group_scheme: str = "thresholds",
+        image_size: int | None = None,
+        num_channels: int = 3,
+        image_mean: Sequence[float] | float | None = None,
+        image_std: Sequence[float] | float | None = None,
+        crop_ratio: float | None = None,
+        interpolation: str | None = None,
+        backbone_kwargs: dict[str, Any] | None = None,
+        backbone_pretrained: bool = False,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        global_pool: str | None = None,
+        head: str | None = None,
+        head_scale: float | None = None,
+        head_init_std: float | None = None,
+        num_experts: int = 1,
+        reduce_experts: bool = True,
+        logit_adjustment: dict[str, Any] | None = None,
+        modulator: dict[str, Any] | None = None,
+        masked_autoencoder: dict[str, Any] | None = None,
+        method: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        check_backbone_name(backbone)
+        self.backbone = backbone
+        self.backbone_kwargs = dict(backbone_kwargs or {})
+        self.backbone_pretrained = backbone_pretrained
+        self.drop_rate = drop_rate
+        self.drop_path_rate = drop_path_rate
+        self.global_pool = global_pool
+
+        self.class_counts = class_counts
+        self.group_thresholds = list(group_thresholds)
+        self.group_scheme = group_scheme
+
+        self.image_size = self._resolve_image_size(image_size)
+        self.num_channels = num_channels
+        self.image_mean, self.image_std = self._resolve_statistics(image_mean, image_std)
+        self.crop_ratio = self._resolve_crop_ratio(crop_ratio)
+        self.interpolation = self._resolve_interpolation(interpolation)
+
+        self.head = head
+        self.head_scale = head_scale
+        self.head_init_std = head_init_std
+        self.num_experts = num_experts
+        self.reduce_experts = reduce_experts
+        self.logit_adjustment = logit_adjustment
+        self.modulator = modulator
+        self.masked_autoencoder = masked_autoencoder
+        self.method = method
+
+        super().__init__(**_label_fields(num_labels, class_counts, self.class_counts, kwargs))
+        self.validate()
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        # `from_pretrained(..., class_counts=...)` and user code assign after construction.
+        if key == "class_counts":
+            value = _as_count_list(value)
+        elif key in ("image_mean", "image_std", "group_thresholds") and isinstance(value, tuple):
+            value = list(value)
+        super().__setattr__(key, value)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> LongTailConfig:
+        """
+        Build a config from a dict, with fields replaced by keyword arguments and checked together.
+
+        Replacing the classes (`num_labels`, `class_counts` or `id2label` of another length) drops what the stored
+            config
+        says about the old ones: names, counts, logit adjustment and modulator.
+        """
+        config_dict = dict(config_dict)
+        replaced = {key: kwargs.pop(key) for key in list(kwargs) if key in _FIELDS}
+        if any(replaced.get(key) is not None for key in _CLASS_FIELDS):
+            before = _stored_num_labels(config_dict)
+            after = _number_of_labels(*(replaced.get(key) for key in ("num_labels", "class_counts", "id2label")))
+            renamed = _names_of(replaced.get("class_counts")) is not None or "id2label" in replaced
+            if after != before or renamed:
+                for key in ("id2label", "label2id"):
+                    config_dict.pop(key, None)
+            if after != before:
+                for key in ("class_counts", "logit_adjustment", "modulator", "num_labels"):
+                    if config_dict.pop(key, None) is not None and key not in replaced:
+                        logger.warning(
+                            f"{key} of the stored config is for {before} classes and is dropped for {after}."
+                        )
+        config_dict.update(replaced)
+        return super().from_dict(config_dict, **kwargs)
+
+    def validate(self) -> None:
+        """
+        Check all fields together and complete the options of modulator and masked autoencoder.
+
+        Called at construction and again by the models, since fields may be assigned in between.
+
+        Raises:
+            `ValueError`: saying which field is wrong and what to do.
+        """
+        check_backbone_name(self.backbone)
+        self._check_classes()
+        self._check_head()
+        self._check_image()
+        for name in ("drop_rate", "drop_path_rate"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        _positive_integer("num_experts", self.num_experts)
+        if self.logit_adjustment is not None:
+            self._check_logit_adjustment(self.logit_adjustment)
+        if self.modulator is not None:
+            self.modulator = self.complete_modulator_options()
+        if self.masked_autoencoder is not None:
+            self.masked_autoencoder = self.complete_masked_autoencoder_options()
+        native = native_settings(self.backbone)["image_size"]
+        if self.backbone_kwargs or self.image_size != native or self.global_pool is not None:
+            backbone_shape(self)
+
+    def complete_modulator_options(self) -> dict[str, Any]:
+        """All options of the modulator: those of `self.modulator` and defaults for the rest, groups included."""
+        return modulator_options(
+            self.modulator or {}, self.num_labels, self.class_counts, tuple(self.group_thresholds)
+        )
+
+    def complete_masked_autoencoder_options(self) -> dict[str, Any]:
+        """All options of the masked autoencoder: those of `self.masked_autoencoder` and defaults for the rest."""
+        options = self.masked_autoencoder or {}
+        for name in options:
+            if name not in MASKED_AUTOENCODER_DEFAULTS:
+                raise unknown_name("option of the masked autoencoder", name, MASKED_AUTOENCODER_DEFAULTS)
+        options = {**MASKED_AUTOENCODER_DEFAULTS, **options}
+        if not 0.0 < options["mask_ratio"] < 1.0:
+            raise ValueError(f"mask_ratio must lie between 0 and 1, not {options['mask_ratio']}")
+        width, heads = options["decoder_dim"], options["decoder_heads"]
+        if width % heads or width % 4:
+            raise ValueError(
+                f"decoder_dim ({width}) must be divisible by decoder_heads ({heads}), and by 4 for its position "
+                "embedding"
+            )
+        return options
+
+    def class_names(self, indices: Sequence[int]) -> str:
+        """Names of some classes for a message: at most ten, `3 (crab)` where a name is known."""
+        names = []
+        for index in list(indices)[:10]:
+            name = self.id2label.get(index) if self.id2label else None
+            names.append(str(index) if name in (None, f"LABEL_{index}") else f"{index} ({name})")
+        return ", ".join(names) + (f" and {len(indices) - 10} more" if len(indices) > 10 else "")
+
+    def _check_classes(self) -> None:
+        if self.class_counts is not None and len(self.class_counts) != self.num_labels:
+            raise ValueError(
+                f"class_counts has {len(self.class_counts)} entries but the model has {self.num_labels} labels; give "
+                "the counts of all classes, in the order of the labels"
+            )
+        if self.group_scheme not in GROUP_SCHEMES:
+            raise unknown_name("group_scheme", self.group_scheme, GROUP_SCHEMES)
+        if len(self.group_thresholds) != 2 or self.group_thresholds[0] < self.group_thresholds[1]:
+            raise ValueError(f"group_thresholds must be two numbers, many before few, not {self.group_thresholds}")
+
+    def _check_head(self) -> None:
+        if self.head is not None and self.head not in HEADS:
+            raise unknown_name("head", self.head, HEADS)
+        if self.head_scale is not None:
+            if self.head == "linear":
+                raise ValueError(
+                    f"head_scale={self.head_scale} belongs to a cosine head, but head is 'linear'; unset one"
+                )
+            if self.head_scale <= 0:
+                raise ValueError(f"head_scale must be positive, not {self.head_scale}")
+        if self.head_init_std is not None and self.head == "cosine":
+            raise ValueError("head_init_std belongs to a linear head, but head is 'cosine'; unset one of them")
+
+    def _check_image(self) -> None:
+        for name in ("image_size", "num_channels"):
+            _positive_integer(name, getattr(self, name))
+        for name in ("image_mean", "image_std"):
+            values = getattr(self, name)
+            if len(values) != self.num_channels:
+                raise ValueError(f"{name} has {len(values)} values but images have {self.num_channels} channels")
+        if min(self.image_std) <= 0:
+            raise ValueError(f"image_std must be positive, not {self.image_std}")
+        if not 0.0 < self.crop_ratio <= 1.0:
+            raise ValueError(f"crop_ratio must be above 0 and at most 1, not {self.crop_ratio}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise unknown_name("interpolation", self.interpolation, INTERPOLATIONS)
+
+    def _check_logit_adjustment(self, adjustment: dict[str, Any]) -> None:
+        for name in adjustment:
+            if name not in ("tau", "remove", "add"):
+                raise unknown_name("field of logit_adjustment", name, ("tau", "remove", "add"))
+        for name in ("remove", "add"):
+            values = adjustment.get(name)
+            if values is None:
+                continue
+            if len(values) != self.num_labels:
+                raise ValueError(f"logit_adjustment[{name!r}] has {len(values)} values for {self.num_labels} labels")
+            bad = [index for index, value in enumerate(values) if not value > 0 or value == float("inf")]
+            if bad:
+                raise ValueError(
+                    f"logit_adjustment[{name!r}] must be positive for every class, but is not for class "
+                    f"{self.class_names(bad)}: the logarithm of its prior does not exist. Leave such classes out of "
+                    "the label set, or give them a small positive prior."
+                )
+
+    def _resolve_image_size(self, image_size: Any) -> int:
+        inside = self.backbone_kwargs.get("img_size")
+        sizes = []
+        for value in (image_size, inside):
+            if isinstance(value, (tuple, list)):
+                if len(set(value)) != 1:
+                    raise ValueError(f"images must be square, but the image size is {tuple(value)}")
+                value = value[0]
+            if value is not None:
+                sizes.append(_positive_integer("image_size", value))
+        if len(set(sizes)) > 1:
+            raise ValueError(f"image_size is {sizes[0]} but backbone_kwargs has img_size={sizes[1]}; give one of them")
+        return sizes[0] if sizes else native_settings(self.backbone)["image_size"]
+
+    def _resolve_statistics(self, mean: Any, std: Any) -> tuple[list[float], list[float]]:
+        native = native_settings(self.backbone)
+        published = self.backbone_pretrained or self.backbone.endswith("_cifar")
+        resolved = []
+        for given, default in ((mean, native["mean"]), (std, native["std"])):
+            if given is None:
+                given = default if published else (0.5,) * len(default)
+                if len(given) != self.num_channels:
+                    given = sum(given) / len(given)
+            if isinstance(given, (int, float)):
+                given = [given] * self.num_channels
+            resolved.append([float(value) for value in given])
+        return resolved[0], resolved[1]
+
+    def _resolve_crop_ratio(self, crop_ratio: float | None) -> float:
+        if crop_ratio is not None:
+            return float(crop_ratio)
+        if self.backbone_pretrained:
+            return native_settings(self.backbone)["crop_ratio"]
+        return 224 / 256 if 96 < self.image_size <= 224 else 1.0
+
+    def _resolve_interpolation(self, interpolation: str | None) -> str:
+        if interpolation is not None:
+            return interpolation
+        return native_settings(self.backbone)["interpolation"] if self.backbone_pretrained else "bicubic"
+
+
+_CLASS_FIELDS = ("num_labels", "class_counts", "id2label")
+_FIELDS = frozenset(inspect.signature(LongTailConfig.__init__).parameters) - {"self", "kwargs"} | {
+    "id2label",
+    "label2id",
+}
+
+
+def _names_of(class_counts: Any) -> list[str] | None:
+    """Class names of a `ClassCounts`; other objects may have a `names` that means something else (tensors do)."""
+    return getattr(class_counts, "names", None) if hasattr(class_counts, "counts") else None
+
+
+def _positive_integer(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, not {value!r}")
+    return value
+
+
+def _as_count_list(value: Any) -> list[int] | None:
+    """A list of integers from a `ClassCounts`, a sequence, an array or a tensor."""
+    if value is None:
+        return None
+    value = getattr(value, "counts", value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    counts = []
+    for index, count in enumerate(value):
+        if isinstance(count, bool) or int(count) != count or count < 0:
+            raise ValueError(f"class_counts must be non-negative integers, but class {index} has {count!r}")
+        counts.append(int(count))
+    if not counts:
+        raise ValueError("class_counts is empty; give one number of training images per class")
+    return counts
+
+
+def _number_of_labels(num_labels: int | None, class_counts: Any, id2label: Any) -> int | None:
+    """The number of classes on which all given fields agree; `None` if none is given."""
+    given = {
+        "num_labels": num_labels,
+        "class_counts": None if class_counts is None else len(_as_count_list(class_counts)),
+        "id2label": None if id2label is None else len(id2label),
+    }
+    given = {name: number for name, number in given.items() if number is not None}
+    if len(set(given.values())) > 1:
+        described = ", ".join(f"{name}: {number}" for name, number in given.items())
+        raise ValueError(f"the number of classes is not clear ({described}); they must agree, in the same class order")
+    return next(iter(given.values()), None)
+
+
+def _stored_num_labels(config_dict: dict[str, Any]) -> int:
+    """Number of classes of a stored config, which leaves `id2label` out when it is the library's default of two."""
+    number = _number_of_labels(
+        config_dict.get("num_labels"), config_dict.get("class_counts"), config_dict.get("id2label")
+    )
+    return 2 if number is None else number
+
+
+def _label_fields(
+    num_labels: int | None, given: Any, counts: list[int] | None, fields: dict[str, Any]
+) -> dict[str, Any]:
+    """The keyword arguments of `PretrainedConfig` that describe the classes, agreeing with each other."""
+    fields = dict(fields)
+    names = _names_of(given)
+    if fields.get("id2label") is None and names is not None:
+        fields["id2label"] = dict(enumerate(names))
+    id2label = fields.get("id2label")
+    number = _number_of_labels(num_labels, counts, id2label)
+    if id2label is not None:
+        fields["id2label"] = {int(index): name for index, name in id2label.items()}
+        if fields.get("label2id") is None:
+            fields["label2id"] = {name: index for index, name in fields["id2label"].items()}
+    elif number is not None:
+        fields["num_labels"] = number
+    return fields

@@ -1,0 +1,175 @@
+"""Image processors: resize, centre crop, rescale and normalise, as evaluation during training does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.image_processing_backends import PilBackend, TorchvisionBackend
+from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.processing_utils import ImagesKwargs
+
+_RESAMPLING = {"bilinear": PILImageResampling.BILINEAR, "bicubic": PILImageResampling.BICUBIC}
+
+# Weights of red, green and blue in Pillow's mode "L" (ITU-R 601-2), as 16 bit fixed point with rounding.
+_LUMA = (19595, 38470, 7471)
+
+
+class LongTailImageProcessorKwargs(ImagesKwargs, total=False):
+    """
+    num_channels (`int`):
+        Channels of the images that the model takes: 3, or 1 for grey images.
+    """
+
+    num_channels: int
+
+
+class _ChannelsMixin:
+    """Brings any image to the number of channels of the model before anything else is done to it."""
+
+    valid_kwargs = LongTailImageProcessorKwargs
+    resample = PILImageResampling.BICUBIC
+    image_mean = [0.5, 0.5, 0.5]
+    image_std = [0.5, 0.5, 0.5]
+    size = {"shortest_edge": 32}
+    crop_size = {"height": 32, "width": 32}
+    default_to_square = False
+    do_resize = True
+    do_center_crop = True
+    do_rescale = True
+    do_normalize = True
+    num_channels = 3
+
+    @classmethod
+    def from_config(cls, config: Any, **overrides: Any) -> Any:
+        """
+        The processor that fits a [`LongTailConfig`].
+
+        Args:
+            config ([`LongTailConfig`]): Image size, crop ratio, interpolation, mean, std and channels are taken from
+            it. overrides: Attributes to set differently, for example `do_center_crop=False`; also `crop_ratio`.
+        """
+        crop_ratio = overrides.pop("crop_ratio", config.crop_ratio)
+        options = {
+            "size": {"shortest_edge": round(config.image_size / crop_ratio)},
+            "crop_size": {"height": config.image_size, "width": config.image_size},
+            "resample": _RESAMPLING[config.interpolation],
+            "image_mean": list(config.image_mean),
+            "image_std": list(config.image_std),
+            "num_channels": config.num_channels,
+        }
+        return cls(**{**options, **overrides})
+
+    def _prepare_images_structure(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        # transformers refuses grey arrays without a channel axis.
+        if isinstance(images, (list, tuple)):
+            images = [_with_channel_axis(image) for image in images]
+        else:
+            images = _with_channel_axis(images)
+        return super()._prepare_images_structure(images, *args, **kwargs)
+
+    def resize(self, image: Any, size: SizeDict, *args: Any, **kwargs: Any) -> Any:
+        # As in the evaluation of training: the longer side is rounded (transformers cuts the fraction off).
+        if size.shortest_edge and not size.longest_edge:
+            height, width = image.shape[-2:]
+            scale = size.shortest_edge / min(height, width)
+            size = SizeDict(height=round(height * scale), width=round(width * scale))
+        return super().resize(image, size, *args, **kwargs)
+
+    def process_image(self, image: Any, *args: Any, num_channels: int | None = None, **kwargs: Any) -> Any:
+        num_channels = self.num_channels if num_channels is None else num_channels
+        if isinstance(image, Image.Image):
+            image = _convert_pil(image, num_channels)
+        kwargs["do_convert_rgb"] = False
+        return _convert_channels(super().process_image(image, *args, **kwargs), num_channels)
+
+
+class LongTailImageProcessor(_ChannelsMixin, TorchvisionBackend):
+    """
+    Prepares images for [`LongTailForImageClassification`] with torchvision.
+
+    Images of any mode and channel number are converted to `num_channels` channels (grey with Pillow's weights), their
+    shorter side is resized to `size["shortest_edge"]`, the centre of `crop_size` is cut out, and values are scaled to
+    0..1 and normalised.
+
+    Args:
+        size (`dict`, *optional*): `{"shortest_edge": pixels}`.
+        crop_size (`dict`, *optional*): `{"height": pixels, "width": pixels}`.
+        resample (`PIL.Image.Resampling`, *optional*, defaults to bicubic).
+        image_mean, image_std (list of `float`, *optional*): Per channel, on a scale of 0..1.
+        num_channels (`int`, *optional*, defaults to 3).
+
+    Example:
+
+    ```python
+    >>> processor = LongTailImageProcessor.from_config(model.config)
+    >>> logits = model(**processor(image, return_tensors="pt")).logits
+    ```
+    """
+
+
+class LongTailImageProcessorPil(_ChannelsMixin, PilBackend):
+    """The same processor with Pillow and numpy; `AutoImageProcessor.from_pretrained(..., backend="pil")` gives it."""
+
+
+def _with_channel_axis(image: Any) -> Any:
+    is_flat = isinstance(image, (np.ndarray, torch.Tensor)) and image.ndim == 2
+    return image[None] if is_flat else image
+
+
+def _convert_pil(image: Image.Image, num_channels: int) -> Image.Image:
+    """Mode L for one channel and RGB for three; transparency is dropped, 16 bit values are scaled."""
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(num_channels)
+    if mode is None or image.mode == mode:
+        return image
+    if image.mode.startswith("I"):
+        # Pillow would clip 16 bit values to 255.
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point images have no fixed range: convert them to 8 bits first")
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _convert_channels(image: Any, num_channels: int) -> Any:
+    """Channels of an array or tensor `(channels, height, width)`: repeat grey, weight colours, drop transparency."""
+    channels = image.shape[0]
+    if channels == num_channels:
+        return image
+    if channels == 4:
+        image, channels = image[:3], 3
+    if channels == num_channels:
+        return image
+    if channels == 2:
+        image, channels = image[:1], 1
+    if channels == 1:
+        repeated = (num_channels, *image.shape[1:])
+        return image.expand(repeated) if isinstance(image, torch.Tensor) else np.broadcast_to(image, repeated).copy()
+    if channels == 3 and num_channels == 1:
+        return _luma(image)
+    raise ValueError(
+        f"an image with {channels} channels cannot be converted to the {num_channels} channels of the model"
+    )
+
+
+def _luma(image: Any) -> Any:
+    is_tensor = isinstance(image, torch.Tensor)
+    integer = not image.dtype.is_floating_point if is_tensor else np.issubdtype(image.dtype, np.integer)
+    red, green, blue = (
+        channel.to(torch.int64) if is_tensor and integer else channel.astype(np.int64) if integer else channel
+        for channel in image
+    )
+    value = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+    value = (value + 0x8000) >> 16 if integer else value / 65536
+    return value.to(image.dtype)[None] if is_tensor else value.astype(image.dtype)[None]
+
+
+__all__ = [
+    "LongTailImageProcessor",
+    "LongTailImageProcessorPil",
+    "LongTailImageProcessorKwargs",
+]

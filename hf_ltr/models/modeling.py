@@ -1,0 +1,289 @@
+"""The classifier: a timm backbone, a head, and what inference adds to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
+from .configuration import LongTailConfig
+from .freezing import FreezableMixin
+from .heads import DEFAULT_COSINE_SCALE, CosineHead, initialize_linear_head
+from .initialization import building_on_meta, copy_tensors, is_loaded, missing_tensors, needs_random_numbers
+from .modulator import MutualExclusiveModulator
+
+# Standard deviation of a linear head on a backbone whose timm classifier is not one linear layer.
+_FALLBACK_HEAD_STD = 0.02
+
+
+@dataclass
+class LongTailOutput(ModelOutput):
+    """
+    Output of [`LongTailForImageClassification`]; the same fields in training and evaluation.
+
+    Args:
+        loss (`Tensor` of shape `()`, *optional*): Cross-entropy of `logits`, if labels were given.
+        logits (`Tensor` of shape `(B, C)`): What inference uses, with the config's logit adjustment applied.
+        raw_logits (`Tensor` of shape `(B, C)`): Before the adjustment; what training losses take.
+        features (`Tensor` of shape `(B, D)`): Pooled features that the classifier reads.
+        base_logits (`Tensor` of shape `(B, C)`, *optional*): Before the modulator, if there is one.
+        magnitudes (`Tensor` of shape `(B, G)`, *optional*): Of the modulator's group networks.
+        group_weights (`Tensor` of shape `(B, G)`, *optional*): Of the modulator.
+        expert_logits (`Tensor` of shape `(B, E, C)`, *optional*): Per expert, where experts exist.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    raw_logits: Tensor | None = None
+    features: Tensor | None = None
+    base_logits: Tensor | None = None
+    magnitudes: Tensor | None = None
+    group_weights: Tensor | None = None
+    expert_logits: Tensor | None = None
+
+
+class LongTailPreTrainedModel(PreTrainedModel):
+    """
+    What the models of this package share: their config class, checkpointing through timm, and an initialisation that
+    never touches timm's.
+
+    The initialisation of `PreTrainedModel` draws every linear and convolutional layer again from N(0, 0.02), which
+    ruins training from scratch; here, modules initialise themselves when they are built, and only what loading a
+    checkpoint left uninitialised is filled in afterwards (see `initialization.py`).
+    """
+
+    config_class = LongTailConfig
+    base_model_prefix = ""
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    # timm calls scaled_dot_product_attention by itself.
+    _supports_sdpa = True
+    # Trainer would otherwise pass the number of items to the loss.
+    accepts_loss_kwargs = False
+    _no_split_modules: list[str] = []
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        """Switch timm's own checkpointing; the function and the interval that transformers passes are not used."""
+        try:
+            self.backbone.set_grad_checkpointing(enable)
+        except (AttributeError, AssertionError) as error:
+            raise ValueError(
+                f"backbone {self.config.backbone!r} has no gradient checkpointing in timm; leave it off or use "
+                "another backbone"
+            ) from error
+        self.gradient_checkpointing = enable
+
+    def get_input_embeddings(self) -> None:
+        """Images have no token embeddings."""
+        return None
+
+    def set_input_embeddings(self, value: Any) -> None:
+        """Images have no token embeddings."""
+        raise ValueError(f"{type(self).__name__} has no token embeddings to set")
+
+
+class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
+    """
+    Image classifier over any timm backbone, for the long-tailed methods of this package.
+
+    Built from a config, all weights equal those of `timm.create_model(backbone, num_classes=num_labels)` under the
+    same random seed, those of a linear head included.
+
+    Args:
+        config ([`LongTailConfig`]): Architecture and inference.
+
+    Attributes:
+        backbone (`nn.Module`): The timm model without its classifier.
+        classifier (`nn.Module`): The head: `nn.Linear` or [`CosineHead`].
+        modulator ([`MutualExclusiveModulator`] or `None`): Built if `config.modulator` is set.
+
+    Example:
+
+    ```python
+    >>> model = LongTailForImageClassification(LongTailConfig(backbone="resnet32_cifar", num_labels=100))
+    >>> model(torch.zeros(2, 3, 32, 32)).logits.shape
+    torch.Size([2, 100])
+    ```
+    """
+
+    # A masked autoencoder's checkpoint loads without conversion; its decoder stays behind.
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
+
+    def __init__(self, config: LongTailConfig):
+        super().__init__(config)
+        config.validate()
+        if config.num_experts != 1:
+            raise ValueError(
+                f"num_experts is {config.num_experts}, but LongTailForImageClassification builds single networks; "
+                "leave it 1"
+            )
+        self.num_labels = config.num_labels
+        # From here to the end of loading, weights are on the meta device and initial values have to wait.
+        self._is_being_loaded = building_on_meta()
+        self.gradient_checkpointing = False
+        pretrained = config.backbone_pretrained and not self._is_being_loaded
+        self.backbone, timm_head = create_backbone(
+            config.backbone, backbone_arguments(config), config.num_labels, pretrained=pretrained
+        )
+        self.classifier = self._create_head(timm_head)
+        self.modulator = None if config.modulator is None else MutualExclusiveModulator(config)
+        self.register_buffer("logit_offset", torch.zeros(config.num_labels), persistent=False)
+        self._applied_adjustment: dict[str, Any] | None = None
+        self._apply_logit_adjustment()
+        if isinstance(getattr(self.backbone, "fc_norm", None), nn.LayerNorm):
+            # A transformer that pools before its norm, loaded from a masked autoencoder, which has a norm before
+            # pooling.
+            self._keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^backbone\.norm\."]
+            if config.masked_autoencoder is not None:
+                self._keys_to_ignore_on_load_missing = [r"^backbone\.fc_norm\."]
+        self.post_init()
+
+    def forward(
+        self, pixel_values: Tensor, labels: Tensor | None = None, return_dict: bool | None = None
+    ) -> LongTailOutput | tuple[Tensor, ...]:
+        """
+        Classify images.
+
+        Args:
+            pixel_values (`Tensor` of shape `(B, C, H, W)`): Normalised images.
+            labels (`Tensor`, *optional*): Class indices `(B,)` or probabilities `(B, num_labels)`; adds the loss.
+            return_dict (`bool`, *optional*): `False` returns the fields that are not `None` as a tuple.
+
+        Returns:
+            [`LongTailOutput`] or `tuple`.
+        """
+        if self.config.logit_adjustment is not self._applied_adjustment:
+            self._apply_logit_adjustment()
+        pixel_values = pixel_values.to(self.classifier.weight.dtype)
+        features, tokens = extract_features(self.backbone, pixel_values, with_tokens=self.modulator is not None)
+        raw_logits = self.classifier(features)
+        modulated = {}
+        if self.modulator is not None:
+            modulated["base_logits"] = raw_logits
+            raw_logits, modulated["magnitudes"], modulated["group_weights"] = self.modulator(tokens, raw_logits)
+        logits = raw_logits if self._applied_adjustment is None else raw_logits + self.logit_offset
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+        output = LongTailOutput(loss=loss, logits=logits, raw_logits=raw_logits, features=features, **modulated)
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+    def reset_classifier(self) -> None:
+        """Draw the head's weights again, as for a new model: `head_init_std`, timm's initial values, or cosine's."""
+        if isinstance(self.classifier, nn.Linear) and self.config.head_init_std is None:
+            self._copy_head(self._create_twin()[1])
+        else:
+            self._initialize_head(self.classifier)
+
+    def set_logit_adjustment(self, adjustment: dict[str, Any] | None) -> None:
+        """
+        Change what inference adds to the raw logits, here and in the config.
+
+        Args:
+            adjustment (`dict` or `None`): `{"tau", "remove", "add"}` as in [`LongTailConfig`]; `None` for nothing.
+
+        Raises:
+            `ValueError`: naming the classes whose prior is not positive.
+        """
+        previous = self.config.logit_adjustment
+        self.config.logit_adjustment = adjustment
+        try:
+            self.config.validate()
+        except ValueError:
+            self.config.logit_adjustment = previous
+            raise
+        self._apply_logit_adjustment()
+
+    @torch.no_grad()
+    def _apply_logit_adjustment(self) -> None:
+        adjustment = self.config.logit_adjustment
+        self._applied_adjustment = adjustment
+        if self.logit_offset.is_meta:
+            return
+        adjustment = adjustment or {}
+        offset = torch.zeros(self.num_labels, dtype=torch.float64, device="cpu")
+        if adjustment.get("remove") is not None:
+            offset -= adjustment.get("tau", 1.0) * _log_prior(adjustment["remove"])
+        if adjustment.get("add") is not None:
+            offset += _log_prior(adjustment["add"])
+        self.logit_offset.copy_(offset)
+
+    def _create_head(self, timm_head: nn.Linear | None) -> nn.Module:
+        config = self.config
+        if timm_head is None or config.head == "cosine":
+            in_features = timm_head.in_features if timm_head is not None else backbone_shape(config).feature_dim
+        if config.head == "cosine":
+            scale = DEFAULT_COSINE_SCALE if config.head_scale is None else config.head_scale
+            return CosineHead(in_features, config.num_labels, scale=scale)
+        if config.head_scale is not None:
+            raise ValueError(
+                f"head_scale={config.head_scale} belongs to a cosine head; set head='cosine' or unset the scale"
+            )
+        if timm_head is not None and config.head_init_std is None:
+            return timm_head
+        head = timm_head if timm_head is not None else nn.Linear(in_features, config.num_labels)
+        if not self._is_being_loaded:
+            self._initialize_head(head)
+        return head
+
+    def _initialize_head(self, head: nn.Module) -> None:
+        if isinstance(head, CosineHead):
+            head.reset_parameters()
+        else:
+            initialize_linear_head(head, self.config.head_init_std or _FALLBACK_HEAD_STD)
+
+    def _create_twin(self) -> tuple[nn.Module, nn.Linear | None]:
+        """Backbone and timm head built again on the CPU, with initial values."""
+        with torch.device("cpu"):
+            return create_backbone(self.config.backbone, backbone_arguments(self.config), self.config.num_labels)
+
+    @torch.no_grad()
+    def _copy_head(self, twin_head: nn.Linear | None) -> None:
+        if twin_head is None:
+            self._initialize_head(self.classifier)
+            return
+        for name, parameter in self.classifier.named_parameters():
+            parameter.copy_(twin_head.get_parameter(name))
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if not self._is_being_loaded:
+            return
+        if isinstance(module, MutualExclusiveModulator):
+            # Inside loading, torch's initialisers leave parameters from the checkpoint alone.
+            module.reset_parameters()
+            module.fill_buffers()
+        elif module is self:
+            # Called last: children come before their parent.
+            self._fill_what_loading_left()
+            self._apply_logit_adjustment()
+            self._is_being_loaded = False
+
+    def _fill_what_loading_left(self) -> None:
+        missing = missing_tensors(self.backbone)
+        head_is_missing = not all(is_loaded(parameter) for parameter in self.classifier.parameters())
+        use_timm_head = isinstance(self.classifier, nn.Linear) and self.config.head_init_std is None
+        twin_head = None
+        if missing or (head_is_missing and use_timm_head):
+            random = head_is_missing or needs_random_numbers(self.backbone, list(missing))
+            with torch.random.fork_rng(devices=[], enabled=not random):
+                twin, twin_head = self._create_twin()
+            copy_tensors(missing, twin)
+        if head_is_missing:
+            if use_timm_head:
+                self._copy_head(twin_head)
+            else:
+                self._initialize_head(self.classifier)
+
+
+def _log_prior(values: list[float]) -> Tensor:
+    values = torch.tensor(values, dtype=torch.float64, device="cpu")
+    return (values / values.sum()).log()

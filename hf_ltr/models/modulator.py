@@ -1,0 +1,199 @@
+"""The mutual exclusive modulator: weights for groups of classes, computed per image."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from .backbone import backbone_shape
+
+# Under the square root of a magnitude: the norm has no gradient at zero.
+_EPSILON = 1e-12
+
+
+class GroupNetwork(nn.Module):
+    """
+    One network Q_g of equation 2: tokens to a vector whose length is the magnitude of the group.
+
+    Projection to `width`, transformer blocks, pooling, and a last linear layer with nothing behind it: a layer norm at
+    the end would give every image the same length, the square root of the width.
+    """
+
+    def __init__(self, token_dim: int, width: int, depth: int, heads: int, mlp_ratio: float):
+        super().__init__()
+        self.projection = nn.Linear(token_dim, width)
+        self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio=mlp_ratio, qkv_bias=True) for _ in range(depth)))
+        self.output = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, pooled: slice) -> Tensor:
+        """Tokens `(B, N, D)` to vectors `(B, width)`; the tokens of `pooled` are averaged."""
+        tokens = self.blocks(self.projection(tokens))
+        return self.output(tokens[:, pooled].mean(dim=1))
+
+
+class MutualExclusiveModulator(nn.Module):
+    """
+    Multiplies each logit of a classifier with a weight of its group of classes (Long et al., arXiv 2302.09498).
+
+    Per group g a small network gives a magnitude `q_g` (section 3.2), the L2 norm of its output; a fusion network maps
+    all magnitudes and the largest logits of each group to group weights `w` (equation 7); the modulated logit of
+    class j is `l_j * w_g(j)` (equation 8).
+
+    What the paper leaves open, and the choice here: the networks read all tokens after the encoder's last block
+    (before its final norm), or the positions of a CNN's last map, and average the patch tokens; K is 5, or the size
+    of a smaller group; the fusion network is `Linear - GELU - Linear` on layer-normalised inputs; its output goes
+    through a softplus whose bias makes every weight 1 at the first step, so that training starts from the given
+    classifier, and which keeps weights positive, so that the order of classes inside a group never changes.
+    `activation="none"` is the formula as written. Autocast is switched off inside: magnitudes grow to 100 and their
+    squares enter the loss.
+
+    Args:
+        config ([`LongTailConfig`]): `config.modulator` holds the options, all of them optional:
+
+            - `width` (256), `depth` (1), `heads` (`width // 64`), `mlp_ratio` (4.0): of the group networks;
+            - `top_k` (5): logits per group that the fusion network sees; `fusion_width` (64): its hidden size;
+            - `activation`: `"softplus"`, `"none"`, `"exp"` or `"sigmoid2"` (twice the sigmoid);
+            - `logit_reference`: `"none"`, or what is subtracted from the logits before they are weighted: `"min"`,
+              `"mean"`, or `"log_softmax"` (their log-sum-exp);
+            - `pooling`: `"mean"` of the patch tokens, or `"cls"`, the first token;
+            - `detach_magnitude` (`False`): no gradient from the modulated logits into the group networks;
+            - `group_of_class`: one group index per class, or `groups`: a list of class indices per group. If neither
+              is given, many / medium / few of `config.class_counts`, or even thirds if one of the three is empty.
+
+    Raises:
+        `ValueError`: for fewer than two groups, an empty group, or classes in no or several groups.
+    """
+
+    def __init__(self, config: Any):
+        super().__init__()
+        options = config.complete_modulator_options()
+        shape = backbone_shape(config)
+        self.activation = options["activation"]
+        self.logit_reference = options["logit_reference"]
+        self.detach_magnitude = options["detach_magnitude"]
+        self.num_prefix_tokens = shape.num_prefix_tokens
+        self.pooling = options["pooling"]
+        if self.pooling == "cls" and not self.num_prefix_tokens:
+            raise ValueError(
+                f"modulator pooling 'cls' needs a class token, which backbone {config.backbone!r} does not have; "
+                "use 'mean'"
+            )
+
+        self._group_list = options["group_of_class"]
+        self.num_groups = max(self._group_list) + 1
+        sizes = [self._group_list.count(group) for group in range(self.num_groups)]
+        self.top_k = [min(options["top_k"], size) for size in sizes]
+        self.networks = nn.ModuleList(
+            GroupNetwork(shape.token_dim, options["width"], options["depth"], options["heads"], options["mlp_ratio"])
+            for _ in range(self.num_groups)
+        )
+        fusion_inputs = self.num_groups + sum(self.top_k)
+        self.fusion_norm = nn.LayerNorm(fusion_inputs)
+        self.fusion = nn.Sequential(
+            nn.Linear(fusion_inputs, options["fusion_width"]),
+            nn.GELU(),
+            nn.Linear(options["fusion_width"], self.num_groups),
+        )
+        # The map is saved with the weights; the rest follows from it.
+        self.register_buffer("group_of_class", torch.zeros(len(self._group_list), dtype=torch.int64))
+        members = (self.num_groups, max(sizes))
+        self.register_buffer("group_members", torch.zeros(members, dtype=torch.int64), persistent=False)
+        self.register_buffer("group_padding", torch.zeros(members, dtype=torch.bool), persistent=False)
+        self.register_buffer("top_positions", torch.zeros(sum(self.top_k), dtype=torch.int64), persistent=False)
+        self.fill_buffers()
+        self._initialize_fusion()
+
+    @torch.no_grad()
+    def fill_buffers(self) -> None:
+        """Write the group tables from the config (again after loading, which leaves garbage in what is not saved)."""
+        if self.group_of_class.is_meta:
+            return
+        members = torch.zeros(self.group_members.shape, dtype=torch.int64)
+        padding = torch.ones(self.group_members.shape, dtype=torch.bool)
+        for group in range(self.num_groups):
+            classes = [index for index, value in enumerate(self._group_list) if value == group]
+            members[group, : len(classes)] = torch.tensor(classes)
+            padding[group, : len(classes)] = False
+        widest = max(self.top_k)
+        positions = [group * widest + rank for group, count in enumerate(self.top_k) for rank in range(count)]
+        self.group_of_class.copy_(torch.tensor(self._group_list))
+        self.group_members.copy_(members)
+        self.group_padding.copy_(padding)
+        self.top_positions.copy_(torch.tensor(positions))
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters again; afterwards every group weight is 1."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.LayerNorm)):
+                module.reset_parameters()
+        self._initialize_fusion()
+
+    def _initialize_fusion(self) -> None:
+        last = self.fusion[-1]
+        one = {"softplus": math.log(math.e - 1.0), "none": 1.0, "exp": 0.0, "sigmoid2": 0.0}[self.activation]
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, one)
+
+    def magnitudes(self, tokens: Tensor) -> Tensor:
+        """Magnitude of each group, `(B, G)`, from tokens `(B, N, D)`, in the dtype of the parameters."""
+        if self.pooling == "cls":
+            pooled = slice(0, 1)
+        else:
+            pooled = slice(self.num_prefix_tokens if tokens.shape[1] > self.num_prefix_tokens else 0, None)
+        vectors = torch.stack([network(tokens, pooled) for network in self.networks], dim=1)
+        return torch.sqrt(vectors.square().sum(dim=-1) + _EPSILON)
+
+    def largest_logits(self, logits: Tensor) -> Tensor:
+        """The largest logits of each group in descending order, group after group: `(B, sum of K_g)`."""
+        grouped = logits[:, self.group_members].masked_fill(self.group_padding, -torch.inf)
+        largest = grouped.topk(max(self.top_k), dim=-1).values
+        return largest.flatten(1)[:, self.top_positions]
+
+    def group_weights(self, magnitudes: Tensor, logits: Tensor) -> Tensor:
+        """Weight of each group, `(B, G)`, from magnitudes `(B, G)` and logits `(B, C)`."""
+        if self.detach_magnitude:
+            magnitudes = magnitudes.detach()
+        weights = self.fusion(self.fusion_norm(torch.cat([magnitudes, self.largest_logits(logits)], dim=1)))
+        if self.activation == "softplus":
+            return F.softplus(weights)
+        if self.activation == "exp":
+            return weights.exp()
+        if self.activation == "sigmoid2":
+            return 2.0 * weights.sigmoid()
+        return weights
+
+    def _referenced(self, logits: Tensor) -> Tensor:
+        if self.logit_reference == "min":
+            return logits - logits.amin(dim=1, keepdim=True)
+        if self.logit_reference == "mean":
+            return logits - logits.mean(dim=1, keepdim=True)
+        if self.logit_reference == "log_softmax":
+            return logits.log_softmax(dim=1)
+        return logits
+
+    def forward(self, tokens: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Modulate logits.
+
+        Args:
+            tokens (`Tensor` of shape `(B, N, D)`): Tokens of the encoder, prefix tokens first; pooled features `(B,
+                D)` count as one token.
+            logits (`Tensor` of shape `(B, C)`): Of the classifier.
+
+        Returns:
+            `tuple`: modulated logits `(B, C)`, magnitudes `(B, G)` and group weights `(B, G)`.
+        """
+        if tokens.ndim == 2:
+            tokens = tokens.unsqueeze(1)
+        with torch.autocast(tokens.device.type, enabled=False):
+            # Parameters are float32 unless the whole model was cast (to bfloat16 for inference, to float64 in tests).
+            dtype = self.fusion_norm.weight.dtype
+            tokens, logits = tokens.to(dtype), logits.to(dtype)
+            magnitudes = self.magnitudes(tokens)
+            weights = self.group_weights(magnitudes, logits)
+            return self._referenced(logits) * weights[:, self.group_of_class], magnitudes, weights

@@ -1,0 +1,137 @@
+"""Training arguments with defaults a long-tail paper would recognise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from ..data.samplers import SAMPLERS
+from ..naming import unknown_name
+from .precision import accelerator_available, native_bf16
+
+MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
+
+
+@dataclass
+class LongTailTrainingArguments(TrainingArguments):
+    """
+    [`transformers.TrainingArguments`] plus what long-tailed training needs.
+
+    Defaults that differ from the parent, because the parent's change results or hide failures: `optim="sgd"`,
+    `learning_rate=0.1`, `weight_decay=2e-4`, `num_train_epochs=200`, `per_device_train_batch_size=128`,
+    `per_device_eval_batch_size=1000`, cosine schedule (the CIFAR recipes of kaidic/LDAM-DRW and BagofTricks-LT but for
+    their steps, see `lr_milestones`), `max_grad_norm=0` (no paper here clips, and clipping costs a pass over the
+    gradients), `logging_nan_inf_filter=False` (it prints a running mean in the place of a NaN), `logging_strategy` and
+    `save_strategy` by epoch, `save_total_limit=1`, `remove_unused_columns=False`,
+    `ddp_find_unused_parameters=False`, `dataloader_pin_memory=False`, `use_cpu` where no accelerator is found.
+
+    Args:
+        mixed_precision_mode (`str`, defaults to `"auto"`): `"auto"` takes bfloat16 where the processor or GPU computes
+            it natively; `"no"`, `"bf16"`, `"fp16"` force a choice. An explicit `bf16=True` or `fp16=True` wins.
+        channels_last (`bool`, defaults to `True`): Memory format of convolutional models and their batches.
+        momentum (`float`, defaults to 0.9): Of SGD.
+        nesterov (`bool`, defaults to `False`): Of SGD.
+        decay_all_parameters (`bool`, *optional*): Whether norms, biases and embeddings are decayed too. Unset: yes for
+            SGD, as every long-tail paper's plain SGD does (the stock Trainer leaves biases out); no for others.
+        layer_decay (`float`, *optional*): Layer-wise learning-rate decay, multiplied into the learning rates.
+        parameter_options (`dict`, *optional*): Regular expression on parameter names to `{"lr_scale",
+            "weight_decay"}`; the first match wins.
+        warmup_epochs (`float`, defaults to 5.0): Linear warm-up; ignored when `warmup_steps` is set.
+        lr_milestones (`list[float]`, *optional*): Epochs after which the learning rate is multiplied by
+            `lr_milestone_factor`. Replaces `lr_scheduler_type`.
+        lr_milestone_factor (`float`, defaults to 0.01).
+        min_learning_rate (`float`, defaults to 0.0): The end of the cosine.
+        sampler (`str`, defaults to `"instance"`): A name in `SAMPLERS`; a method that needs its own wins.
+        augmentation (`list[str]`, defaults to `["auto"]`): Names in order; see [`~hf_ltr.data.augmentation`].
+        augmentation_options (`dict`, *optional*): Options by augmentation name.
+        mixup_alpha, cutmix_alpha, mix_probability, mix_switch_probability, label_smoothing: Batch mixing as in timm.
+        image_loading (`str`, defaults to `"auto"`): `"resident"` decodes once into one array, `"workers"` decodes in
+            worker processes.
+        eval_resize_ratio (`float`, *optional*): Image size over the size of the shorter side before the centre crop.
+        cpu_threads (`int`, *optional*): Threads of each process on CPU. Unset: cores / local processes where a
+            launcher pinned them to one.
+    """
+
+    optim: str = field(default="sgd", metadata={"help": "The optimizer to use."})
+    learning_rate: float = field(default=0.1, metadata={"help": "Peak learning rate."})
+    weight_decay: float = field(default=2e-4, metadata={"help": "Weight decay."})
+    num_train_epochs: float = field(default=200.0, metadata={"help": "Epochs to train."})
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Rows per process and micro-batch."})
+    per_device_eval_batch_size: int = field(default=1000, metadata={"help": "Rows per process in evaluation."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Clip gradients to this norm; 0 leaves them alone."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide NaN losses from the log."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
+    remove_unused_columns: bool | None = field(default=False, metadata={"help": "Kept False: rows carry their index."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "DDP's slow path."})
+    dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin memory of decoded images."})
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to report."})
+
+    mixed_precision_mode: str = field(default="auto", metadata={"help": "auto, no, bf16 or fp16."})
+    channels_last: bool = field(default=True, metadata={"help": "Memory format of convolutional models."})
+    momentum: float = field(default=0.9, metadata={"help": "Momentum of SGD."})
+    nesterov: bool = field(default=False, metadata={"help": "Nesterov momentum of SGD."})
+    decay_all_parameters: bool | None = field(default=None, metadata={"help": "Decay norms and biases too."})
+    layer_decay: float | None = field(default=None, metadata={"help": "Layer-wise learning-rate decay."})
+    parameter_options: dict | str | None = field(
+        default=None, metadata={"help": 'Regex to options, as JSON: {"^classifier": {"lr_scale": 10}}.'}
+    )
+    warmup_epochs: float = field(default=5.0, metadata={"help": "Linear warm-up in epochs."})
+    lr_milestones: list[float] | None = field(default=None, metadata={"help": "Epochs at which the rate drops."})
+    lr_milestone_factor: float = field(default=0.01, metadata={"help": "Factor at each milestone."})
+    min_learning_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end of the cosine."})
+    sampler: str = field(default="instance", metadata={"help": "Sampler of the training rows."})
+    augmentation: list[str] = field(default_factory=lambda: ["auto"], metadata={"help": "Augmentations in order."})
+    augmentation_options: dict | str | None = field(default=None, metadata={"help": "Options by augmentation, JSON."})
+    mixup_alpha: float = field(default=0.0, metadata={"help": "Beta parameter of mixup; 0 is off."})
+    cutmix_alpha: float = field(default=0.0, metadata={"help": "Beta parameter of cutmix; 0 is off."})
+    mix_probability: float = field(default=1.0, metadata={"help": "Probability that a step mixes."})
+    mix_switch_probability: float = field(default=0.5, metadata={"help": "Probability of cutmix when both are on."})
+    label_smoothing: float = field(default=0.0, metadata={"help": "Label smoothing of the targets."})
+    image_loading: str = field(default="auto", metadata={"help": "auto, resident or workers."})
+    eval_resize_ratio: float | None = field(default=None, metadata={"help": "Crop size over resized shorter side."})
+    cpu_threads: int | None = field(default=None, metadata={"help": "Threads of each process on CPU."})
+
+    def __post_init__(self):
+        if not accelerator_available():
+            # Without this, two launched CPU processes would each believe that they are alone.
+            self.use_cpu = True
+        if self.mixed_precision_mode not in MIXED_PRECISION:
+            raise unknown_name("mixed_precision_mode", self.mixed_precision_mode, MIXED_PRECISION)
+        if not self.bf16 and not self.fp16:
+            self.bf16 = self.mixed_precision_mode == "bf16" or (
+                self.mixed_precision_mode == "auto" and native_bf16(self.use_cpu)
+            )
+            self.fp16 = self.mixed_precision_mode == "fp16"
+        if self.sampler not in SAMPLERS:
+            raise unknown_name("sampler", self.sampler, SAMPLERS)
+        if self.label_smoothing_factor:
+            raise ValueError(
+                "label_smoothing_factor is the stock Trainer's smoother, which bypasses the method's loss; use "
+                "label_smoothing, which smooths the targets the method receives"
+            )
+        for name in ("mixup_alpha", "cutmix_alpha"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
+            raise ValueError(f"layer_decay must lie in (0, 1], got {self.layer_decay}")
+        if self.lr_milestones is not None and list(self.lr_milestones) != sorted(self.lr_milestones):
+            raise ValueError(f"lr_milestones must ascend, got {list(self.lr_milestones)}")
+        super().__post_init__()
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """Dtype of autocast, or None in full precision."""
+        return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
+
+
+# The parent parses a JSON string into a dict for the fields listed here.
+LongTailTrainingArguments._VALID_DICT_FIELDS = [
+    *TrainingArguments._VALID_DICT_FIELDS,
+    "parameter_options",
+    "augmentation_options",
+]

@@ -1,0 +1,112 @@
+"""Evaluation that streams: counts per class are summed on the device, logits are forgotten batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction
+from transformers.trainer_utils import EvalLoopOutput
+
+from ..data.class_counts import ClassCounts
+from ..evaluation import StreamingMetrics
+
+
+@torch.no_grad()
+def run_evaluation(
+    model: nn.Module,
+    dataloader: DataLoader,
+    class_counts: ClassCounts,
+    args: Any,
+    *,
+    keep_logits: bool = False,
+    compute_metrics: Callable | None = None,
+    after_batch: Callable[[], None] = lambda: None,
+    prefix: str = "eval",
+    per_class: bool = False,
+) -> EvalLoopOutput:
+    """
+    Evaluate a prepared model.
+
+    Args:
+        model (`nn.Module`): Returns `logits` of shape `(B, C)`; put in evaluation mode here.
+        dataloader (`DataLoader`): Raw batches of this process's shard, with the `pipeline` that prepares them.
+        class_counts ([`ClassCounts`]): Training counts, which define the groups.
+        args ([`LongTailTrainingArguments`]).
+        keep_logits (`bool`): Also return all logits and labels in row order, on every process.
+        compute_metrics (`Callable`, *optional*): Called with all of them.
+        after_batch (`Callable`): Progress.
+        prefix (`str`): Of the metric names.
+        per_class (`bool`): Add `per_class_accuracy`.
+
+    Returns:
+        [`~transformers.trainer_utils.EvalLoopOutput`] with metrics `<prefix>_accuracy`, `_balanced_accuracy`, `_many`,
+        `_medium`, `_few`, `_loss` and others of [`StreamingMetrics`].
+    """
+    model.eval()
+    pipeline = dataloader.pipeline
+    metrics = StreamingMetrics(class_counts, device=args.device)
+    kept_logits: list[torch.Tensor] = []
+    kept_labels: list[torch.Tensor] = []
+    for raw in dataloader:
+        batch = pipeline.prepare(raw)
+        logits = model(pixel_values=batch["pixel_values"]).logits
+        if "labels" in batch:
+            metrics.update(logits, batch["labels"])
+        if keep_logits:
+            kept_logits.append(logits.float().cpu())
+            kept_labels.append(batch.get("labels", torch.empty(0, dtype=torch.int64)).cpu())
+        after_batch()
+    metrics.all_reduce()
+    values: dict[str, Any] = metrics.compute(per_class=per_class) if pipeline.labels is not None else {}
+    predictions = label_ids = None
+    if keep_logits:
+        predictions = _all_rows(torch.cat(kept_logits), args).numpy()
+        label_ids = _all_rows(torch.cat(kept_labels), args).numpy() if pipeline.labels is not None else None
+        if compute_metrics is not None:
+            values.update(compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids)))
+    named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": _plain(v) for key, v in values.items()}
+    return EvalLoopOutput(predictions=predictions, label_ids=label_ids, metrics=named, num_samples=pipeline.num_rows)
+
+
+def evaluate_model(
+    model: nn.Module, dataset: Any, arguments: dict[str, Any] | None = None, *, per_class: bool = False
+) -> dict[str, Any]:
+    """
+    Evaluate a loaded model on a dataset.
+
+    Args:
+        model ([`LongTailForImageClassification`]).
+        dataset (`datasets.Dataset`): With `image` and `label`, in the model's class order.
+        arguments (`dict`, *optional*): Fields of [`LongTailTrainingArguments`] that matter here (batch size,
+            precision).
+        per_class (`bool`): Add `per_class_accuracy`, a list in label order.
+
+    Returns:
+        `dict`: metrics without prefix.
+    """
+    from .arguments import LongTailTrainingArguments
+    from .trainer import LongTailTrainer
+
+    args = LongTailTrainingArguments(**{"output_dir": "unused", "disable_tqdm": True, **(arguments or {})})
+    args.save_strategy = "no"
+    trainer = LongTailTrainer(model=model, args=args)
+    return trainer.evaluate_once(dataset, per_class=per_class)
+
+
+def _all_rows(rows: torch.Tensor, args: Any) -> torch.Tensor:
+    """Rows of all processes, in process order, which is row order because shards are contiguous."""
+    if args.world_size == 1:
+        return rows
+    gathered: list[Any] = [None] * args.world_size
+    dist.all_gather_object(gathered, rows)
+    return torch.cat(gathered)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic | torch.Tensor) and np.size(value) == 1 else value

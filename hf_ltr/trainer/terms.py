@@ -1,0 +1,53 @@
+"""Exact means over micro-batches and processes."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+from ..methods.base import Batch, LongTailMethod, row_mass
+
+ROWS = "rows"
+_SCALE = "term_scale"
+
+
+def attach_term_scales(method: LongTailMethod, batches: list[Batch], world_size: int) -> None:
+    """
+    Give every micro-batch of one optimizer step the factor of each of its terms.
+
+    A term is a mean over its mass. Its factor is `mass of the micro-batch x world size / mass of the whole step`, so
+    that the sum over micro-batches and DDP's average over processes together give the mean over the whole step,
+    however it was cut. A term whose mass is 0 everywhere gets factor 0. Nothing is read back to the host.
+
+    Args:
+        method ([`LongTailMethod`]).
+        batches (`list[dict]`): All micro-batches of the step on this process; changed in place.
+        world_size (`int`): Number of processes.
+    """
+    masses = []
+    for batch in batches:
+        named = {ROWS: row_mass(batch).sum()}
+        named.update({name: mass.detach().float() for name, mass in method.term_mass(batch).items()})
+        masses.append(named)
+    if not masses:
+        return
+    names = list(masses[0])
+    local = torch.stack([torch.stack([mass[name] for name in names]) for mass in masses])
+    total = local.sum(dim=0)
+    if world_size > 1:
+        dist.all_reduce(total)
+    factors = torch.where(total > 0, local * world_size / torch.where(total > 0, total, 1.0), 0.0)
+    for batch, row in zip(batches, factors, strict=True):
+        batch[_SCALE] = dict(zip(names, row.unbind(), strict=True))
+
+
+def scaled_sum(terms: dict[str, torch.Tensor], batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """
+    The loss of a micro-batch and each term's share of the step's mean.
+
+    Terms named `log/...` are averaged like the others but not added to the loss.
+    """
+    scales = batch[_SCALE]
+    shares = {name: value * scales.get(name, scales[ROWS]) for name, value in terms.items()}
+    loss = sum(share for name, share in shares.items() if not name.startswith("log/"))
+    return loss, {name: share.detach() for name, share in shares.items()}

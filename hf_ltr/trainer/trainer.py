@@ -1,0 +1,429 @@
+"""One trainer for every method."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from ..data.batches import GlobalBatchSampler, SequentialShards
+from ..data.pipeline import InputPipeline
+from ..data.samplers import SAMPLERS
+from ..methods import LongTailMethod
+from . import checks
+from .arguments import LongTailTrainingArguments
+from .checkpoints import claim_folder, last_complete_checkpoint
+from .evaluation import run_evaluation
+from .method_state import load_method_state, save_method_state
+from .optimization import cosine_schedule, multistep_schedule, parameter_groups
+from .processes import check_world_size, set_cpu_threads
+from .terms import attach_term_scales, scaled_sum
+
+
+class LongTailTrainer(Trainer):
+    """
+    [`transformers.Trainer`] that trains any [`LongTailMethod`].
+
+    What it changes: the loss comes from the method, exact over micro-batches and processes; images are augmented as
+    batches on the device with randomness that belongs to the data; samplers and method state resume exactly;
+    optimizer groups and schedules are those of the papers; `evaluate` reports accuracy per group without keeping
+    logits.
+
+    Args:
+        model ([`LongTailForImageClassification`] or [`MaskedAutoencoder`]): What is trained.
+        args ([`LongTailTrainingArguments`], *optional*).
+        method ([`LongTailMethod`] or `str`, *optional*, defaults to `"cross_entropy"`): A name builds the method with
+        its
+            default options and the class counts of the training set.
+        train_dataset (`datasets.Dataset` or `torch.utils.data.Dataset`): Rows with `image` and `label`, or with
+            `pixel_values` and `labels` if they are tensors already.
+        eval_dataset (*optional*): The same, or a dict of them.
+        processing_class ([`LongTailImageProcessor`], *optional*): Built from the model's config if not given.
+        compute_metrics (`Callable`, *optional*): As in the parent; makes evaluation keep all logits.
+        callbacks, optimizers: As in the parent.
+
+    Raises:
+        `ValueError`: before any training, when model, method, arguments and data contradict each other.
+
+    Example:
+
+    ```python
+    >>> from hf_ltr import *
+    >>> data = load_long_tailed("digits", imbalance_factor=50)
+    >>> counts = class_counts(data["train"])
+    >>> config = LongTailConfig(backbone="resnet20_cifar", image_size=16, num_channels=1, class_counts=counts)
+    >>> trainer = LongTailTrainer(
+    ...     model=LongTailForImageClassification(config),
+    ...     args=LongTailTrainingArguments(output_dir="runs/digits", num_train_epochs=30),
+    ...     method="balanced_softmax",
+    ...     train_dataset=data["train"],
+    ...     eval_dataset=data["test"],
+    ... )
+    >>> trainer.train()
+    >>> trainer.evaluate()["eval_few"]
+    ```
+    """
+
+    # The loss is a sum of exact shares of the step's mean: nothing is left to divide by the parent.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: LongTailTrainingArguments | None = None,
+        *,
+        method: LongTailMethod | str | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        compute_metrics: Callable | None = None,
+        callbacks: list | None = None,
+        optimizers: tuple = (None, None),
+    ):
+        if args is None:
+            args = LongTailTrainingArguments(output_dir="trainer_output")
+        if not isinstance(args, LongTailTrainingArguments):
+            raise TypeError(f"args must be LongTailTrainingArguments, not {type(args).__name__}")
+        check_world_size(args.world_size)
+        if args.device.type == "cpu":
+            set_cpu_threads(args.cpu_threads)
+        method = checks.resolve_method(method, model, train_dataset)
+        checks.check_run(model, method, args, train_dataset, eval_dataset)
+        if model.config.class_counts is None and method.uses_labels:
+            # A checkpoint describes itself: its groups, and what a post-hoc correction removes.
+            model.config.class_counts = method.class_counts
+        if args.channels_last and args.device.type in ("cpu", "cuda"):
+            model = model.to(memory_format=torch.channels_last)
+        if processing_class is None:
+            processing_class = checks.default_processor(model)
+        super().__init__(
+            model=model,
+            args=args,
+            # Batches are assembled by the input pipeline; the parent's collator must not touch them.
+            data_collator=lambda rows: rows,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            compute_metrics=compute_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+        )
+        # Read by versions of the parent that have no `loss_is_scaled_for_ga`.
+        self.model_accepts_loss_kwargs = True
+        self.method = method.to(args.device)
+        self._training_loss = self.method.training_loss
+        self._train_pipeline: InputPipeline | None = None
+        self._eval_pipelines: dict[int, tuple[Any, InputPipeline]] = {}
+        self._term_sums: dict[str, torch.Tensor] = {}
+        self._term_steps = 0
+        self._epochs_begun = 0
+
+    # ------------------------------------------------------------------ data
+    def _pipeline(self, dataset: Any, train: bool) -> InputPipeline:
+        config, args = self.model.config, self.args
+        return InputPipeline(
+            dataset,
+            num_labels=config.num_labels,
+            image_size=config.image_size,
+            num_channels=config.num_channels,
+            image_mean=config.image_mean,
+            image_std=config.image_std,
+            train=train,
+            augmentation=_augmentation(args.augmentation) if train else (),
+            augmentation_options=args.augmentation_options if train else None,
+            loading=args.image_loading,
+            device=args.device,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            views=self.method.views if train else ("train",),
+            mixup_alpha=args.mixup_alpha if train else 0.0,
+            cutmix_alpha=args.cutmix_alpha if train else 0.0,
+            mix_probability=args.mix_probability,
+            switch_probability=args.mix_switch_probability,
+            label_smoothing=args.label_smoothing if train else 0.0,
+            eval_resize_ratio=args.eval_resize_ratio,
+            memory_format=torch.channels_last if args.channels_last else None,
+        )
+
+    def _workers(self) -> dict[str, Any]:
+        args = self.args
+        return {
+            "num_workers": args.dataloader_num_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+            "persistent_workers": args.dataloader_persistent_workers and args.dataloader_num_workers > 0,
+            "pin_memory": args.dataloader_pin_memory,
+        }
+
+    def train_sampler(self, labels: torch.Tensor | None) -> Any:
+        """The sampler of this run: the method's own, or the one of the arguments."""
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        epochs = math.ceil(self.args.num_train_epochs)
+        sampler = self.method.train_sampler(labels, seed=seed, num_epochs=epochs) if labels is not None else None
+        if sampler is None:
+            sampler_class = SAMPLERS[self.args.sampler]
+            options = {"num_epochs": epochs} if self.args.sampler == "progressively_balanced" else {}
+            if labels is None:
+                labels = torch.zeros(self._train_pipeline.num_rows, dtype=torch.int64)
+            sampler = sampler_class(labels, seed=seed, **options)
+        return sampler
+
+    def get_train_dataloader(self) -> DataLoader:
+        if self.train_dataset is None:
+            raise ValueError("LongTailTrainer.train() needs train_dataset=")
+        if self._train_pipeline is None:
+            self._train_pipeline = self._pipeline(self.train_dataset, train=True)
+        batch_sampler = GlobalBatchSampler(
+            self.train_sampler(self._train_pipeline.labels),
+            self._train_batch_size,
+            self.args.world_size,
+            self.args.process_index,
+            drop_last=self.args.dataloader_drop_last,
+        )
+        return self._train_pipeline.loader(batch_sampler, **self._workers())
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        if isinstance(eval_dataset, str):
+            eval_dataset = self.eval_dataset[eval_dataset]
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise ValueError("LongTailTrainer.evaluate() needs eval_dataset=")
+        # Kept by identity: decoding the same evaluation images every epoch would cost more than evaluating them.
+        known = self._eval_pipelines.get(id(dataset))
+        if known is None or known[0] is not dataset:
+            checks.check_evaluation_data(self.model, dataset)
+            known = (dataset, self._pipeline(dataset, train=False))
+            self._eval_pipelines[id(dataset)] = known
+        pipeline = known[1]
+        shards = SequentialShards(
+            pipeline.num_rows, self.args.eval_batch_size, self.args.world_size, self.args.process_index
+        )
+        loader = pipeline.loader(shards, **self._workers())
+        loader.pipeline = pipeline
+        return loader
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        return self.get_eval_dataloader(test_dataset)
+
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device: torch.device):
+        batches = []
+        for _ in range(num_batches):
+            try:
+                raw = next(epoch_iterator)
+            except StopIteration:
+                break
+            batches.append(self._train_pipeline.prepare(raw, step=self.state.global_step))
+        attach_term_scales(self.method, batches, self.args.world_size)
+        # The parent only passes this on; a tensor (not None) keeps it from rescaling the loss.
+        return batches, torch.ones((), device=device)
+
+    # ------------------------------------------------------------------ training
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """
+        Train, or continue: `resume_from_checkpoint=True` takes the last complete checkpoint of `output_dir` and starts
+        from scratch where there is none.
+
+        Raises:
+            `ValueError`: if `output_dir` holds another run, or the checkpoint belongs to another method.
+        """
+        args = self.args
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(args.output_dir)
+        if self.is_world_process_zero():
+            claim_folder(args.output_dir, checks.run_facts(self.model, self.method, args, self.train_dataset))
+        self.accelerator.wait_for_everyone()
+        self._term_sums, self._term_steps, self._epochs_begun = {}, 0, 0
+        self._train_pipeline = None
+        self.method.train()
+        self.method.setup(self)
+        if args.torch_compile:
+            # The whole loss in one graph; the model alone is never compiled, nor wrapped together with the method.
+            self._training_loss = torch.compile(
+                self.method.training_loss, backend=args.torch_compile_backend, mode=args.torch_compile_mode
+            )
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _build_accelerator_args(self, **kwargs) -> dict[str, Any]:
+        arguments = super()._build_accelerator_args(**kwargs)
+        arguments.pop("dynamo_plugin", None)
+        return arguments
+
+    def _run_epoch(self, *args, **kwargs):
+        epoch = kwargs["epoch"]
+        if epoch >= self._epochs_begun:
+            with fork_rng(self.args.device):
+                self.method.on_epoch(self, epoch)
+            self._epochs_begun = epoch + 1
+        return super()._run_epoch(*args, **kwargs)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        terms, outputs = self._training_loss(model, inputs)
+        loss, shares = scaled_sum(terms, inputs)
+        if len(shares) > 1:
+            for name, share in shares.items():
+                previous = self._term_sums.get(name)
+                self._term_sums[name] = share if previous is None else previous + share
+        return (loss, outputs) if return_outputs else loss
+
+    def _prepare_inputs(self, inputs):
+        return inputs  # already on the device
+
+    def floating_point_ops(self, inputs) -> int:
+        return 0  # the parent counts parameters in every step, for a number nobody reads
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Without clipping the parent still computes the norm and multiplies every gradient by 1.
+        return super()._get_grad_norm(model, grad_norm) if grad_norm is not None else None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        steps = self.state.global_step - self._term_steps
+        if self._term_sums and "loss" in logs and steps > 0:
+            names = list(self._term_sums)
+            sums = torch.stack([self._term_sums[name] for name in names])
+            if self.args.world_size > 1:
+                torch.distributed.all_reduce(sums)
+                sums /= self.args.world_size
+            for name, value in zip(names, (sums / steps).tolist(), strict=True):
+                logs[name if name.startswith("log/") else f"loss/{name}"] = value
+        if "loss" in logs:
+            self._term_sums, self._term_steps = {}, self.state.global_step
+            if not math.isfinite(logs["loss"]):
+                raise FloatingPointError(
+                    f"The training loss is {logs['loss']} at step {self.state.global_step}. Checkpoints written "
+                    f"before "
+                    f"are in {self.args.output_dir}. Lower learning_rate, lengthen warmup_epochs or set "
+                    "mixed_precision_mode='no'."
+                )
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            args = self.args
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.model)
+            if optimizer_class is torch.optim.SGD:
+                options.update(momentum=args.momentum, nesterov=args.nesterov, fused=True)
+            decay_all = args.decay_all_parameters
+            if decay_all is None:
+                decay_all = optimizer_class is torch.optim.SGD
+            groups = parameter_groups(
+                self.model if model is None else model,
+                learning_rate=args.learning_rate,
+                weight_decay=args.weight_decay,
+                decay_all=decay_all,
+                layer_decay=args.layer_decay,
+                options=args.parameter_options,
+            )
+            for group in groups:
+                group.pop("names")
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        args = self.args
+        if self.lr_scheduler is not None or not (args.lr_milestones or str(args.lr_scheduler_type) in _COSINE):
+            return super().create_scheduler(num_training_steps, optimizer)
+        optimizer = self.optimizer if optimizer is None else optimizer
+        steps_per_epoch = num_training_steps / max(1e-9, self._epochs_of(num_training_steps))
+        warmup = args.get_warmup_steps(num_training_steps) or round(args.warmup_epochs * steps_per_epoch)
+        if args.lr_milestones:
+            self.lr_scheduler = multistep_schedule(
+                optimizer,
+                warmup_steps=warmup,
+                milestones=[round(epoch * steps_per_epoch) for epoch in args.lr_milestones],
+                factor=args.lr_milestone_factor,
+            )
+        else:
+            self.lr_scheduler = cosine_schedule(
+                optimizer,
+                warmup_steps=warmup,
+                total_steps=num_training_steps,
+                minimum=args.min_learning_rate / args.learning_rate,
+            )
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _epochs_of(self, num_training_steps: int) -> float:
+        if self.args.max_steps <= 0:
+            return self.args.num_train_epochs
+        batches = math.ceil(self._train_pipeline.num_rows / (self._train_batch_size * self.args.world_size))
+        return num_training_steps / math.ceil(batches / self.args.gradient_accumulation_steps)
+
+    # ------------------------------------------------------------------ checkpoints
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            save_method_state(self.method, output_dir, {"epochs_begun": self._epochs_begun})
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._epochs_begun = load_method_state(self.method, checkpoint)["epochs_begun"]
+
+    # ------------------------------------------------------------------ evaluation
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+        per_class: bool = False,
+    ) -> EvalLoopOutput:
+        keep_logits = description == "Prediction" or self.compute_metrics is not None
+        model = self._wrap_model(self.model, training=False)
+        if len(self.accelerator._models) == 0 and model is self.model:
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+            self.model_wrapped = model if model is not self.model else self.model_wrapped
+        self.callback_handler.eval_dataloader = dataloader
+
+        def after_batch() -> None:
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+        return run_evaluation(
+            model,
+            dataloader,
+            checks.model_counts(self.model) or self.method.class_counts,
+            self.args,
+            keep_logits=keep_logits,
+            compute_metrics=self.compute_metrics,
+            after_batch=after_batch,
+            prefix=metric_key_prefix,
+            per_class=per_class,
+        )
+
+    def evaluate_once(self, dataset: Any, *, per_class: bool = True) -> dict[str, Any]:
+        """
+        Metrics of `dataset` without prefix, log or callbacks: for the test set, after training.
+
+        Args:
+            dataset (`datasets.Dataset`).
+            per_class (`bool`): Add `per_class_accuracy`, a list in label order.
+        """
+        prefix = "once"
+        output = self.evaluation_loop(
+            self.get_eval_dataloader(dataset), "Evaluation", metric_key_prefix=prefix, per_class=per_class
+        )
+        return {key.removeprefix(f"{prefix}_"): value for key, value in output.metrics.items()}
+
+
+_COSINE = ("cosine", "SchedulerType.COSINE")
+
+
+def _augmentation(names: list[str] | str) -> list[str] | str:
+    names = [names] if isinstance(names, str) else list(names)
+    if names == ["auto"]:
+        return "auto"
+    return [] if names == ["none"] else names
+
+
+@contextlib.contextmanager
+def fork_rng(device: torch.device):
+    """Run something without moving the random state a resumed run would start from."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield

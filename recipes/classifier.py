@@ -1,0 +1,72 @@
+"""
+One network, one loss: any single-stage method.
+
+    accelerate launch recipes/classifier.py --config recipes/configs/classifier/digits_lt.yaml --method
+    balanced_softmax accelerate launch recipes/classifier.py --config recipes/configs/classifier/cifar100_lt.yaml
+    --data_dir path/to/cifar100 accelerate launch recipes/classifier.py --dataset path/to/my_images --backbone resnet50
+    --method ldam_drw
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_ltr.cli.options import parse_options
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly
+
+
+@dataclass
+class ClassifierOptions:
+    """Options of this recipe."""
+
+    method: str = field(default="cross_entropy", metadata={"help": "A name that `hf-ltr list` shows."})
+    method_options: dict | None = field(default=None, metadata={"help": 'Its options, JSON: {"max_margin": 0.3}.'})
+    tau: float | None = field(default=None, metadata={"help": "Also report post-hoc logit adjustment with this tau."})
+
+
+def main(argv: list[str]) -> None:
+    from hf_ltr import LongTailTrainingArguments, class_counts, get_method
+    from hf_ltr.hub import RunReport
+    from hf_ltr.trainer import run_stages
+
+    options = parse_options(
+        argv, [ClassifierOptions, DataOptions, ModelOptions, LongTailTrainingArguments], description=__doc__
+    )
+    recipe, data_options, model_options = (options.build(k) for k in (ClassifierOptions, DataOptions, ModelOptions))
+    training = options.of(LongTailTrainingArguments)
+    output_dir = Path(training.pop("output_dir", f"outputs/classifier/{recipe.method}"))
+
+    data = data_options.load()
+    counts = class_counts(data["train"])
+    counts = type(counts)(counts.counts, counts.names, counts.thresholds, data_options.group_scheme)
+    method = get_method(recipe.method, class_counts=counts, **(recipe.method_options or {}))
+    if len(method.stages()) > 1:
+        raise ValueError(
+            f"{recipe.method} has several stages; use recipes/decoupled.py (or recipes/mem_vit.py for mem)"
+        )
+    results = run_stages(
+        method.stages(),
+        config=model_options.config(counts),
+        arguments=training,
+        train_dataset=data["train"],
+        validation_dataset=data.get("validation"),
+        test_dataset=data["test"],
+        output_dir=output_dir,
+    )
+    report = RunReport(
+        output_dir,
+        data=data,
+        dataset=data_options.dataset,
+        arguments=training,
+        sections=options.sections,
+        command=command_line(argv),
+    )
+    report.add(recipe.method, results["train"])
+    if recipe.tau is not None:
+        report.add_logit_adjustment("+ logit adjustment, post-hoc", results["train"], tau=recipe.tau)
+    report.finish(results["train"], method=method, stages=list(results.values()))
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

@@ -1,0 +1,80 @@
+"""
+Representation first, classifier second: the methods of two stages.
+
+    accelerate launch recipes/decoupled.py --config recipes/configs/decoupled/digits_lt.yaml
+    accelerate launch recipes/decoupled.py --config recipes/configs/decoupled/cifar100_lt.yaml --data_dir
+    path/to/cifar100
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_ltr.cli.options import parse_options
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly
+
+STAGES = ("representation", "classifier")
+
+
+@dataclass
+class DecoupledOptions:
+    """Options of this recipe."""
+
+    method: str = field(default="crt", metadata={"help": "A method of two stages."})
+    method_options: dict | None = field(default=None, metadata={"help": "Its options, JSON."})
+    representation_method: str = field(default="cross_entropy", metadata={"help": "Method of the first stage."})
+    representation_options: dict | None = field(default=None, metadata={"help": "Its options, JSON."})
+
+
+def main(argv: list[str]) -> None:
+    from hf_ltr import LongTailTrainingArguments, class_counts, get_method
+    from hf_ltr.hub import RunReport
+    from hf_ltr.trainer import run_stages
+
+    options = parse_options(
+        argv,
+        [DecoupledOptions, DataOptions, ModelOptions, LongTailTrainingArguments],
+        sections=dict.fromkeys(STAGES, LongTailTrainingArguments),
+        description=__doc__,
+    )
+    recipe, data_options, model_options = (options.build(k) for k in (DecoupledOptions, DataOptions, ModelOptions))
+    training = options.of(LongTailTrainingArguments)
+    output_dir = Path(training.pop("output_dir", f"outputs/decoupled/{recipe.method}"))
+
+    data = data_options.load()
+    counts = class_counts(data["train"])
+    counts = type(counts)(counts.counts, counts.names, counts.thresholds, data_options.group_scheme)
+    representation = get_method(
+        recipe.representation_method, class_counts=counts, **(recipe.representation_options or {})
+    )
+    method = get_method(
+        recipe.method, class_counts=counts, representation=representation, **(recipe.method_options or {})
+    )
+    stages = method.stages()
+    for stage in stages:
+        stage.arguments.update(options.sections[stage.name])
+    results = run_stages(
+        stages,
+        config=model_options.config(counts),
+        arguments=training,
+        train_dataset=data["train"],
+        validation_dataset=data.get("validation"),
+        test_dataset=data["test"],
+        output_dir=output_dir,
+    )
+    report = RunReport(
+        output_dir,
+        data=data,
+        dataset=data_options.dataset,
+        arguments=training,
+        sections=options.sections,
+        command=command_line(argv),
+    )
+    for name, result in results.items():
+        report.add(recipe.method if name == "classifier" else f"{name}: {recipe.representation_method}", result)
+    report.finish(results["classifier"], method=method, stages=list(results.values()))
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

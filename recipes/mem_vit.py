@@ -1,0 +1,93 @@
+"""
+MEM on a ViT: masked autoencoding on the long-tailed images, fine-tuning, and the mutual exclusive modulator.
+
+    accelerate launch recipes/mem_vit.py                                   # digits-LT, minutes on two CPU cores
+    accelerate launch recipes/mem_vit.py --config recipes/configs/mem_vit/cifar100_lt.yaml --data_dir path/to/cifar100
+    accelerate launch recipes/mem_vit.py --dataset path/to/my_images --backbone vit_tiny_patch4_32
+
+Classifier re-training and post-hoc logit adjustment on the same representation are run and reported beside MEM:
+without them a gain of MEM proves nothing. Started again after an interruption, the same command continues where it
+stopped and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_ltr.cli.options import parse_options
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "mem_vit" / "digits_lt.yaml"
+STAGES = ("pretraining", "finetuning", "classifier", "modulator")
+
+
+@dataclass
+class MemOptions:
+    """Options of this recipe."""
+
+    method_options: dict | None = field(default=None, metadata={"help": 'Options of mem, JSON: {"top_k": 5}.'})
+    classifier_options: dict | None = field(default=None, metadata={"help": "Options of crt, JSON."})
+    compare: bool = field(default=True, metadata={"help": "Also run cRT and post-hoc logit adjustment."})
+    tau: float = field(default=1.0, metadata={"help": "Strength of the post-hoc logit adjustment."})
+
+
+def main(argv: list[str]) -> None:
+    from hf_ltr import LongTailTrainingArguments, class_counts, get_method
+    from hf_ltr.hub import RunReport
+    from hf_ltr.methods import Stage
+    from hf_ltr.trainer import run_stages
+
+    if not any(argument.startswith(("--config", "--dataset", "-h", "--help")) for argument in argv):
+        argv = ["--config", str(DEFAULT_CONFIG), *argv]
+    options = parse_options(
+        argv,
+        [MemOptions, DataOptions, ModelOptions, LongTailTrainingArguments],
+        sections=dict.fromkeys(STAGES, LongTailTrainingArguments),
+        description=__doc__,
+    )
+    recipe, data_options, model_options = (options.build(kind) for kind in (MemOptions, DataOptions, ModelOptions))
+    training = options.of(LongTailTrainingArguments)
+    output_dir = Path(training.pop("output_dir", "outputs/mem_vit"))
+
+    data = data_options.load()
+    counts = class_counts(data["train"])
+    counts = type(counts)(counts.counts, counts.names, counts.thresholds, data_options.group_scheme)
+    config = model_options.config(counts)
+    mem = get_method("mem", class_counts=counts, **(recipe.method_options or {}))
+    stages = {stage.name: stage for stage in mem.stages()}
+    if recipe.compare:
+        crt = get_method("crt", class_counts=counts, **(recipe.classifier_options or {}))
+        modulator = stages.pop("modulator")
+        stages["classifier"] = Stage("classifier", crt, start="stage:finetuning")
+        stages["modulator"] = modulator
+    for name, stage in stages.items():
+        stage.arguments.update(options.sections[name])
+    stages["pretraining"].config["masked_autoencoder"] = model_options.masked_autoencoder
+    results = run_stages(
+        list(stages.values()),
+        config=config,
+        arguments=training,
+        train_dataset=data["train"],
+        validation_dataset=data.get("validation"),
+        test_dataset=data["test"],
+        output_dir=output_dir,
+    )
+    report = RunReport(
+        output_dir,
+        data=data,
+        dataset=data_options.dataset,
+        arguments=training,
+        sections=options.sections,
+        command=command_line(argv),
+    )
+    report.add("fine-tuned, cross-entropy", results["finetuning"])
+    if recipe.compare:
+        report.add_logit_adjustment("+ logit adjustment, post-hoc", results["finetuning"], tau=recipe.tau)
+        report.add("+ cRT", results["classifier"])
+    report.add("+ MEM", results["modulator"])
+    report.finish(results["modulator"], method=mem, stages=list(results.values()))
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

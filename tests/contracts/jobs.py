@@ -1,0 +1,39 @@
+"""What the two worker processes can be asked to do; each job returns plain values of rank 0."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+
+def world() -> tuple[int, int]:
+    """World size, and the sum of ranks plus one over all processes: 3 only if two processes really talk."""
+    total = torch.tensor([dist.get_rank() + 1])
+    dist.all_reduce(total)
+    return dist.get_world_size(), int(total)
+
+
+def train(name: str, folder: str, **changes) -> dict:
+    from .builders import losses, make_trainer, weights
+
+    trainer = make_trainer(name, folder, **changes)
+    trainer.train(resume_from_checkpoint=changes.get("save_strategy", "no") != "no")
+    return {
+        "world_size": trainer.args.world_size,
+        "weights": weights(trainer),
+        "losses": losses(trainer),
+        "metrics": trainer.evaluate() if trainer.eval_dataset is not None else {},
+    }
+
+
+def gathered_rows(rows_per_rank: list[int]) -> dict:
+    """Value and gradient of a loss that mixes rows of all processes."""
+    from hf_ltr.losses.distributed import gather_rows
+
+    rank = dist.get_rank()
+    start = sum(rows_per_rank[:rank])
+    local = torch.arange(start, start + rows_per_rank[rank], dtype=torch.float64).reshape(-1, 1).requires_grad_()
+    everything = gather_rows(local)
+    loss = (everything.T @ everything).sum() + everything[0, 0] * everything[-1, 0]
+    loss.backward()
+    return {"value": everything.detach().numpy(), "loss": loss.item(), "gradient": local.grad.numpy()}

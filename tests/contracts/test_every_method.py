@@ -1,0 +1,317 @@
+"""What every registered method must keep, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from hf_ltr import METHODS, LongTailForImageClassification, class_counts, get_method
+from hf_ltr.methods import MethodWrapper
+from hf_ltr.methods.base import LongTailMethod
+
+from .builders import CLASSES, METHOD_NAMES, losses, make_dataset, make_method, make_trainer, weights
+
+SUPERVISED = [name for name in METHOD_NAMES if METHODS[name].uses_labels]
+
+
+def assert_same(first: dict, second: dict, **tolerance) -> None:
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], err_msg=name, **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_loss_is_finite_and_gradients_reach_what_is_declared(name, tmp_path):
+    trainer = make_trainer(name, tmp_path, max_steps=1)
+    loader = trainer.get_train_dataloader()
+    trainer.method.setup(trainer)
+    batches, _ = trainer.get_batch_samples(iter(loader), 1, trainer.args.device)
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, batches[0])
+    loss.backward()
+    assert torch.isfinite(loss)
+    trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
+    assert trained
+    without = [n for n, p in trained.items() if p.grad is None]
+    assert not without, f"trained but without a gradient: {without}"
+    assert all(torch.isfinite(p.grad).all() for p in trained.values())
+    assert sum(p.grad.abs().sum() for p in trained.values()) > 0
+    frozen = [n for n, p in trainer.model.named_parameters() if not p.requires_grad and p.grad is not None]
+    assert not frozen
+    # The main optimizer knows nothing of the method: a gradient left there would be lost, or differ between ranks.
+    assert [n for n, p in trainer.method.named_parameters() if p.grad is not None] == []
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_one_step_changes_exactly_the_trained_parameters(name, tmp_path):
+    trainer = make_trainer(name, tmp_path, max_steps=2)
+    trainer.method.setup(trainer)
+    trained = {n for n, p in trainer.model.named_parameters() if p.requires_grad}
+    torch.manual_seed(0)
+    trainer.train()
+    # setup may re-initialise; compare with the state after it, which a second set-up model shows for frozen parts.
+    fresh = make_trainer(name, tmp_path / "other", max_steps=1)
+    before, after = weights(fresh), weights(trainer)
+    for parameter, _ in trainer.model.named_parameters():
+        same = np.array_equal(before[f"model.{parameter}"], after[f"model.{parameter}"])
+        if parameter not in trained:
+            assert same, f"{parameter} is frozen but changed"
+        else:
+            assert not same, f"{parameter} is trained but did not change"
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_evaluation_changes_no_state(name, tmp_path):
+    trainer = make_trainer(name, tmp_path, max_steps=2)
+    trainer.train()
+    before, random_state = weights(trainer), torch.get_rng_state()
+    first = trainer.evaluate()
+    second = trainer.evaluate()
+    assert_same(before, weights(trainer))
+    assert torch.equal(random_state, torch.get_rng_state())
+    for key in ("eval_accuracy", "eval_balanced_accuracy", "eval_loss"):
+        assert first[key] == second[key]
+        assert np.isfinite(first[key])
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_evaluating_a_finished_model_does_not_set_it_up_again(name, tmp_path):
+    trainer = make_trainer(name, tmp_path, max_steps=2)
+    trainer.train()
+    trained = weights(trainer)
+    method = make_method(name, trainer.method.class_counts)
+    from .builders import LongTailTrainer, make_arguments
+
+    evaluator = LongTailTrainer(
+        model=trainer.model, args=make_arguments(tmp_path / "e"), method=method, eval_dataset=make_dataset(seed=1)
+    )
+    evaluator.evaluate()
+    own = {k: v for k, v in weights(evaluator).items() if k.startswith("model.")}
+    assert_same({k: v for k, v in trained.items() if k.startswith("model.")}, own)
+
+
+@pytest.mark.parametrize("name", [n for n in METHOD_NAMES if not METHODS[n].batch_coupled])
+def test_gradient_accumulation_changes_nothing(name, tmp_path):
+    """Batches of 8 against four micro-batches of 2; the last batch of the epoch has 5 rows: 2, 2, 1."""
+    whole = make_trainer(name, tmp_path / "a", double=True)
+    whole.train()
+    parts = make_trainer(
+        name, tmp_path / "b", double=True, per_device_train_batch_size=2, gradient_accumulation_steps=4
+    )
+    parts.train()
+    assert whole.state.global_step == parts.state.global_step == 10
+    assert_same(weights(whole), weights(parts), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(losses(whole), losses(parts), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_resume_in_mid_epoch_is_bit_exact(name, tmp_path):
+    """Ten steps in two epochs; stopped after step 7, which is in the middle of the second."""
+    settings = {"save_strategy": "steps", "save_steps": 7, "save_total_limit": 2}
+    straight = make_trainer(name, tmp_path / "straight", **settings)
+    straight.train()
+    stopped = make_trainer(name, tmp_path / "stopped", **settings)
+
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 7
+            control.should_save = state.global_step == 7
+
+    stopped.add_callback(Stop())
+    stopped.train()
+    assert stopped.state.global_step == 7
+    torch.manual_seed(12345)  # a new process starts with another random state
+    resumed = make_trainer(name, tmp_path / "stopped", **settings)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == straight.state.global_step == 10
+    assert_same(weights(straight), weights(resumed))
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_two_processes_equal_one(name, tmp_path, two_processes):
+    one = make_trainer(name, tmp_path / "one", double=True)
+    one.train()
+    first, second = two_processes.run(
+        "train", name=name, folder=str(tmp_path / "two"), double=True, per_device_train_batch_size=4
+    )
+    assert first["world_size"] == second["world_size"] == 2
+    assert_same(first["weights"], second["weights"])
+    assert_same(weights(one), first["weights"], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(losses(one), first["losses"], rtol=1e-5)
+    if one.eval_dataset is not None:
+        alone = one.evaluate()
+        for key in ("eval_accuracy", "eval_balanced_accuracy", "eval_loss"):
+            assert alone[key] == pytest.approx(first["metrics"][key], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_checkpoint_goes_through_auto_class_and_pipeline(name, tmp_path):
+    from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+    trainer = make_trainer(name, tmp_path, max_steps=2)
+    trainer.train()
+    folder = tmp_path / "saved"
+    trainer.save_model(str(folder))
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        stored = set(file.keys())
+    own = {n for n, _ in trainer.model.named_parameters()} | {n for n, _ in trainer.model.named_buffers()}
+    assert stored <= own, f"the file holds more than the model: {sorted(stored - own)}"
+    assert not any("teacher" in key or key.startswith("method") for key in stored)
+    images = make_dataset(seed=2).select(range(6))["image"][:]
+    loaded = AutoModelForImageClassification.from_pretrained(folder)
+    assert type(loaded) is LongTailForImageClassification
+    assert loaded.config.class_counts == list(trainer.method.class_counts.counts)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    pixels = processor(images=images, return_tensors="pt")["pixel_values"]
+    trainer.model.eval()
+    with torch.no_grad():
+        expected = trainer.model(pixels).logits
+        assert torch.equal(expected, loaded.eval()(pixels).logits)
+    classify = pipeline("image-classification", model=str(folder), device="cpu")
+    for image, logits in zip(images, expected, strict=True):
+        answers = {a["label"]: a["score"] for a in classify(image, top_k=4)}
+        assert set(answers) == set(CLASSES)
+        probabilities = logits.softmax(-1).tolist()
+        assert [answers[c] for c in CLASSES] == pytest.approx(probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_processor_repeats_what_evaluation_sees(name, tmp_path):
+    trainer = make_trainer(name, tmp_path, max_steps=1)
+    loader = trainer.get_eval_dataloader()
+    batch = loader.pipeline.prepare(next(iter(loader)))
+    images = trainer.eval_dataset.select(batch["index"].tolist())["image"][:]
+    pixels = trainer.processing_class(images=images, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(pixels, batch["pixel_values"].contiguous(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_description_rebuilds_the_method(name):
+    method = make_method(name, [16, 10, 7, 4])
+    description = json.loads(json.dumps(method.describe()))
+    again = get_method(description, class_counts=[16, 10, 7, 4])
+    assert type(again) is type(method)
+    assert json.loads(json.dumps(again.describe())) == description
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_card_renders_with_method_and_source(name, tmp_path):
+    from huggingface_hub import ModelCard
+
+    from hf_ltr.hub import CardFacts, write_model_card
+
+    method = make_method(name, class_counts(make_dataset()))
+    facts = CardFacts(
+        model_name=name,
+        method=name,
+        options=method.describe()["options"],
+        papers=[method.paper] if method.paper else [],
+        dataset="tiny",
+        class_counts=method.class_counts,
+        metrics={"accuracy": 0.5, "few": 0.25},
+    )
+    path = write_model_card(tmp_path, facts)
+    card = ModelCard.load(path)
+    assert card.data.pipeline_tag == "image-classification"
+    assert f"`{name}`" in card.text
+    assert "nan" not in card.text.lower()
+    if method.paper:
+        assert method.paper["title"] in card.text
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_options_are_kept_under_their_names_and_documented(name):
+    method = make_method(name, [16, 10, 7, 4])
+    for option in method.option_names():
+        assert hasattr(method, option)
+        assert f"{option} (`" in (type(method).__doc__ or ""), f"{option} is not documented in {type(method).__name__}"
+
+
+def test_a_wrapper_forwards_every_hook():
+    """One forgotten hook (the base's schedule, say) would fail silently."""
+    hooks = [
+        name
+        for name, member in vars(LongTailMethod).items()
+        if callable(member) and not name.startswith("_") and name not in ("describe", "extra_repr", "stages")
+    ]
+    assert {"sample_loss", "training_loss", "term_mass", "setup", "on_epoch", "train_sampler", "configure"} <= set(
+        hooks
+    )
+    assert [hook for hook in hooks if hook not in vars(MethodWrapper)] == []
+
+    class Recorder(LongTailMethod):
+        calls: list[str] = []
+
+    def record(hook):
+        return lambda self, *args, **kwargs: self.calls.append(hook)
+
+    for hook in hooks:
+        setattr(Recorder, hook, record(hook))
+    wrapper = MethodWrapper(Recorder([3, 2]))
+    arguments = {
+        "sample_loss": (None, None),
+        "training_loss": (None, None),
+        "term_mass": (None,),
+        "setup": (None,),
+        "on_epoch": (None, 0),
+        "train_sampler": (None,),
+        "configure": (None,),
+    }
+    for hook in hooks:
+        keywords = {"seed": 0, "num_epochs": 1} if hook == "train_sampler" else {}
+        getattr(wrapper, hook)(*arguments[hook], **keywords)
+    assert Recorder.calls == hooks
+
+
+def test_a_multi_stage_method_is_not_wrapped():
+    with pytest.raises(ValueError, match="cannot wrap 'crt'.*representation=<wrapped method>"):
+        MethodWrapper(get_method("crt", class_counts=[3, 2]))
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_a_recipe_config_exists_and_has_no_unknown_key(name, repository):
+    import yaml
+
+    from .recipe_parsing import parse_config
+
+    found = []
+    for path in sorted((repository / "recipes" / "configs").rglob("*.yaml")):
+        methods = parse_config(repository, path)  # raises for an unknown key, section or value
+        if name in methods:
+            found.append(path.name)
+        assert yaml.safe_load(path.read_text())
+    assert found, f"no config under recipes/configs trains {name}"
+
+
+def test_two_workers_really_talk(two_processes):
+    assert two_processes.run("world") == [(2, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("rows", [[3, 3], [4, 1], [1, 5]])
+def test_gathered_rows_have_the_gradient_of_one_process(rows, two_processes):
+    answers = two_processes.run("gathered_rows", rows_per_rank=rows)
+    local = torch.arange(sum(rows), dtype=torch.float64).reshape(-1, 1).requires_grad_()
+    loss = (local.T @ local).sum() + local[0, 0] * local[-1, 0]
+    loss.backward()
+    gradient = np.concatenate([answer["gradient"] for answer in answers])
+    for answer in answers:
+        assert answer["loss"] == pytest.approx(loss.item(), rel=1e-12)
+        np.testing.assert_array_equal(answer["value"], local.detach().numpy())
+    # Every rank returns the same loss and DDP averages gradients, so the sum over ranks is world size times one
+    # process.
+    np.testing.assert_allclose(gradient, 2 * local.grad.numpy(), rtol=1e-12)
+
+
+def test_contract_files_name_every_method(repository: Path):
+    """A method cannot be registered without a page, a config and a test of its own."""
+    readme = (repository / "README.md").read_text()
+    for name in METHOD_NAMES:
+        assert f"`{name}`" in readme, f"{name} is missing from the table in README.md"
+        assert (repository / "recipes" / f"{name}.md").is_file(), f"recipes/{name}.md is missing"
