@@ -159,15 +159,19 @@ def color_jitter(
         uniforms: `(B, 6)`.
     """
     values = images if images.is_floating_point() else images.to(torch.float32)
-    strengths = torch.tensor([brightness, contrast, saturation], dtype=values.dtype, device=values.device)
-    lowest = (1 - strengths).clamp(min=0)
-    factors = lowest + (1 + strengths - lowest) * uniforms[:, :3].to(values.dtype)
+    lowest = [max(0.0, 1 - strength) for strength in (brightness, contrast, saturation)]
+    widths = [1 + strength - low for strength, low in zip((brightness, contrast, saturation), lowest, strict=True)]
+    # Column by column: a tensor of these constants would be copied to the device, with a wait, in every batch.
+    columns = zip(uniforms[:, :3].to(values.dtype).unbind(1), lowest, widths, strict=True)
+    factors = torch.stack([low + width * column for column, low, width in columns], dim=1)
     order = uniforms[:, 3:6].argsort(dim=1)
-    luma = torch.tensor([0.2989, 0.587, 0.114], dtype=values.dtype, device=values.device)[:, None, None]
     for position in range(3):
         which = order[:, position : position + 1]
         factor = factors.gather(1, which)[:, :, None, None]
-        gray = (values * luma).sum(dim=1, keepdim=True) if values.shape[1] == 3 else values.mean(1, keepdim=True)
+        if values.shape[1] == 3:
+            gray = 0.2989 * values[:, 0:1] + 0.587 * values[:, 1:2] + 0.114 * values[:, 2:3]
+        else:
+            gray = values.mean(dim=1, keepdim=True)
         to_mean = (which == 1)[:, :, None, None].to(values.dtype)
         to_gray = (which == 2)[:, :, None, None].to(values.dtype)
         base = to_mean * gray.mean(dim=(2, 3), keepdim=True) + to_gray * gray

@@ -193,6 +193,8 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
         )
     names: Sequence[str] | None = None
     if hasattr(dataset, "column_names"):
+        if not hasattr(dataset, "__len__"):
+            raise TypeError("A streamed dataset has no label column to count; load it without streaming")
         column = label_column or next((name for name in ("label", "labels") if name in dataset.column_names), None)
         if column is None or column not in dataset.column_names:
             raise ValueError(
@@ -211,6 +213,8 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
                 "`labels`, or pass the counts yourself"
             )
         labels = np.asarray(values)
+        if labels.size and (labels.dtype.kind not in "iu" or labels.ndim != 1):
+            raise ValueError(f"Labels must be one integer per row, got {labels.dtype} of shape {labels.shape}")
     if labels.size == 0:
         raise ValueError("The dataset has no rows, so there is nothing to count")
     bad = labels < 0 if names is None else (labels < 0) | (labels >= len(names))

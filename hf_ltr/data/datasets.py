@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +15,30 @@ from . import splits
 from .class_counts import ClassCounts, class_counts, label_array
 from .columns import class_names, find_columns, standardize
 from .profiles import PROFILES, long_tailed_counts
-from .record import write_record
+from .record import long_tail_info, write_record
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 RECORD_VERSION = 1
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class _Benchmark:
     hub_id: str
-    label_column: str | None
+    # Of the Hub copy; local folders may call their columns anything.
+    label_column: str
+    num_classes: int
 
 
-# The Hub copies; local folders may call their columns anything.
 _BENCHMARKS = {
-    "cifar10": _Benchmark("uoft-cs/cifar10", "label"),
-    "cifar100": _Benchmark("uoft-cs/cifar100", "fine_label"),
+    "cifar10": _Benchmark("uoft-cs/cifar10", "label", 10),
+    "cifar100": _Benchmark("uoft-cs/cifar100", "fine_label", 100),
 }
 DATASETS = ("digits", *_BENCHMARKS)
+# As in `load_dataset("imagefolder", data_dir=...)`.
+_FOLDER_BUILDERS = ("imagefolder", "parquet")
 
 
 def load_long_tailed(
@@ -52,24 +57,32 @@ def load_long_tailed(
     Load a dataset at its native distribution, or cut a long tail out of it.
 
     The result has the columns `image` (an `Image`) and `label` (a `ClassLabel` in explicit order: the dataset's own,
-    or sorted, numbers as numbers); other columns stay. Rows keep the order of the source. What was done is recorded in
-    the info of every split (see [`~hf_ltr.data.long_tail_info`]), with a hash of the chosen rows.
+    or sorted, numbers as numbers); other columns stay. Rows keep the order of the source. What was done is recorded
+    in the info of every split (see [`~hf_ltr.data.long_tail_info`]), with a hash of the chosen rows.
 
     Args:
-        name_or_path (`str` or `Path`): `"digits"` (8x8, embedded, offline), `"cifar10"`, `"cifar100"`, a Hub id, a
-            folder of parquet files or images, or a folder written by `save_to_disk`.
+        name_or_path (`str` or `Path`): `"digits"` (8x8, embedded, offline), `"cifar10"`, `"cifar100"`, a Hub id
+            (`owner/name`, or `owner/name:configuration`), a folder of parquet files or of images, or a folder written
+            by `save_to_disk`.
         imbalance_factor (`float`, *optional*): Images of the first class over images of the last. Unset keeps all
             rows.
         imbalance_type (`str`, *optional*, defaults to `"exponential"`): Or `"step"`; see
-            [`~hf_ltr.data.profiles.long_tailed_counts`]. Classes are shortened in label order, class 0 being the head.
-        order_column (`str`, *optional*): Keep the rows with the smallest values of this column in each class, in the
-            place of a seeded draw: the same rows from any copy of the data that has the column.
-        data_dir (`str` or `Path`, *optional*): Local copy of a named dataset.
+            [`~hf_ltr.data.profiles.long_tailed_counts`]. Classes are shortened in label order, class 0 being the head
+            and keeping all its images. Where the pool is not quite balanced and a class has too few for that, every
+            class is asked for a little less.
+        order_column (`str`, *optional*): Keep the rows with the smallest values of this column (integers or strings)
+            in each class, in the place of a seeded draw: the same rows from any copy of the data that has the column,
+            the copies that are already cut included.
+        data_dir (`str` or `Path`, *optional*): Local copy of a named dataset or of a Hub id. A copy of a named
+            dataset may lack the test files where a folder of the dataset's own name stands beside it
+            (`cifar100_if10/`, `cifar100/`).
         image_column, label_column (`str`, *optional*): Where they are not found by themselves.
         validation_per_class (`int`, *optional*, defaults to 0): Images per class for a `validation` split, taken from
-            the balanced pool before the tail is cut (the last ones in the order of choice), so that it is balanced and
-            training never sees it. On natively long-tailed data at most half of a class, with a warning. Ignored where
-            the source has a validation split (`digits`: 10 per class, always).
+            the balanced pool before the tail is cut (the last ones in the order of choice), so that it is balanced
+            and training never sees it. At most half of a class where no tail is cut (natively long-tailed data), with
+            a warning. Ignored where the source has a validation split (`digits`: 10 per class, always), with a
+            warning if that differs. From a copy that is already cut the validation rows are others than from the
+            whole, the training rows are not.
         seed (`int`, *optional*, defaults to 0): Of the draw, without replacement. Subsets of one seed are nested.
 
     Returns:
@@ -79,7 +92,9 @@ def load_long_tailed(
 
     Raises:
         `ValueError`: unknown dataset, profile or column; labels outside the classes; classes too small for the
-        profile. `FileNotFoundError`: a path that is not there.
+            profile.
+        `FileNotFoundError`: a path that is not there.
+        `ConnectionError`: a named dataset that cannot be had from the Hub.
 
     Example:
 
@@ -98,9 +113,9 @@ def load_long_tailed(
         raise ValueError(f"imbalance_factor is head over tail and must be at least 1, got {imbalance_factor}")
     if validation_per_class < 0:
         raise ValueError(f"validation_per_class must not be negative, got {validation_per_class}")
-    name = str(name_or_path)
-    source = _open(name, data_dir)
-    source = _standard_columns(source, name, image_column, label_column)
+    name = os.fspath(name_or_path)
+    source, folder = _open(name, data_dir)
+    source = _standard_columns(source, name, folder, image_column, label_column)
     train = source["train"]
     names = train.features["label"].names
     labels = label_array(train)
@@ -112,31 +127,31 @@ def load_long_tailed(
     if "test" not in source and not (imbalance_factor is not None and order is not None):
         classes, held_out = splits.hold_out(classes, pool)
     validation: list[np.ndarray] | None = None
-    if validation_per_class and "validation" not in source:
-        if imbalance_factor is not None:
-            _require_pool(classes, validation_per_class, pool)
-            classes, validation = splits.take_from_pool(classes, validation_per_class)
-        else:
-            classes, validation = splits.take_from_native(classes, validation_per_class, pool)
+    if validation_per_class and "validation" in source:
+        _warn_of_other_validation(source["validation"], validation_per_class, name)
+    elif validation_per_class and imbalance_factor is not None:
+        _require_pool(classes, validation_per_class, pool)
+        classes, validation = splits.take_from_pool(classes, validation_per_class)
+    elif validation_per_class:
+        classes, validation = splits.take_from_native(classes, validation_per_class, pool)
+    chosen = classes
     if imbalance_factor is not None:
         wanted = _profile(classes, imbalance_factor, imbalance_type)
         chosen = splits.cut_tail(classes, wanted, pool, name)
         if "test" not in source and held_out is None:
             held_out = _from_the_rest(classes, chosen, name)
-    else:
-        chosen = classes
-    parts = {"train": train.select(np.sort(np.concatenate(chosen)))}
+
     rows = {"train": np.concatenate(chosen)}
     for split, found in (("validation", validation), ("test", held_out)):
         if found is not None and sum(map(len, found)):
-            parts[split] = train.select(np.sort(np.concatenate(found)))
             rows[split] = np.concatenate(found)
-    for split in ("validation", "test"):
-        if split in source and split not in parts:
-            parts[split] = source[split]
+    parts = {split: train.select(np.sort(rows[split])) for split in SPLITS if split in rows}
+    parts.update({split: part for split, part in source.items() if split not in parts})
+
     record = {
         "version": RECORD_VERSION,
-        "source": name,
+        # A folder's name, not its whole path: the record is published with models and datasets.
+        "source": name if folder is None or data_dir is not None else folder.name,
         "imbalance_factor": imbalance_factor,
         "imbalance_type": imbalance_type if imbalance_factor is not None else None,
         "order_column": order_column,
@@ -146,92 +161,153 @@ def load_long_tailed(
         "row_identity": f"(label, {order_column})" if order_column else "(label, row of the source split)",
     }
     recorded = {}
-    for split, part in parts.items():
-        counts = class_counts(part)
-        own = {**record, "split": split, "counts": list(counts.counts)}
+    for split in SPLITS:
+        if split not in parts:
+            continue
+        part = parts[split]
+        counts = class_counts(part).counts
+        earlier = long_tail_info(part)
+        untouched = split in source and len(part) == len(source[split])
+        if untouched and earlier and earlier["counts"] == counts and earlier["class_names"] == list(names):
+            # Made by this function before, and saved: what it says about the rows still holds.
+            recorded[split] = part
+            continue
+        own = {**record, "split": split, "counts": counts}
         if split in rows:
             own["row_hash"] = splits.row_hash(labels, rows[split], order)
         else:
             own["row_hash"] = splits.row_hash(label_array(part), np.arange(len(part)))
-            own.update(imbalance_factor=None, imbalance_type=None, row_identity="(label, row of the source split)")
+            own.update(imbalance_factor=None, imbalance_type=None, order_column=None, seed=None)
+            own.update(row_identity="(label, row of the source split)")
         recorded[split] = write_record(part, own)
     return DatasetDict(recorded)
 
 
-def _open(name: str, data_dir: str | Path | None) -> dict[str, Any]:
+def _open(name: str, data_dir: str | Path | None) -> tuple[dict[str, Any], Path | None]:
+    """(splits, the local folder they are from)"""
     from .folders import load_folder
 
-    if data_dir is not None and name not in _BENCHMARKS:
-        raise ValueError(
-            f"data_dir= is the local copy of a named dataset ({', '.join(_BENCHMARKS)}); for your own data give the "
-            f"folder itself: "
-            f"load_long_tailed({str(data_dir)!r})"
-        )
-    if name == "digits":
+    if name == "digits" and data_dir is None:
         from .digits import load_digits_splits
 
-        return load_digits_splits()
-    if name in _BENCHMARKS:
-        if data_dir is None:
-            return _from_hub(
-                _BENCHMARKS[name].hub_id, f"load_long_tailed({name!r}, data_dir=<folder with its parquet files>)"
+        return load_digits_splits(), None
+    if data_dir is not None:
+        is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
+        if name not in (*_BENCHMARKS, *_FOLDER_BUILDERS) and not is_hub_id:
+            raise ValueError(
+                f"data_dir= is the local copy of a named dataset ({', '.join(_BENCHMARKS)}) or of a Hub id; for your "
+                f"own data give the folder itself: load_long_tailed({str(data_dir)!r})"
             )
         path = Path(data_dir).expanduser()
         if not path.exists():
             raise FileNotFoundError(f"data_dir={str(data_dir)!r} does not exist")
-        return load_folder(path)
+        source = load_folder(path)
+        if name in _BENCHMARKS and "test" not in source:
+            whole = path.resolve().parent / name
+            if whole.is_dir() and whole != path.resolve():
+                source.update({split: part for split, part in load_folder(whole).items() if split == "test"})
+        return source, path
+    if name in _BENCHMARKS:
+        alternative = f"load_long_tailed({name!r}, data_dir=<folder with its parquet files>)"
+        return _from_hub(_BENCHMARKS[name].hub_id, alternative), None
     path = Path(name).expanduser()
     if path.exists():
-        return load_folder(path)
+        return load_folder(path), path
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        if name in _FOLDER_BUILDERS:
+            raise ValueError(
+                f"load_long_tailed({name!r}) needs data_dir=<folder>; or give the folder in the place of the name"
+            )
         if "/" not in name and "\\" not in name:
             raise unknown_name("dataset", name, DATASETS, "A Hub id has the form owner/name; a folder must exist.")
-        close = nearest_names(path.name, DATASETS)
-        hint = f" Did you mean the dataset {close[0]!r}?" if close else ""
-        raise FileNotFoundError(f"There is no folder {name!r}.{hint}")
-    return _from_hub(
-        name, f"load_long_tailed(<folder>), if {name!r} was meant to be a folder: there is none of that name here"
-    )
+        raise FileNotFoundError(f"There is no folder {name!r}.{_meant(path.name)}")
+    alternative = f"load_long_tailed({name!r}, data_dir=<folder>)"
+    try:
+        return _from_hub(name, alternative), None
+    except ConnectionError as error:
+        raise FileNotFoundError(
+            f"There is no folder {name!r} here.{_meant(path.name)} As a Hub id: {error}"
+        ) from error
+
+
+def _meant(name: str) -> str:
+    close = nearest_names(name, DATASETS)
+    return f" Did you mean the dataset {close[0]!r}?" if close else ""
 
 
 def _from_hub(hub_id: str, alternative: str) -> dict[str, Any]:
     from datasets import load_dataset
 
+    repository, _, configuration = hub_id.partition(":")
     try:
-        loaded = dict(load_dataset(hub_id))
+        loaded = dict(load_dataset(repository, configuration or None))
     except Exception as error:
+        # Not there, no network, no permission, a full disk; anything else (which configuration?) says it better
+        # itself.
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(("httpx", "huggingface_hub")):
+            raise
         raise ConnectionError(
-            f"{hub_id} could not be loaded from the Hugging Face Hub ({type(error).__name__}: {error}). Without a "
-            f"network, use a "
-            f"local copy: {alternative}."
+            f"{repository} could not be loaded from the Hugging Face Hub ({type(error).__name__}: {error}). Without a "
+            f"network, download it where there is one (`hf download --repo-type dataset {repository} --local-dir "
+            f"<folder>`) and use the local copy: {alternative}."
         ) from error
-    for other, standard in (("val", "validation"), ("valid", "validation"), ("dev", "validation")):
-        if other in loaded and standard not in loaded:
-            loaded[standard] = loaded.pop(other)
+    for other in ("val", "valid", "dev"):
+        if other in loaded and "validation" not in loaded:
+            loaded["validation"] = loaded.pop(other)
     if "train" not in loaded:
-        raise ValueError(f"{hub_id} has the splits {', '.join(loaded)} but no training split")
+        raise ValueError(f"{repository} has the splits {', '.join(loaded)} but no training split")
     return loaded
 
 
 def _standard_columns(
-    source: dict[str, Any], name: str, image_column: str | None, label_column: str | None
+    source: dict[str, Any], name: str, folder: Path | None, image_column: str | None, label_column: str | None
 ) -> dict[str, Any]:
-    source = {split: part for split, part in source.items() if split in ("train", "validation", "test")}
+    source = {split: source[split] for split in SPLITS if split in source}
     benchmark = _BENCHMARKS.get(name)
     if label_column is None and benchmark is not None and benchmark.label_column in source["train"].column_names:
         label_column = benchmark.label_column
-    image_column, label_column = find_columns(source["train"], image_column, label_column)
-    names = class_names(source, label_column)
-    return {split: standardize(part, image_column, label_column, names) for split, part in source.items()}
+    image_column, found = find_columns(source["train"], image_column, label_column)
+    for split, part in source.items():
+        missing = [column for column in (image_column, found) if column not in part.column_names]
+        if missing:
+            raise ValueError(
+                f"The {split} split of {name} has no column {missing[0]!r}, unlike train; its columns are "
+                f"{', '.join(part.column_names)}"
+            )
+    names = class_names(source, found)
+    if (
+        benchmark is not None
+        and label_column in (None, benchmark.label_column)
+        and len(names) != benchmark.num_classes
+    ):
+        raise ValueError(
+            f"{name} has {benchmark.num_classes} classes, but column {found!r} of {folder or 'the copy'} has "
+            f"{len(names)}"
+        )
+    root = folder.resolve() if folder is not None and folder.is_dir() else None
+    return {split: standardize(part, image_column, found, names, split, root) for split, part in source.items()}
 
 
 def _order_values(train: Any, column: str) -> np.ndarray:
     if column not in train.column_names:
         raise ValueError(f"There is no order_column {column!r}; the columns are {', '.join(train.column_names)}")
-    values = np.asarray(train.with_format("arrow").select_columns([column])[:].column(column).to_numpy())
-    if values.dtype.kind not in "iu":
-        raise ValueError(f"order_column {column!r} must hold integers, not {values.dtype}")
+    stored = train.with_format("arrow").select_columns([column])[:].column(column)
+    if stored.null_count:
+        raise ValueError(f"order_column {column!r} must have a value in every row, but {stored.null_count} have none")
+    values = stored.to_numpy()
+    if values.dtype.kind not in "iu" and not all(isinstance(value, str) for value in values):
+        raise ValueError(f"order_column {column!r} must hold integers or strings, not {stored.type}")
     return values
+
+
+def _warn_of_other_validation(validation: Any, per_class: int, name: str) -> None:
+    counts = class_counts(validation)
+    if set(counts.counts) != {per_class}:
+        warnings.warn(
+            f"{name} has a validation split of its own ({counts.total:,} images, {min(counts)} to {max(counts)} per "
+            f"class), which is used in the place of validation_per_class={per_class}.",
+            stacklevel=3,
+        )
 
 
 def _require_pool(classes: list[np.ndarray], per_class: int, pool: ClassCounts) -> None:
@@ -250,7 +326,7 @@ def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type:
     """
     available = np.asarray([len(rows) for rows in classes])
     largest = int(available[0])
-    for size in range(largest, max(largest // 2, 1) - 1, -1):
+    for size in range(largest, max(largest // 2, int(imbalance_factor), 1) - 1, -1):
         wanted = long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
         if (np.asarray(wanted) <= available).all():
             return wanted
@@ -266,8 +342,8 @@ def _from_the_rest(classes: list[np.ndarray], chosen: list[np.ndarray], name: st
     without = sum(take == 0 for take in takes)
     warnings.warn(
         f"{name} has no test split, and order_column fixes the training rows; the test set is taken from the rows "
-        f"left over, "
-        f"which {without} of {len(classes)} classes do not have. Results on it are not those of the benchmark.",
+        f"left over, which {without} of {len(classes)} classes do not have. Results on it are not those of the "
+        "benchmark.",
         stacklevel=3,
     )
     return [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]

@@ -42,6 +42,6 @@ def long_tailed_counts(
         empty = sum(count < 1 for count in counts)
         raise ValueError(
             f"With {largest} images in the largest class, imbalance_factor={imbalance_factor:g} leaves {empty} of "
-            f"{num_classes} classes without an image; the largest possible factor is {largest}"
+            f"{num_classes} classes without an image; the factor must stay below {largest}"
         )
     return counts

@@ -100,10 +100,10 @@ def stable_argsort(values: np.ndarray) -> np.ndarray:
     Stable argsort of non-negative integers by radix passes over 16-bit digits: numpy sorts uint16 in linear time,
     which makes this several times faster than `np.argsort(values, kind="stable")` on int64, with the same result.
     """
-    order = np.argsort((values & 0xFFFF).astype(np.uint16), kind="stable")
+    order = np.argsort(values.astype(np.uint16), kind="stable")  # the cast keeps the lowest 16 bits
     largest = int(values.max()) if len(values) else 0
     for shift in range(16, largest.bit_length(), 16):
-        digit = ((values >> shift) & 0xFFFF).astype(np.uint16)
+        digit = (values >> shift).astype(np.uint16)
         order = order[np.argsort(digit[order], kind="stable")]
     return order
 
@@ -124,8 +124,10 @@ def occurrences(rows: np.ndarray) -> np.ndarray:
     order = stable_argsort(rows)
     ordered = rows[order]
     steps = np.arange(len(rows))
-    starts_run = np.concatenate(([True], ordered[1:] != ordered[:-1]))
-    result[order] = steps - np.maximum.accumulate(np.where(starts_run, steps, 0))
+    run_starts = np.zeros(len(rows), dtype=np.int64)
+    np.copyto(run_starts[1:], steps[1:], where=ordered[1:] != ordered[:-1])
+    steps -= np.maximum.accumulate(run_starts, out=run_starts)
+    result[order] = steps
     return result
 
 

@@ -3,7 +3,9 @@ The record a long-tailed dataset carries about itself.
 
 `datasets` keeps no free-form metadata of its own, but `info.description` survives select, shuffle, map, save_to_disk
 and the Arrow files; so the record is one JSON line in it, behind a marker, and the text in front of it stays the
-user's. A push to the Hub drops the description, therefore [`dataset_card`] writes the same facts into the README.
+user's. A push to the Hub drops the description (`push_to_hub` keeps the features only), but `load_dataset` reads one
+from the `dataset_info` of the README: [`dataset_card`] puts the records there. So push the data first and the card
+after it.
 
 The record is provenance. What training counts is the label column itself (see [`class_counts`]), so a record can be
 out of date (after a `select`) but never wrong about what is trained.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +29,12 @@ def write_record(dataset: Any, record: dict[str, Any]) -> Any:
     dataset = copy.copy(dataset)
     dataset._info = copy.deepcopy(dataset._info)
     text = (dataset._info.description or "").split(MARKER)[0].rstrip()
-    dataset._info.description = f"{text}\n{MARKER} {json.dumps(record, sort_keys=True)}".lstrip()
+    dataset._info.description = f"{text}\n{_line(record)}".lstrip()
     return dataset
+
+
+def _line(record: dict[str, Any]) -> str:
+    return f"{MARKER} {json.dumps(record, sort_keys=True)}"
 
 
 def long_tail_info(dataset: Any) -> dict[str, Any] | None:
@@ -35,16 +42,18 @@ def long_tail_info(dataset: Any) -> dict[str, Any] | None:
     The record of a dataset made by [`load_long_tailed`].
 
     Args:
-        dataset (`datasets.Dataset`): Also after select, shuffle, or a way through the disk.
+        dataset (`datasets.Dataset`): Also after select, shuffle, or a way through the disk, or the Hub with its card.
 
     Returns:
-        `dict` or `None`: `source`, `split`, `imbalance_factor`, `imbalance_type`, `order_column`, `seed`,
-        `validation_per_class`, `counts`, `class_names`, `row_hash` and `row_identity` (what was hashed).
+        `dict` or `None`: `version` (of the record's form), `source`, `split`, `imbalance_factor`, `imbalance_type`,
+        `order_column`, `seed`, `validation_per_class`, `counts`, `class_names`, `row_hash` and `row_identity` (what
+        was hashed).
     """
     description = getattr(getattr(dataset, "info", None), "description", None) or ""
-    if MARKER not in description:
-        return None
-    return json.loads(description.split(MARKER, 1)[1].strip().splitlines()[0])
+    records = [json.loads(line) for line in re.findall(rf"^{MARKER} (.*)$", description, flags=re.MULTILINE)]
+    # From the Hub every split comes with the one description of the card, in which all splits are recorded.
+    own = [record for record in records if record.get("split") == str(getattr(dataset, "split", None))]
+    return (own or records[:1] or [None])[0]
 
 
 def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
@@ -58,6 +67,7 @@ def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
     """
     own = getattr(dataset.features["label"], "names", None)
     record = long_tail_info(dataset)
+    names = None if names is None else [str(name) for name in names]
     for expected, whose in (((record or {}).get("class_names"), "when it was made"), (names, "expected")):
         if own is None or expected is None or list(own) == list(expected):
             continue
@@ -91,10 +101,22 @@ def dataset_card(data: Any) -> str:
         data (`DatasetDict`): Made by [`load_long_tailed`].
 
     Returns:
-        `str`: Markdown.
+        `str`: Markdown with the front matter of the Hub. Upload it after the data, because `push_to_hub` rewrites the
+            README: `huggingface_hub.DatasetCard(dataset_card(data)).push_to_hub(repository)`.
     """
-    lines = ["---", "task_categories:", "- image-classification", "tags:", "- long-tailed-recognition", "---", ""]
-    lines.append("# Long-tailed dataset")
+    import yaml
+
+    records = [record for record in (long_tail_info(split) for split in data.values()) if record]
+    metadata: dict[str, Any] = {"task_categories": ["image-classification"], "tags": ["long-tailed-recognition"]}
+    if records:
+        metadata["dataset_info"] = {"description": "\n".join(_line(record) for record in records)}
+    lines = [
+        "---",
+        yaml.safe_dump(metadata, sort_keys=False, width=2**31).rstrip(),
+        "---",
+        "",
+        "# Long-tailed dataset",
+    ]
     for name, split in data.items():
         record = long_tail_info(split)
         counts = ClassCounts.of(class_counts(split))

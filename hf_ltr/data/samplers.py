@@ -240,14 +240,17 @@ class ClassAwareSampler(LongTailSampler):
         sizes = copies * self.counts
         starts = np.cumsum(sizes) - sizes
         total = int(sizes.sum())
-        owner = np.repeat(np.arange(len(self.counts)), sizes)
-        position = np.arange(total) - starts[owner]
-        copy = position // self.counts[owner]
-        rows = self._by_class[self._starts[owner] + position - copy * self.counts[owner]]
+        # Position of every entry inside its class, modulo the class's size: which of its rows it is.
+        small = np.int32 if total < 2**31 else np.int64  # half the memory traffic
+        position = np.arange(total, dtype=small) - np.repeat(starts.astype(small), sizes)
+        size = np.repeat(self.counts.astype(small), sizes)
+        copy = position // size
+        rows = self._by_class[np.repeat(self._starts.astype(small), sizes) + position - copy * size]
         # Shuffle everything, then sort stably by copy: random order inside every copy, without a Python loop.
-        shuffled = generator.permutation(total)
-        first_copy = np.cumsum(copies) - copies
-        return rows[shuffled[stable_argsort((first_copy[owner] + copy)[shuffled])]], starts
+        copy += np.repeat((np.cumsum(copies) - copies).astype(small), sizes)
+        shuffled = np.arange(total, dtype=small)
+        generator.shuffle(shuffled)
+        return rows[shuffled[stable_argsort(copy[shuffled])]], starts
 
 
 SAMPLERS: dict[str, type[LongTailSampler]] = {

@@ -107,6 +107,9 @@ def row_hash(labels: np.ndarray, rows: np.ndarray, order: np.ndarray | None = No
     one, of (label, position in the source split).
     """
     identity = rows if order is None else order[rows]
+    if identity.dtype.kind not in "iu":
+        text = "\n".join(sorted(f"{label}\t{value}" for label, value in zip(labels[rows], identity, strict=True)))
+        return hashlib.sha256(text.encode()).hexdigest()
     pairs = np.stack([labels[rows], identity.astype(np.int64)], axis=1)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     return hashlib.sha256(np.ascontiguousarray(pairs, dtype="<i8").tobytes()).hexdigest()

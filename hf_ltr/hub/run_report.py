@@ -70,7 +70,7 @@ class RunReport:
         self._add(name, evaluate_model(model, self.data["test"], self._evaluation_arguments(), per_class=True))
 
     def _evaluation_arguments(self) -> dict[str, Any]:
-        names = ("per_device_eval_batch_size", "mixed_precision_mode", "image_loading", "eval_resize_ratio", "use_cpu")
+        names = ("per_device_eval_batch_size", "mixed_precision_mode", "image_loading", "use_cpu")
         return {name: self.arguments[name] for name in names if name in self.arguments}
 
     def _add(self, name: str, metrics: Mapping[str, Any]) -> None:

@@ -3,8 +3,8 @@ What loading leaves behind on the meta device, filled in.
 
 `from_pretrained` builds a model on the meta device. Afterwards, tensors found in the checkpoint carry the flag
 `_is_hf_initialized`; all others, non-persistent buffers included, hold garbage and are ours to fill. timm computes its
-own initial values only at construction (and before 1.0.22 has no method that recomputes buffers), so the one source
-that is right for every architecture and version is a freshly built twin.
+own initial values only at construction (recent versions can recompute non-persistent buffers, 1.0.20 cannot), so the
+one source that is right for every architecture and version is a freshly built twin.
 """
 
 from __future__ import annotations

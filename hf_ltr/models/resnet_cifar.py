@@ -136,7 +136,7 @@ class ResNetCifar(nn.Module):
         """Images `(B, in_chans, H, W)` to the last map `(B, widths[-1], H / 4, W / 4)`."""
         x = self.act1(self.bn1(self.conv1(x)))
         for stage in range(1, self.num_stages + 1):
-            layer = self.get_submodule(f"layer{stage}")
+            layer = getattr(self, f"layer{stage}")
             if self.grad_checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint_seq(layer, x)
             else:

@@ -49,7 +49,6 @@ class LongTailTrainingArguments(TrainingArguments):
         mixup_alpha, cutmix_alpha, mix_probability, mix_switch_probability, label_smoothing: Batch mixing as in timm.
         image_loading (`str`, defaults to `"auto"`): `"resident"` decodes once into one array, `"workers"` decodes in
             worker processes.
-        eval_resize_ratio (`float`, *optional*): Image size over the size of the shorter side before the centre crop.
         cpu_threads (`int`, *optional*): Threads of each process on CPU. Unset: cores / local processes where a
             launcher pinned them to one.
     """
@@ -93,7 +92,6 @@ class LongTailTrainingArguments(TrainingArguments):
     mix_switch_probability: float = field(default=0.5, metadata={"help": "Probability of cutmix when both are on."})
     label_smoothing: float = field(default=0.0, metadata={"help": "Label smoothing of the targets."})
     image_loading: str = field(default="auto", metadata={"help": "auto, resident or workers."})
-    eval_resize_ratio: float | None = field(default=None, metadata={"help": "Crop size over resized shorter side."})
     cpu_threads: int | None = field(default=None, metadata={"help": "Threads of each process on CPU."})
 
     def __post_init__(self):

@@ -27,8 +27,10 @@ def attach_term_scales(method: LongTailMethod, batches: list[Batch], world_size:
     masses = []
     for batch in batches:
         named = {ROWS: row_mass(batch).sum()}
-        named.update({name: mass.detach().float() for name, mass in method.term_mass(batch).items()})
-        masses.append(named)
+        named.update(method.term_mass(batch))
+        # Shares of a whole must add up to it: double precision wherever the device has it.
+        dtype = torch.float32 if named[ROWS].device.type == "mps" else torch.float64
+        masses.append({name: mass.detach().to(dtype) for name, mass in named.items()})
     if not masses:
         return
     names = list(masses[0])
@@ -48,6 +50,6 @@ def scaled_sum(terms: dict[str, torch.Tensor], batch: Batch) -> tuple[torch.Tens
     Terms named `log/...` are averaged like the others but not added to the loss.
     """
     scales = batch[_SCALE]
-    shares = {name: value * scales.get(name, scales[ROWS]) for name, value in terms.items()}
+    shares = {name: value * scales.get(name, scales[ROWS]).to(value.dtype) for name, value in terms.items()}
     loss = sum(share for name, share in shares.items() if not name.startswith("log/"))
     return loss, {name: share.detach() for name, share in shares.items()}

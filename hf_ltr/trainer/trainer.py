@@ -147,7 +147,9 @@ class LongTailTrainer(Trainer):
             mix_probability=args.mix_probability,
             switch_probability=args.mix_switch_probability,
             label_smoothing=args.label_smoothing if train else 0.0,
-            eval_resize_ratio=args.eval_resize_ratio,
+            # The same crop and interpolation as the image processor, which is built from the same fields.
+            eval_resize_ratio=config.crop_ratio if config.crop_ratio < 1 else None,
+            interpolation=config.interpolation,
             memory_format=torch.channels_last if args.channels_last else None,
         )
 

@@ -11,10 +11,10 @@ class _Pairs:
     def __init__(self) -> None:
         self.pair: Pair | None = None
 
-    def run(self, name: str, **arguments):
+    def run(self, job: str, /, **arguments):
         if self.pair is None or not self.pair.alive:
             self.pair = Pair()
-        return self.pair.run(name, **arguments)
+        return self.pair.run(job, **arguments)
 
     def close(self) -> None:
         if self.pair is not None and self.pair.alive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from hf_ltr import LongTailTrainingArguments, get_method
@@ -18,6 +19,7 @@ def parse_config(repository: Path, path: Path) -> set[str]:
     recipe = path.parent.name
     specification = importlib.util.spec_from_file_location(f"recipe_{recipe}", repository / "recipes" / f"{recipe}.py")
     script = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = script  # dataclasses look their module up there
     specification.loader.exec_module(script)
     own = getattr(script, OWN_OPTIONS[recipe])
     parsed = parse_options(

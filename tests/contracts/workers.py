@@ -67,10 +67,10 @@ class Pair:
         for process in self._processes:
             process.start()
 
-    def run(self, name: str, timeout: float = 240.0, **arguments: Any) -> list[Any]:
+    def run(self, job: str, /, timeout: float = 240.0, **arguments: Any) -> list[Any]:
         """Run a job of `jobs.py` on both; the results by rank."""
         for queue in self._jobs:
-            queue.put((name, arguments))
+            queue.put((job, arguments))
         answers: dict[int, Any] = {}
         while len(answers) < self.size:
             rank, kind, value = self._results.get(timeout=timeout)

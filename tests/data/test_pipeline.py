@@ -190,8 +190,19 @@ def test_global_generators_are_untouched():
     assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all()
 
 
-def test_prepare_reads_nothing_back():
-    pipe = pipeline(**ALL_OPTIONS)
+def test_cutout_and_erasing_act_on_normalised_pixels():
+    plain = by_row(batches(pipeline(augmentation="none")))
+    cut = by_row(batches(pipeline(augmentation=["cutout"])))
+    changed = (cut != plain).any(dim=1)
+    assert (cut.permute(0, 2, 3, 1)[changed] == 0).all() and changed.flatten(1).any(dim=1).all()
+    erased = by_row(batches(pipeline(augmentation=["random_erasing"])))
+    erased = erased[(erased != plain)]
+    assert erased.numel() > 500 and abs(erased.mean()) < 0.15 and abs(erased.std() - 1) < 0.1
+
+
+@pytest.mark.parametrize("crop", ["random_crop", "random_resized_crop"])
+def test_prepare_reads_nothing_back(crop):
+    pipe = pipeline(**ALL_OPTIONS | {"augmentation": [crop, *ALL_OPTIONS["augmentation"][1:]]})
     raws = list(pipe.loader(GlobalBatchSampler(InstanceSampler(37), 8)))
     pipe.prepare(raws[0])
     with HostReads() as reads:
@@ -549,3 +560,6 @@ def test_wrong_options(options, message):
 def test_options_for_training_are_ignored_in_evaluation():
     pipe = pipeline(train=False, augmentation=["cutout"], augmentation_options={"cutout": {"size": 2}})
     assert pipe.augmentation == []
+    pipe = pipeline(train=False, views=("train", "weak"), view_augmentations={"weak": ["random_crop"]})
+    batch = pipe.prepare(next(iter(pipe.loader(SequentialShards(37, 10)))))
+    assert torch.equal(batch["extra_views"][0], batch["pixel_values"])
