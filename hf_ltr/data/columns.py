@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .class_counts import label_array
+from .class_counts import arrow_column, label_array
 
 # Usual names; the first wins wherever it occurs, the others count only where they are the one candidate.
 IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values", "jpg", "png", "webp", "bytes")
@@ -57,10 +57,12 @@ def _listing(data: Any) -> str:
     )
 
 
-def _holds_images(name: str, feature: Any) -> bool:
+def _holds_images(feature: Any) -> bool:
     from datasets import Image, Value
 
-    if isinstance(feature, Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"}):
+    if isinstance(feature, dict):
+        return "bytes" in feature and set(feature) <= {"bytes", "path"}
+    if isinstance(feature, Image):
         return True
     return isinstance(feature, Value) and feature.dtype in (*_BINARY, *_STRINGS)
 
@@ -86,11 +88,11 @@ def _image_column(data: Any, given: str | None) -> str:
     from datasets import Image, Value
 
     if given is not None:
-        return _given(data, given, "image", _holds_images(given, data.features.get(given)))
+        return _given(data, given, "image", _holds_images(data.features.get(given)))
     images = [name for name, feature in data.features.items() if isinstance(feature, Image)]
     if not images:
         # Parquet files that were not written by `datasets` hold images as bytes, as {bytes, path}, or as paths.
-        fitting = {name: feature for name, feature in data.features.items() if _holds_images(name, feature)}
+        fitting = {name: feature for name, feature in data.features.items() if _holds_images(feature)}
         strings = [name for name in fitting if isinstance(fitting[name], Value) and fitting[name].dtype in _STRINGS]
         images = [name for name in fitting if name not in strings]
         images = images or [name for name in strings if name in IMAGE_NAMES]
@@ -149,18 +151,26 @@ def standardize(
             data = data.rename_column(role, spare)
         data = data.rename_column(column, role)
     feature = data.features["image"]
-    if isinstance(feature, Value) and feature.dtype in _STRINGS and folder is not None:
-        data = _absolute_paths(data, folder)
+    if isinstance(feature, Value) and feature.dtype in _STRINGS:
+        data = _with_paths(data, folder)
+    elif isinstance(feature, Value) and feature.dtype == "large_binary":
+        # What polars writes; `datasets` casts only ordinary bytes to images.
+        data = data.cast_column("image", Value("binary"))
     if not isinstance(feature, Image):
         data = data.cast_column("image", Image())
     return _relabel(data, names, split)
 
 
-def _absolute_paths(data: Any, folder: Path) -> Any:
-    paths = data.with_format("arrow").select_columns(["image"])[:].column("image").to_pylist()
-    absolute = [path if path is None or "://" in path else os.path.join(folder, path) for path in paths]
+def _with_paths(data: Any, folder: Path | None) -> Any:
+    from datasets import Value
+
+    paths = arrow_column(data, "image").to_pylist()
+    if folder is not None:
+        paths = [path if path is None or "://" in path else os.path.join(folder, path) for path in paths]
     columns = data.column_names
-    return data.remove_columns("image").add_column("image", absolute).select_columns(columns)
+    # Ordinary strings: `datasets` casts no large ones to images.
+    data = data.remove_columns("image").add_column("image", paths, feature=Value("string"))
+    return data.select_columns(columns)
 
 
 def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
@@ -169,17 +179,11 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
     integers. Names that are whole numbers in the order of strings are put into the order of numbers, with a warning.
 
     Raises:
-        `ValueError`: if the splits name their classes differently, or a label is missing or negative.
+        `ValueError`: if the splits name other classes than the training split, or a label is missing or negative.
     """
     declared = {name: getattr(split.features[label_column], "names", None) for name, split in splits.items()}
-    stated = [tuple(names) for names in declared.values() if names is not None]
-    if stated:
-        if len(set(stated)) > 1 or len(stated) != len(splits):
-            raise ValueError(
-                "The splits do not have the same classes: "
-                + "; ".join(f"{name}: {len(names or [])} names" for name, names in declared.items())
-            )
-        names = list(stated[0])
+    if any(declared.values()):
+        names = _declared_names(declared, label_column)
         # An order that is neither that of strings nor that of numbers was somebody's choice, and stays.
         ordered = numeric_order(names) if names == sorted(names) else names
         if ordered != names:
@@ -226,6 +230,26 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
     return [str(value) for value in range(max(values) + 1)]
 
 
+def _declared_names(declared: dict[str, list[str] | None], label_column: str) -> list[str]:
+    """Those of the first split; another may name the same, or fewer, in another order: labels are matched by name."""
+    unnamed = [split for split, names in declared.items() if names is None]
+    if unnamed:
+        raise ValueError(
+            f"Column {label_column!r} names its classes in {', '.join(split for split in declared if declared[split])}, "
+            f"but not in {', '.join(unnamed)}; cast them to the same ClassLabel"
+        )
+    first, *others = declared
+    names = list(declared[first])
+    for split in others:
+        foreign = sorted(set(declared[split]) - set(names))
+        if foreign:
+            raise ValueError(
+                f"The splits do not have the same classes: {split} names {len(foreign)} that {first} does not, such "
+                f"as {', '.join(foreign[:5])}"
+            )
+    return names
+
+
 def numeric_order(names: list[str]) -> list[str]:
     """The names sorted as numbers if every one is a whole number, else as they are."""
     if all(name.isascii() and name.isdigit() for name in names):
@@ -234,9 +258,9 @@ def numeric_order(names: list[str]) -> list[str]:
 
 
 def _unique(data: Any, column: str, split: str) -> list[Any]:
-    values = data.with_format("arrow").select_columns([column])[:].column(column)
+    values = arrow_column(data, column)
     if values.null_count:
-        row = int(np.argmax(values.combine_chunks().is_null().to_numpy(zero_copy_only=False)))
+        row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
         raise ValueError(f"Row {row} of {split} has no label in column {column!r} ({values.null_count} such rows)")
     return values.unique().to_pylist()
 
@@ -255,11 +279,12 @@ def _relabel(data: Any, names: list[str], split: str) -> Any:
         position = {name: index for index, name in enumerate(names)}
         indices = np.asarray([position[name] for name in own], dtype=np.int64)[indices]
     else:
-        values = data.with_format("arrow").select_columns(["label"])[:].column("label")
+        values = arrow_column(data, "label")
         if pa.types.is_integer(values.type):
-            indices = values.to_numpy().astype(np.int64)
+            indices = values.to_numpy(zero_copy_only=False).astype(np.int64)
         else:
-            indices = pc.index_in(values.cast(pa.string()), value_set=pa.array(names)).to_numpy()
+            found = pc.index_in(values.cast(pa.string()), value_set=pa.array(names))
+            indices = found.to_numpy(zero_copy_only=False)
     columns = data.column_names
     feature = ClassLabel(names=names)
     data = data.remove_columns("label").add_column("label", indices.astype(np.int64), feature=feature)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..naming import nearest_names, unknown_name
 from . import splits
-from .class_counts import ClassCounts, class_counts, label_array
+from .class_counts import ClassCounts, arrow_column, class_counts, label_array
 from .columns import class_names, find_columns, standardize
 from .profiles import PROFILES, long_tailed_counts
 from .record import long_tail_info, write_record
@@ -113,6 +113,8 @@ def load_long_tailed(
         raise ValueError(f"imbalance_factor is head over tail and must be at least 1, got {imbalance_factor}")
     if validation_per_class < 0:
         raise ValueError(f"validation_per_class must not be negative, got {validation_per_class}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
     name = os.fspath(name_or_path)
     source, folder = _open(name, data_dir)
     source = _standard_columns(source, name, folder, image_column, label_column)
@@ -177,8 +179,10 @@ def load_long_tailed(
             own["row_hash"] = splits.row_hash(labels, rows[split], order)
         else:
             own["row_hash"] = splits.row_hash(label_array(part), np.arange(len(part)))
-            own.update(imbalance_factor=None, imbalance_type=None, order_column=None, seed=None)
-            own.update(row_identity="(label, row of the source split)")
+            own.update(order_column=None, seed=None, row_identity="(label, row of the source split)")
+        if split != "train":
+            # No tail was cut there.
+            own.update(imbalance_factor=None, imbalance_type=None)
         recorded[split] = write_record(part, own)
     return DatasetDict(recorded)
 
@@ -205,7 +209,7 @@ def _open(name: str, data_dir: str | Path | None) -> tuple[dict[str, Any], Path 
         if name in _BENCHMARKS and "test" not in source:
             whole = path.resolve().parent / name
             if whole.is_dir() and whole != path.resolve():
-                source.update({split: part for split, part in load_folder(whole).items() if split == "test"})
+                source.update(load_folder(whole, only=("test",)))
         return source, path
     if name in _BENCHMARKS:
         alternative = f"load_long_tailed({name!r}, data_dir=<folder with its parquet files>)"
@@ -238,6 +242,8 @@ def _meant(name: str) -> str:
 def _from_hub(hub_id: str, alternative: str) -> dict[str, Any]:
     from datasets import load_dataset
 
+    from .folders import standard_splits
+
     repository, _, configuration = hub_id.partition(":")
     try:
         loaded = dict(load_dataset(repository, configuration or None))
@@ -251,9 +257,7 @@ def _from_hub(hub_id: str, alternative: str) -> dict[str, Any]:
             f"network, download it where there is one (`hf download --repo-type dataset {repository} --local-dir "
             f"<folder>`) and use the local copy: {alternative}."
         ) from error
-    for other in ("val", "valid", "dev"):
-        if other in loaded and "validation" not in loaded:
-            loaded["validation"] = loaded.pop(other)
+    loaded = standard_splits(loaded, repository)
     if "train" not in loaded:
         raise ValueError(f"{repository} has the splits {', '.join(loaded)} but no training split")
     return loaded
@@ -262,7 +266,10 @@ def _from_hub(hub_id: str, alternative: str) -> dict[str, Any]:
 def _standard_columns(
     source: dict[str, Any], name: str, folder: Path | None, image_column: str | None, label_column: str | None
 ) -> dict[str, Any]:
-    source = {split: source[split] for split in SPLITS if split in source}
+    # A split without rows is as good as absent.
+    source = {split: source[split] for split in SPLITS if split in source and len(source[split])}
+    if "train" not in source:
+        raise ValueError(f"The training split of {name} has no rows")
     benchmark = _BENCHMARKS.get(name)
     if label_column is None and benchmark is not None and benchmark.label_column in source["train"].column_names:
         label_column = benchmark.label_column
@@ -291,10 +298,10 @@ def _standard_columns(
 def _order_values(train: Any, column: str) -> np.ndarray:
     if column not in train.column_names:
         raise ValueError(f"There is no order_column {column!r}; the columns are {', '.join(train.column_names)}")
-    stored = train.with_format("arrow").select_columns([column])[:].column(column)
+    stored = arrow_column(train, column)
     if stored.null_count:
         raise ValueError(f"order_column {column!r} must have a value in every row, but {stored.null_count} have none")
-    values = stored.to_numpy()
+    values = stored.to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "iu" and not all(isinstance(value, str) for value in values):
         raise ValueError(f"order_column {column!r} must hold integers or strings, not {stored.type}")
     return values
@@ -326,11 +333,14 @@ def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type:
     """
     available = np.asarray([len(rows) for rows in classes])
     largest = int(available[0])
-    for size in range(largest, max(largest // 2, int(imbalance_factor), 1) - 1, -1):
-        wanted = long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
+    wanted = first = long_tailed_counts(len(classes), largest, imbalance_factor, imbalance_type)
+    for size in range(largest - 1, largest // 2, -1):
         if (np.asarray(wanted) <= available).all():
             return wanted
-    return long_tailed_counts(len(classes), largest, imbalance_factor, imbalance_type)
+        if size <= imbalance_factor:
+            break
+        wanted = long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
+    return wanted if (np.asarray(wanted) <= available).all() else first
 
 
 def _from_the_rest(classes: list[np.ndarray], chosen: list[np.ndarray], name: str) -> list[np.ndarray] | None:

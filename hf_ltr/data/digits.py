@@ -40,7 +40,7 @@ def load_digits_splits() -> dict[str, Any]:
     return {
         name: Dataset.from_dict(
             {
-                "image": [PillowImage.fromarray(pixels[row], mode="L") for row in rows],
+                "image": [PillowImage.fromarray(pixels[row]) for row in rows],
                 "label": source.target[rows].tolist(),
                 "source_row": rows,
             },

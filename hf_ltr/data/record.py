@@ -62,8 +62,7 @@ def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
 
     Raises:
         `ValueError`: where an index means another class: a prior, a group or a prediction in one order beside labels
-        in
-            another is silently wrong.
+            in another is silently wrong.
     """
     own = getattr(dataset.features["label"], "names", None)
     record = long_tail_info(dataset)
@@ -77,7 +76,7 @@ def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
         raise ValueError(
             f"The classes of this dataset are in another order than {whose}: from class {index} on "
             f"({own[index : index + 3]} against {list(expected)[index : index + 3]}). Cast the label column to that "
-            f"order."
+            "order."
         )
 
 

@@ -14,6 +14,7 @@ resume of `transformers.Trainer`; the samplers here are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -48,7 +49,7 @@ def label_array(labels: Labels) -> np.ndarray:
     return array
 
 
-class LongTailSampler(Sampler[int]):
+class LongTailSampler(Sampler[int], ABC):
     """
     Base of the samplers: holds the rows grouped by class, and the epoch.
 
@@ -79,9 +80,9 @@ class LongTailSampler(Sampler[int]):
         """Choose the epoch that the next iteration draws."""
         self.epoch = int(epoch)
 
+    @abstractmethod
     def indices(self, epoch: int) -> np.ndarray:
         """The rows of an epoch in order, int64 `(num_samples,)`; a pure function of the epoch."""
-        raise NotImplementedError(f"{type(self).__name__} must define indices(epoch)")
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices(self.epoch).tolist())
@@ -119,9 +120,9 @@ class ClassProbabilitySampler(LongTailSampler):
     Draws with replacement: first a class by `class_probabilities(epoch)`, then one of its rows uniformly.
     """
 
+    @abstractmethod
     def class_probabilities(self, epoch: int) -> np.ndarray:
         """Probability of each class, float64 `(C,)`, summing to 1; 0 for classes without images."""
-        raise NotImplementedError(f"{type(self).__name__} must define class_probabilities(epoch)")
 
     def indices(self, epoch: int) -> np.ndarray:
         generator = self._generator(epoch)
@@ -248,8 +249,7 @@ class ClassAwareSampler(LongTailSampler):
         rows = self._by_class[np.repeat(self._starts.astype(small), sizes) + position - copy * size]
         # Shuffle everything, then sort stably by copy: random order inside every copy, without a Python loop.
         copy += np.repeat((np.cumsum(copies) - copies).astype(small), sizes)
-        shuffled = np.arange(total, dtype=small)
-        generator.shuffle(shuffled)
+        shuffled = generator.permutation(total)
         return rows[shuffled[stable_argsort(copy[shuffled])]], starts
 
 

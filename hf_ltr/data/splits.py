@@ -11,6 +11,7 @@ import numpy as np
 from .class_counts import ClassCounts
 
 HOLD_OUT = 0.2
+_MOST_NAMED = 50
 
 
 def rows_by_class(
@@ -53,13 +54,12 @@ def take_from_native(
     takes = [min(per_class, len(rows) // 2) for rows in classes]
     short = [index for index, take in enumerate(takes) if take < per_class]
     if short:
-        shown = ", ".join(f"{counts.name_of(index)}: {takes[index]}" for index in short[:10])
-        more = f" and {len(short) - 10} more" if len(short) > 10 else ""
+        shown = ", ".join(f"{counts.name_of(index)}: {takes[index]}" for index in short[:_MOST_NAMED])
+        more = f" and {len(short) - _MOST_NAMED} more" if len(short) > _MOST_NAMED else ""
         warnings.warn(
             f"{len(short)} classes give fewer than {per_class} validation images, so that at least half of each stays "
-            f"for "
-            f"training: {shown}{more}.",
-            stacklevel=4,
+            f"for training: {shown}{more}.",
+            stacklevel=3,
         )
     rest = [rows[: len(rows) - take] for rows, take in zip(classes, takes, strict=True)]
     return rest, [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]
@@ -73,11 +73,12 @@ def hold_out(classes: Sequence[np.ndarray], counts: ClassCounts) -> tuple[list[n
     takes = [0 if len(rows) < 2 else max(1, round(HOLD_OUT * len(rows))) for rows in classes]
     alone = [index for index, rows in enumerate(classes) if len(rows) == 1]
     if alone:
-        shown = ", ".join(counts.name_of(index) for index in alone[:10])
+        shown = ", ".join(counts.name_of(index) for index in alone[:_MOST_NAMED])
+        more = f" and {len(alone) - _MOST_NAMED} more" if len(alone) > _MOST_NAMED else ""
         warnings.warn(
             f"{len(alone)} classes have a single image, which stays for training, so the test set has none of them: "
-            f"{shown}.",
-            stacklevel=4,
+            f"{shown}{more}.",
+            stacklevel=3,
         )
     rest = [rows[: len(rows) - take] for rows, take in zip(classes, takes, strict=True)]
     return rest, [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]

@@ -136,7 +136,7 @@ class LongTailTrainer(Trainer):
             image_mean=config.image_mean,
             image_std=config.image_std,
             train=train,
-            augmentation=_augmentation(args.augmentation) if train else (),
+            augmentation=_augmentation(args.augmentation) if train else "none",
             augmentation_options=args.augmentation_options if train else None,
             loading=args.image_loading,
             device=args.device,
@@ -420,7 +420,7 @@ def _augmentation(names: list[str] | str) -> list[str] | str:
     names = [names] if isinstance(names, str) else list(names)
     if names == ["auto"]:
         return "auto"
-    return [] if names == ["none"] else names
+    return "none" if names in ([], ["none"]) else names
 
 
 @contextlib.contextmanager
