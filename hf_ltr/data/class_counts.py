@@ -43,7 +43,9 @@ class ClassCounts:
             raise ValueError("class_counts must be a non-empty list with one number of training images per class")
         whole = values.dtype.kind == "f" and np.all(np.isfinite(values)) and np.all(values == np.floor(values))
         if values.dtype.kind not in "iu" and not whole:
-            raise ValueError(f"class_counts must be integers (images per class, not shares), got {values[:5].tolist()}")
+            raise ValueError(
+                f"class_counts must be integers (images per class, not shares), got {values[:5].tolist()}"
+            )
         if values.min() < 0:
             first = int(np.argmin(values))
             raise ValueError(f"class_counts must not be negative, but class {first} has {values[first]}")
@@ -280,5 +282,7 @@ def label_array(dataset: Any, column: str = "label") -> np.ndarray:
         raise ValueError(f"Row {row} has no label in column {column!r} ({values.null_count} such rows)")
     array = values.to_numpy(zero_copy_only=False)
     if array.dtype.kind not in "iu":
-        raise ValueError(f"Labels must be integers, but column {column!r} holds {values.type}, for example {array[0]!r}")
+        raise ValueError(
+            f"Labels must be integers, but column {column!r} holds {values.type}, for example {array[0]!r}"
+        )
     return array.astype(np.int64)

@@ -234,9 +234,10 @@ def _declared_names(declared: dict[str, list[str] | None], label_column: str) ->
     """Those of the first split; another may name the same, or fewer, in another order: labels are matched by name."""
     unnamed = [split for split, names in declared.items() if names is None]
     if unnamed:
+        named = ", ".join(split for split in declared if split not in unnamed)
         raise ValueError(
-            f"Column {label_column!r} names its classes in {', '.join(split for split in declared if declared[split])}, "
-            f"but not in {', '.join(unnamed)}; cast them to the same ClassLabel"
+            f"Column {label_column!r} names its classes in {named}, but not in {', '.join(unnamed)}; cast them to the "
+            "same ClassLabel"
         )
     first, *others = declared
     names = list(declared[first])

@@ -331,16 +331,24 @@ def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type:
     The profile that starts at the size of class 0, or a little below it where a class of a not quite balanced pool
     could not give its share.
     """
-    available = np.asarray([len(rows) for rows in classes])
-    largest = int(available[0])
-    wanted = first = long_tailed_counts(len(classes), largest, imbalance_factor, imbalance_type)
-    for size in range(largest - 1, largest // 2, -1):
-        if (np.asarray(wanted) <= available).all():
-            return wanted
-        if size <= imbalance_factor:
-            break
-        wanted = long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
-    return wanted if (np.asarray(wanted) <= available).all() else first
+    available = [len(rows) for rows in classes]
+    largest = available[0]
+    if largest == 0:
+        raise ValueError(
+            "A tail is cut from class 0 on, which has no image; number the classes from 0, the head first"
+        )
+
+    def counts(size: int) -> list[int]:
+        return long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
+
+    def fits(wanted: list[int]) -> bool:
+        return all(number <= there for number, there in zip(wanted, available, strict=True))
+
+    wanted, size = counts(largest), largest
+    while not fits(wanted) and size - 1 > max(largest // 2, imbalance_factor):
+        size -= 1
+        wanted = counts(size)
+    return wanted if fits(wanted) else counts(largest)
 
 
 def _from_the_rest(classes: list[np.ndarray], chosen: list[np.ndarray], name: str) -> list[np.ndarray] | None:

@@ -119,7 +119,7 @@ def _wanted(splits: Mapping[str, Any], only: Collection[str] | None, path: Path)
 
 
 def _list_files(root: Path) -> dict[tuple[str, ...], list[str]]:
-    """All files but hidden ones, through links to folders; a link that leads back to a folder above it is not taken."""
+    """All files but hidden ones, through links to folders; a link to a folder above itself is not followed."""
     listing: dict[tuple[str, ...], list[str]] = {}
     for folder, folders, files in os.walk(root, followlinks=True):
         here = os.path.realpath(folder)
@@ -146,11 +146,11 @@ def _image_folders(root: Path, listing: Listing, only: Collection[str] | None) -
     }
     tops = sorted({folder[0] for folder in images if len(folder) > 1})
     spelled = {top: (top,) for top in tops if _is_split_word(top)}
-    bases = _wanted(standard_splits(spelled, root) if spelled else {"train": ()}, only, root)
+    bases = standard_splits(spelled, root) if spelled else {"train": ()}
+    wanted = _wanted(bases, only, root)
+    # The classes are those of all splits, whichever are wanted.
     classes = {split: _classes_below(root, base, images) for split, base in bases.items()}
     names = sorted(set().union(*classes.values()))
-    if not bases:
-        return {}
     if not names:
         raise FileNotFoundError(_nothing_found(root, listing, images))
     if not spelled:
@@ -170,7 +170,7 @@ def _image_folders(root: Path, listing: Listing, only: Collection[str] | None) -
             f"({', '.join(names[:4])}, ...). Lists and checkpoints made in that order do not fit.",
             stacklevel=5,
         )
-    return {split: _image_split(found, ordered) for split, found in classes.items()}
+    return {split: _image_split(classes[split], ordered) for split in wanted}
 
 
 def _is_split_word(name: str) -> bool:
@@ -210,9 +210,8 @@ def _nothing_found(root: Path, listing: Listing, images: Listing) -> str:
     expected = f"expected {root}/<class>/<image> or {root}/train/<class>/<image>"
     if images:
         folder, names = next(iter(images.items()))
-        return (
-            f"{root} has images but no classes: {root.joinpath(*folder, names[0])} lies in no class folder ({expected})"
-        )
+        example = root.joinpath(*folder, names[0])
+        return f"{root} has images but no classes: {example} lies in no class folder ({expected})"
     kinds = sorted({os.path.splitext(name)[1].lower() or name for names in listing.values() for name in names})
     return (
         f"{root} holds neither parquet files nor class folders with images ({expected}; images end in "

@@ -123,10 +123,21 @@ def test_classes_are_those_of_all_splits():
     assert class_names(splits, "label") == ["a", "b", "c"]
     splits = {"train": rows(label=[0, 1, 1]), "test": rows(label=[2, 1, 0])}
     assert class_names(splits, "label") == ["0", "1", "2"]
-    one_name, other = (ClassLabel(names=names) for names in (["a", "b"], ["b", "a"]))
-    splits = {"train": rows(label=([0, 1, 0], one_name)), "test": rows(label=([0, 1, 0], other))}
-    with pytest.raises(ValueError, match="do not have the same classes"):
-        class_names(splits, "label")
+
+
+def test_splits_are_matched_by_class_name():
+    train = rows(image=PICTURES["bytes"], label=([0, 2, 1], ClassLabel(names=["c", "a", "b"])))
+    test = rows(image=PICTURES["bytes"], label=([0, 1, 1], ClassLabel(names=["a", "b"])))
+    names = class_names({"train": train, "test": test}, "label")
+    assert names == ["c", "a", "b"]
+    matched = standardize(test, "image", "label", names, "test")
+    assert matched.features["label"].names == names and matched["label"][:] == [1, 2, 2]
+    assert standardize(train, "image", "label", names)["label"][:] == [0, 2, 1]
+    foreign = rows(label=([0, 1, 2], ClassLabel(names=["a", "b", "x"])))
+    with pytest.raises(ValueError, match="do not have the same classes: test names 1 that train does not, such as x"):
+        class_names({"train": train, "test": foreign}, "label")
+    with pytest.raises(ValueError, match="names its classes in train, but not in test"):
+        class_names({"train": train, "test": rows(label=[0, 1, 1])}, "label")
 
 
 def test_numbers_in_the_order_of_strings_are_put_right_with_their_labels():

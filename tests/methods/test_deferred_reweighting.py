@@ -1,0 +1,88 @@
+"""Deferred re-weighting: its schedule, its weighted mean, its state."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hf_ltr import get_method
+from hf_ltr.methods.base import weighted_mean
+
+COUNTS = [7, 300, 25, 60]
+
+
+def trainer_with(epochs: int) -> SimpleNamespace:
+    return SimpleNamespace(state=SimpleNamespace(num_train_epochs=epochs))
+
+
+def published_weights(beta: float = 0.9999) -> torch.Tensor:
+    weights = torch.tensor([(1 - beta) / (1 - beta**count) for count in COUNTS], dtype=torch.float64)
+    return weights / weights.sum() * len(COUNTS)
+
+
+class FixedModel(torch.nn.Module):
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.nn.Parameter(logits)
+
+    def forward(self, pixel_values):
+        return SimpleNamespace(raw_logits=self.logits[: len(pixel_values)])
+
+
+def batch_of(labels: torch.Tensor) -> dict:
+    return {"pixel_values": torch.zeros(len(labels), 1), "labels": labels, "mass": torch.ones(len(labels))}
+
+
+def test_weights_come_at_the_published_epoch():
+    method = get_method("ldam_drw", class_counts=COUNTS)
+    method.on_epoch(trainer_with(200), 159)
+    assert torch.equal(method.class_weights, torch.ones(4))
+    method.on_epoch(trainer_with(200), 160)
+    torch.testing.assert_close(method.class_weights.double(), published_weights(), rtol=1e-6, atol=0)
+
+
+def test_mean_divides_by_the_sum_of_the_weights_over_the_step():
+    """Two micro-batches, combined by their masses, equal the weighted mean of all rows; a mean over rows would not."""
+    method = get_method("ldam_drw", class_counts=COUNTS, defer_until=0.0).double()
+    method.on_epoch(trainer_with(10), 0)
+    logits = torch.randn(10, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
+    labels = torch.tensor([0, 1, 1, 1, 1, 1, 2, 3, 0, 1])
+    outputs = SimpleNamespace(raw_logits=logits)
+    rows, weights = method.sample_loss(outputs, labels), method.class_weights[labels]
+    expected = (rows * weights).sum() / weights.sum()
+    total, value = 0.0, 0.0
+    for part in (slice(0, 6), slice(6, 10)):
+        batch = batch_of(labels[part])
+        terms, _ = method.training_loss(FixedModel(logits[part]), batch)
+        mass = method.term_mass(batch)["supervised"]
+        value, total = value + terms["supervised"] * mass, total + mass
+    torch.testing.assert_close(value / total, expected, rtol=1e-9, atol=0)
+    assert abs((rows * weights).mean() - expected) > 0.1 * expected
+
+
+def test_padding_rows_weigh_nothing():
+    method = get_method("ldam_drw", class_counts=COUNTS).double()
+    labels = torch.tensor([0, 1, 2, 2])
+    batch = batch_of(labels)
+    batch["mass"] = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    terms, _ = method.training_loss(FixedModel(logits), batch)
+    expected = method.sample_loss(SimpleNamespace(raw_logits=logits[:3]), labels[:3]).mean()
+    torch.testing.assert_close(terms["supervised"], expected, rtol=1e-9, atol=0)
+
+
+def test_state_is_the_weights_in_force():
+    method = get_method("ldam_drw", class_counts=COUNTS)
+    assert set(method.state_dict()) == {"class_weights"}
+    with pytest.raises(ValueError, match="fraction"):
+        get_method("ldam_drw", class_counts=COUNTS, defer_until=160)
+
+
+def test_weighted_mean_of_nothing_is_zero_with_a_graph():
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    mean = weighted_mean(values, torch.zeros(2))
+    mean.backward()
+    assert mean == 0
+    assert torch.equal(values.grad, torch.zeros(2))
