@@ -7,7 +7,8 @@ hold fields of the training arguments: `--finetuning.max_steps 600`, or in YAML
     finetuning:
       max_steps: 600
 
-PyYAML reads `1e-4` as a string; values are converted by the type of their field, so that is a float here.
+Values are converted by the type of their field, which mends what PyYAML makes of them: it reads `1e-4` as a string, and
+would read the `no` of `save_strategy: no` as false.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import re
 import sys
 import types
 import typing
@@ -25,7 +27,10 @@ from typing import Any
 
 import yaml
 
-from ..naming import unknown_name
+from ..naming import nearest_names, unknown_name
+
+# The value of an option that stands alone on the command line.
+_NO_VALUE = object()
 
 
 @dataclass
@@ -74,7 +79,8 @@ def parse_options(
         [`ParsedOptions`]
 
     Raises:
-        `ValueError`: for an unknown key, a missing value, or a value that is not of the field's type.
+        `ValueError`: for an unknown key, a missing value, a value that is not of the field's type, or a file that is
+            no YAML. `FileNotFoundError`: for a `--config` that is not there.
     """
     sections = sections or {}
     kinds = _kinds(dataclass_types)
@@ -86,8 +92,10 @@ def parse_options(
     parsed = ParsedOptions(sections={name: {} for name in sections})
     for key, raw in pairs:
         if key == "config":
+            if not isinstance(raw, str):
+                raise ValueError("--config needs the path of one YAML file; it may be repeated")
             parsed.config_file = raw
-            _read_yaml(Path(str(raw)), kinds, section_kinds, parsed)
+            _read_yaml(Path(raw).expanduser(), kinds, section_kinds, parsed)
     for key, raw in pairs:
         if key == "config":
             continue
@@ -95,13 +103,21 @@ def parse_options(
     return parsed
 
 
-def _kinds(dataclass_types: Sequence[type]) -> dict[str, Any]:
-    kinds: dict[str, Any] = {}
+@dataclass(frozen=True)
+class _Kind:
+    """Type of a field, and whether `none` is one of its words (`report_to`) and not the absence of a value."""
+
+    type: Any
+    none_is_a_word: bool
+
+
+def _kinds(dataclass_types: Sequence[type]) -> dict[str, _Kind]:
+    kinds: dict[str, _Kind] = {}
     for dataclass_type in dataclass_types:
         hints = typing.get_type_hints(dataclass_type)
         for item in dataclasses.fields(dataclass_type):
             if item.init:
-                kinds.setdefault(item.name, hints[item.name])
+                kinds.setdefault(item.name, _Kind(hints[item.name], item.default == "none"))
     return kinds
 
 
@@ -124,7 +140,7 @@ def _pairs(argv: Sequence[str]) -> list[tuple[str, Any]]:
         while position < len(argv) and not argv[position].startswith("--"):
             values.append(argv[position])
             position += 1
-        pairs.append((_normal(name), True if not values else values[0] if len(values) == 1 else values))
+        pairs.append((_normal(name), _NO_VALUE if not values else values[0] if len(values) == 1 else values))
     return pairs
 
 
@@ -134,16 +150,35 @@ def _normal(name: str) -> str:
 
 def _read_yaml(path: Path, kinds: dict, section_kinds: dict, parsed: ParsedOptions) -> None:
     if not path.is_file():
-        raise ValueError(f"--config {path}: no such file")
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        there = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        near = nearest_names(path.name, there)
+        hint = f" Did you mean {path.parent / near[0]}?" if near else f" There: {', '.join(there)}." if there else ""
+        raise FileNotFoundError(f"--config {path}: no such file.{hint}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold `key: value` lines, not a {type(content).__name__}")
     for key, value in content.items():
-        if key in section_kinds and isinstance(value, dict):
-            for inner, inner_value in value.items():
+        key = _normal(str(key))
+        if key in section_kinds and (value is None or isinstance(value, dict)):
+            for inner, inner_value in (value or {}).items():
+                inner = _normal(str(inner))
                 _store(f"{key}.{inner}", inner_value, kinds, section_kinds, parsed, where=f"in {path}")
         else:
-            _store(str(key), value, kinds, section_kinds, parsed, where=f"in {path}")
+            _store(key, value, kinds, section_kinds, parsed, where=f"in {path}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 in what matters here: only `true` and `false` are booleans, so that `no` stays a word."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
 
 
 def _store(key: str, raw: Any, kinds: dict, section_kinds: dict, parsed: ParsedOptions, *, where: str) -> None:
@@ -153,14 +188,15 @@ def _store(key: str, raw: Any, kinds: dict, section_kinds: dict, parsed: ParsedO
             raise unknown_name(f"section {where}", section, section_kinds)
         if inner not in section_kinds[section]:
             raise unknown_name(f"option of section {section} {where}", inner, section_kinds[section])
-        parsed.sections[section][inner] = convert(raw, section_kinds[section][inner], key)
+        kind = section_kinds[section][inner]
+        parsed.sections[section][inner] = convert(raw, kind.type, key, kind.none_is_a_word)
         return
     if key not in kinds:
         raise unknown_name(f"option {where}", key, [*kinds, *(f"{name}.<option>" for name in section_kinds)])
-    parsed.values[key] = convert(raw, kinds[key], key)
+    parsed.values[key] = convert(raw, kinds[key].type, key, kinds[key].none_is_a_word)
 
 
-def convert(raw: Any, kind: Any, key: str) -> Any:
+def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:
     """
     `raw` (a string of the command line, or a YAML value) as the type of its field.
 
@@ -168,16 +204,21 @@ def convert(raw: Any, kind: Any, key: str) -> Any:
         `ValueError`: naming the option, the value and what was expected.
     """
     choices = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    optional = type(None) in choices
-    if optional and (raw is None or (isinstance(raw, str) and raw.lower() in ("none", "null"))):
+    absent = ("null",) if none_is_a_word else ("none", "null")
+    if type(None) in choices and (raw is None or (isinstance(raw, str) and raw.lower() in absent)):
         return None
+    detail = ""
     for candidate in sorted((c for c in choices if c is not type(None)), key=_specificity):
         try:
             return _convert_one(raw, candidate)
-        except (TypeError, ValueError):
+        except json.JSONDecodeError as error:
+            if str(raw).lstrip().startswith(("{", "[")):
+                detail = f" (its JSON ends at character {error.pos}: {error.msg})"
+                break  # meant as JSON, so not a string by any name
+        except (TypeError, ValueError, OverflowError):
             continue
     expected = " or ".join(_kind_name(choice) for choice in choices if choice is not type(None))
-    raise ValueError(f"{key} must be {expected}, got {raw!r}")
+    raise ValueError(f"{key} must be {expected}, got {'no value' if raw is _NO_VALUE else repr(raw)}{detail}")
 
 
 def _kind_name(kind: Any) -> str:
@@ -197,6 +238,10 @@ def _specificity(kind: Any) -> int:
 
 def _convert_one(raw: Any, kind: Any) -> Any:
     origin = typing.get_origin(kind) or kind
+    if raw is _NO_VALUE:
+        if origin is bool:
+            return True
+        raise TypeError
     if origin is bool:
         if isinstance(raw, bool):
             return raw
@@ -244,7 +289,9 @@ def _help(description: str, dataclass_types: Sequence[type], sections: dict[str,
         own = set(dataclass_type.__annotations__)
         for item in dataclasses.fields(dataclass_type):
             if item.name in own and item.init:
-                default = item.default if item.default is not dataclasses.MISSING else "..."
+                made = item.default_factory
+                default = item.default if made is dataclasses.MISSING else made()
+                default = "none, it must be given" if default is dataclasses.MISSING else default
                 text = item.metadata.get("help", "")
                 lines.append(f"  --{item.name}  (default {default})  {text}".rstrip())
         inherited = [base.__name__ for base in dataclass_type.__mro__[1:-1] if dataclasses.is_dataclass(base)]

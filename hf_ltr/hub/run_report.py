@@ -63,9 +63,11 @@ class RunReport:
         """
         from ..models import LongTailForImageClassification
         from ..trainer.evaluation import evaluate_model
+        from ..trainer.stages import quiet_loading
 
         self.class_counts.require_images("post-hoc logit adjustment")
-        model = LongTailForImageClassification.from_pretrained(result.folder)
+        with quiet_loading():
+            model = LongTailForImageClassification.from_pretrained(result.folder)
         model.set_logit_adjustment({"tau": tau, "remove": list(self.class_counts.counts)})
         self._add(name, evaluate_model(model, self.data["test"], self._evaluation_arguments(), per_class=True))
 
@@ -95,12 +97,14 @@ class RunReport:
         from accelerate import PartialState
 
         from ..models import LongTailForImageClassification, LongTailImageProcessor
+        from ..trainer.stages import quiet_loading
 
         table = format_table(self.rows)
         if not PartialState().is_main_process:
             return table
-        model = LongTailForImageClassification.from_pretrained(result.folder)
-        model.save_pretrained(self.output_dir)
+        with quiet_loading():
+            model = LongTailForImageClassification.from_pretrained(result.folder)
+            model.save_pretrained(self.output_dir)
         LongTailImageProcessor.from_config(model.config).save_pretrained(self.output_dir)
         last = list(self.rows)[-1]
         write_metrics(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
-import logging
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import set_seed
+from transformers.utils import logging as hf_logging
 
 from ..methods import Stage
 from .arguments import LongTailTrainingArguments
@@ -19,8 +22,6 @@ from .checkpoints import differences
 from .checks import RUN_ARGUMENTS
 from .method_state import write_json
 from .trainer import LongTailTrainer
-
-logger = logging.getLogger(__name__)
 
 STAGE_FILE = "stage.json"
 _REFERENCE = "stage:"
@@ -54,6 +55,7 @@ def run_stages(
     test_dataset: Any = None,
     output_dir: str | Path,
     callbacks: list | None = None,
+    announce: Callable[[str], None] = print,
 ) -> dict[str, StageResult]:
     """
     Run the stages that are not finished, each in its own sub-folder of `output_dir`.
@@ -69,6 +71,7 @@ def run_stages(
             training, the test set is looked at once, after the last epoch.
         output_dir (`str`): Root folder.
         callbacks (`list`, *optional*): Given to every trainer.
+        announce (`Callable`, defaults to `print`): Told on the main process which stage begins.
 
     Returns:
         `dict[str, StageResult]` by stage name.
@@ -82,17 +85,19 @@ def run_stages(
     if len(set(names)) != len(names):
         raise ValueError(f"Stage names must differ, got {names}")
     results: dict[str, StageResult] = {}
-    for stage in stages:
+    for number, stage in enumerate(stages, start=1):
         folder = Path(output_dir) / stage.name
         start = _resolve(stage.start, results, stage.name)
         options = stage_arguments(stage, arguments, folder)
         facts = _stage_facts(stage, options, train_dataset)
         finished = _read_finished(folder, stage.name, facts)
         if finished is not None:
-            logger.info("Stage %s is finished, taken from %s", stage.name, folder)
+            _tell(announce, f"[{number}/{len(stages)}] {stage.name}: finished before, taken from {folder}")
             results[stage.name] = finished
             continue
         args = LongTailTrainingArguments(**options)
+        source = f", from {start}" if start else ""
+        _tell(announce, f"[{number}/{len(stages)}] {stage.name}: {stage.method.name}{source}")
         model = build_stage_model(stage, config, start, seed=args.seed)
         trainer = LongTailTrainer(
             model=model,
@@ -108,7 +113,8 @@ def run_stages(
         metrics = {}
         if test_dataset is not None and stage.method.uses_labels:
             metrics = trainer.evaluate_once(test_dataset)
-        trainer.save_model(str(folder))
+        with quiet_loading():
+            trainer.save_model(str(folder))
         trainer.accelerator.wait_for_everyone()
         result = StageResult(stage.name, str(folder), metrics, seconds)
         if trainer.is_world_process_zero():
@@ -145,7 +151,28 @@ def build_stage_model(stage: Stage, config: Any, start: str | None, *, seed: int
     if start is None:
         return model_class(config)
     check_start_classes(start, config)
-    return model_class.from_pretrained(start, config=config, dtype=torch.float32)
+    # What a stage adds is meant to be missing from the checkpoint before it; a report of it reads like a mistake.
+    with quiet_loading():
+        return model_class.from_pretrained(start, config=config, dtype=torch.float32)
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """No progress bars and load reports of transformers inside."""
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _tell(announce: Callable[[str], None], text: str) -> None:
+    if PartialState().is_main_process:
+        announce(text)
 
 
 def check_start_classes(start: str, config: Any) -> None:
