@@ -7,8 +7,8 @@ hold fields of the training arguments: `--finetuning.max_steps 600`, or in YAML
     finetuning:
       max_steps: 600
 
-Values are converted by the type of their field, which mends what PyYAML makes of them: it reads `1e-4` as a string, and
-would read the `no` of `save_strategy: no` as false.
+Values are converted by the type of their field, which mends what PyYAML makes of them: it reads `1e-4` as a string,
+and would read the `no` of `save_strategy: no` as false.
 """
 
 from __future__ import annotations
@@ -208,16 +208,20 @@ def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:
     if type(None) in choices and (raw is None or (isinstance(raw, str) and raw.lower() in absent)):
         return None
     detail = ""
-    for candidate in sorted((c for c in choices if c is not type(None)), key=_specificity):
+    # Where text and a list are both allowed, text is a list only if it is written as one.
+    order = [bool, int, float, dict, *((list, str) if str(raw).startswith("[") else (str, list))]
+    candidates = [choice for choice in choices if choice is not type(None)]
+    for candidate in sorted(candidates, key=lambda kind: _place(kind, order)):
         try:
             return _convert_one(raw, candidate)
         except json.JSONDecodeError as error:
             if str(raw).lstrip().startswith(("{", "[")):
-                detail = f" (its JSON ends at character {error.pos}: {error.msg})"
-                break  # meant as JSON, so not a string by any name
+                # Meant as JSON, so it is not taken for a string either.
+                detail = f" (no JSON: {error.msg} at character {error.pos})"
+                break
         except (TypeError, ValueError, OverflowError):
             continue
-    expected = " or ".join(_kind_name(choice) for choice in choices if choice is not type(None))
+    expected = " or ".join(_kind_name(candidate) for candidate in candidates)
     raise ValueError(f"{key} must be {expected}, got {'no value' if raw is _NO_VALUE else repr(raw)}{detail}")
 
 
@@ -230,10 +234,10 @@ def _kind_name(kind: Any) -> str:
     )
 
 
-def _specificity(kind: Any) -> int:
+def _place(kind: Any, order: list[type]) -> int:
+    """Others, which are enums, come first."""
     origin = typing.get_origin(kind) or kind
-    order = [bool, int, float, dict, list, str]
-    return order.index(origin) if origin in order else 0
+    return order.index(origin) if origin in order else -1
 
 
 def _convert_one(raw: Any, kind: Any) -> Any:

@@ -38,7 +38,7 @@ class LongTailTrainingArguments(TrainingArguments):
         layer_decay (`float`, *optional*): Layer-wise learning-rate decay, multiplied into the learning rates.
         parameter_options (`dict`, *optional*): Regular expression on parameter names to `{"lr_scale",
             "weight_decay"}`; the first match wins.
-        warmup_epochs (`float`, defaults to 5.0): Linear warm-up; ignored when `warmup_steps` is set.
+        warmup_epochs (`float`, defaults to 5.0): Linear warm-up, 0 for none; a positive `warmup_steps` wins.
         lr_milestones (`list[float]`, *optional*): Epochs after which the learning rate is multiplied by
             `lr_milestone_factor`. Replaces `lr_scheduler_type`.
         lr_milestone_factor (`float`, defaults to 0.01).

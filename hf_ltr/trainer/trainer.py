@@ -165,7 +165,7 @@ class LongTailTrainer(Trainer):
     def train_sampler(self, labels: torch.Tensor | None) -> Any:
         """The sampler of this run: the method's own, or the one of the arguments."""
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        epochs = math.ceil(self.args.num_train_epochs)
+        epochs = math.ceil(self._planned_epochs())
         sampler = self.method.train_sampler(labels, seed=seed, num_epochs=epochs) if labels is not None else None
         if sampler is None:
             sampler_class = SAMPLERS[self.args.sampler]
@@ -330,7 +330,7 @@ class LongTailTrainer(Trainer):
         if self.lr_scheduler is not None or not (args.lr_milestones or str(args.lr_scheduler_type) in _COSINE):
             return super().create_scheduler(num_training_steps, optimizer)
         optimizer = self.optimizer if optimizer is None else optimizer
-        steps_per_epoch = num_training_steps / max(1e-9, self._epochs_of(num_training_steps))
+        steps_per_epoch = num_training_steps / max(1e-9, self._planned_epochs())
         warmup = args.get_warmup_steps(num_training_steps) or round(args.warmup_epochs * steps_per_epoch)
         if args.lr_milestones:
             self.lr_scheduler = multistep_schedule(
@@ -349,11 +349,13 @@ class LongTailTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def _epochs_of(self, num_training_steps: int) -> float:
+    def _planned_epochs(self) -> float:
+        """Epochs of the whole run; `max_steps`, where it is set, decides."""
         if self.args.max_steps <= 0:
             return self.args.num_train_epochs
-        batches = math.ceil(self._train_pipeline.num_rows / (self._train_batch_size * self.args.world_size))
-        return num_training_steps / math.ceil(batches / self.args.gradient_accumulation_steps)
+        batches = self._train_pipeline.num_rows / (self._train_batch_size * self.args.world_size)
+        batches = max(1, math.floor(batches) if self.args.dataloader_drop_last else math.ceil(batches))
+        return self.args.max_steps / math.ceil(batches / self.args.gradient_accumulation_steps)
 
     # ------------------------------------------------------------------ checkpoints
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, concatenate_datasets
 
 from hf_ltr import ClassCounts, class_counts
+from hf_ltr.data.class_counts import label_array
 
 
 def labelled(labels, names=None, **columns):
@@ -69,6 +70,7 @@ def test_of_returns_class_counts_as_they_are():
         ([0.6, 0.4], "not shares"),
         (["many"], "integers"),
         ([1.0, float("nan")], "integers"),
+        ([1.0, float("inf")], "integers"),
     ],
 )
 def test_of_refuses_what_is_no_count(value, message):
@@ -76,7 +78,7 @@ def test_of_refuses_what_is_no_count(value, message):
         ClassCounts.of(value)
 
 
-@pytest.mark.parametrize("value", [None, "digits", {"counts": [1]}])
+@pytest.mark.parametrize("value", [None, "digits", {"counts": [1]}, 5, labelled([0, 1])])
 def test_of_refuses_other_types(value):
     with pytest.raises(TypeError, match=type(value).__name__):
         ClassCounts.of(value)
@@ -167,6 +169,41 @@ def test_any_dataset_with_labels(attribute):
     setattr(images, attribute, [0.5, 1.0])
     with pytest.raises(ValueError, match="one integer per row"):
         class_counts(images)
+
+
+def test_classes_of_a_torchvision_dataset_are_its_names():
+    class Folder(torch.utils.data.Dataset):
+        classes = ["ant", "bee", "cat"]
+        targets = [0, 2, 2]
+
+    counts = class_counts(Folder())
+    assert counts.counts == [1, 0, 2] and counts.names == ["ant", "bee", "cat"]
+    Folder.targets = [0, 3]
+    with pytest.raises(ValueError, match=r"Row 1 has label 3, but labels must be 0\.\.2"):
+        class_counts(Folder())
+
+
+def test_dict_of_arrays():
+    images = np.zeros((3, 4, 4), dtype=np.uint8)
+    assert class_counts({"image": images, "label": np.array([0, 2, 2])}).counts == [1, 0, 2]
+    assert class_counts({"pixel_values": images, "labels": torch.tensor([1, 1, 0])}).counts == [1, 2]
+    with pytest.raises(ValueError, match="No label column 'label'; the columns are image"):
+        class_counts({"image": images})
+
+
+def test_only_the_rows_that_are_there_count():
+    """The column is read without its index mapping first: what select left out must not be seen."""
+    dataset = labelled([0, None, 2, 1, -5, 1], names=None)
+    chosen = dataset.select([5, 0, 3, 2])
+    assert label_array(chosen).tolist() == [1, 0, 1, 2]
+    assert label_array(chosen.shuffle(seed=4)).tolist() == chosen.shuffle(seed=4)["label"][:]
+    joined = concatenate_datasets([chosen, chosen.select([1])])
+    assert label_array(joined).tolist() == [1, 0, 1, 2, 0] and class_counts(joined).counts == [2, 2, 1]
+    assert class_counts(chosen).counts == [1, 2, 1]
+    with pytest.raises(ValueError, match=r"Row 1 has no label in column 'label' \(1 such rows\)"):
+        class_counts(dataset.select([5, 1]))
+    with pytest.raises(ValueError, match="Row 0 has label -5"):
+        class_counts(dataset.select([4, 5]))
 
 
 def test_what_cannot_be_counted():

@@ -38,6 +38,7 @@ PICTURES = {
     "struct": ([{"bytes": png, "path": None} for png in PNG], {"bytes": Value("binary"), "path": Value("string")}),
     "bytes": (PNG, Value("binary")),
     "large bytes": (PNG, Value("large_binary")),
+    "struct of bytes": ([{"bytes": png} for png in PNG], {"bytes": Value("binary")}),
 }
 
 
@@ -57,6 +58,22 @@ def test_paths_are_meant_from_the_folder(tmp_path):
     data = one(rows(file_name=names, label=[0, 1, 1]), folder=tmp_path)
     assert [row["image"].getpixel((0, 0)) for row in data] == [10, 20, 30]
     assert data.column_names == ["image", "label"]
+
+
+@pytest.mark.parametrize("dtype", ["string", "large_string"])
+def test_text_of_both_kinds(tmp_path, dtype):
+    for number, png in enumerate(PNG):
+        (tmp_path / f"{number}.png").write_bytes(png)
+    names = ([f"{number}.png" for number in range(3)], Value(dtype))
+    data = one(rows(path=names, label=(["b", "a", "b"], Value(dtype))), folder=tmp_path)
+    assert [row["image"].getpixel((0, 0)) for row in data] == [10, 20, 30]
+    assert data.features["label"].names == ["a", "b"] and data["label"][:] == [1, 0, 1]
+
+
+def test_a_struct_that_is_no_image():
+    boxes = ([{"bytes": png, "size": 4} for png in PNG], {"bytes": Value("binary"), "size": Value("int64")})
+    with pytest.raises(ValueError, match="No image column was recognised"):
+        find_columns(rows(box=boxes, label=[0, 1, 2]), None, None)
 
 
 def test_a_note_is_not_taken_for_a_path():

@@ -121,6 +121,24 @@ def test_extensions_of_any_case_and_nothing_hidden(tmp_path, silent):
     assert grays(train) == [0, 7] and train.features["label"].names == ["ant"]
 
 
+def test_spaces_and_accents_in_class_names(tmp_path, silent):
+    names = ["Zürich HB", "crème brûlée", "日本", "a.b (old)"]
+    write_image_folder(tmp_path, dict.fromkeys(names, 1))
+    train = load_folder(tmp_path)["train"]
+    assert train.features["label"].names == sorted(names)
+    assert [names[gray] for gray in grays(train)] == sorted(names)
+
+
+def test_image_files_are_not_opened(tmp_path, silent):
+    """A corrupt image is found, with its row, by the input pipeline; a folder of a million files opens at once."""
+    write_image_folder(tmp_path, {"ant": 2})
+    (tmp_path / "ant" / "broken.jpg").write_bytes(b"no image")
+    train = load_folder(tmp_path)["train"]
+    assert len(train) == 3
+    with pytest.raises(Exception, match="cannot identify image"):
+        train[2]
+
+
 def test_folders_without_an_image_and_images_without_a_folder_are_said(tmp_path):
     write_image_folder(tmp_path, {"ant": 1, "bee": 1})
     (tmp_path / "cat").mkdir()

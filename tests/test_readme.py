@@ -1,0 +1,64 @@
+"""The code of README.md runs: with a small folder, a small network and few epochs in the place of the user's."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def code_blocks(repository) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), flags=re.S)
+
+
+@pytest.fixture
+def images(tmp_path):
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    for name, count, level in (("apple", 12, 60), ("pear", 6, 120), ("quince", 3, 180)):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 60, (24, 20, 3)) + level
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def substitute(code: str, replacements: dict[str, str]) -> str:
+    for old, new in replacements.items():
+        assert old in code, f"README.md no longer contains {old!r}"
+        code = code.replace(old, new)
+    return code
+
+
+def test_bring_your_own_images_then_the_pipeline(repository, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own_data, as_checkpoint = code_blocks(repository)[:2]
+    names: dict = {}
+    code = substitute(
+        own_data,
+        {
+            "path/to/images": str(images),
+            'backbone="resnet50", backbone_pretrained=True': 'backbone="resnet20_cifar"',
+            "num_train_epochs=30": "num_train_epochs=1, disable_tqdm=True",
+        },
+    )
+    assert len([line for line in own_data.splitlines() if line.strip()]) <= 12, "no longer ten lines"
+    exec(code, names)
+    metrics = names["trainer"].evaluate(names["data"]["test"])
+    assert {"eval_accuracy", "eval_balanced_accuracy", "eval_few"} <= set(metrics)
+    assert names["counts"].names == ["apple", "pear", "quince"]
+    names["trainer"].save_model("runs/mine")
+    Image.new("RGB", (30, 30)).save("photo.jpg")
+    scope: dict = {}
+    exec(as_checkpoint.replace('pipeline("image', 'answer = pipeline("image'), scope)
+    assert {entry["label"] for entry in scope["answer"]} == {"apple", "pear", "quince"}
+
+
+def test_both_commands_are_shown_and_exist(repository):
+    readme, makefile = (repository / "README.md").read_text(), (repository / "Makefile").read_text()
+    for command in ("quickstart", "test"):
+        assert f"make {command}" in readme
+        assert re.search(rf"^{command}:", makefile, flags=re.M)
+    assert "make test" in (repository / ".ci" / "run").read_text()
