@@ -2,9 +2,10 @@
 One network, one loss: any single-stage method.
 
     accelerate launch recipes/classifier.py --config recipes/configs/classifier/digits_lt.yaml --method
-    balanced_softmax accelerate launch recipes/classifier.py --config recipes/configs/classifier/cifar100_lt.yaml
-    --data_dir path/to/cifar100 accelerate launch recipes/classifier.py --dataset path/to/my_images --backbone resnet50
-    --method ldam_drw
+    balanced_softmax accelerate launch recipes/classifier.py --dataset path/to/my_images --backbone resnet50 --method
+    ldam_drw
+
+Settings of papers, with their sources, are in recipes/configs/classifier/; a local copy is given with --data_dir.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class ClassifierOptions:
 
 
 def main(argv: list[str]) -> None:
-    from hf_ltr import LongTailTrainingArguments, class_counts, get_method
+    from hf_ltr import LongTailTrainingArguments, get_method
     from hf_ltr.hub import RunReport
     from hf_ltr.trainer import run_stages
 
@@ -36,10 +37,10 @@ def main(argv: list[str]) -> None:
     recipe, data_options, model_options = (options.build(k) for k in (ClassifierOptions, DataOptions, ModelOptions))
     training = options.of(LongTailTrainingArguments)
     output_dir = Path(training.pop("output_dir", f"outputs/classifier/{recipe.method}"))
+    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
 
     data = data_options.load()
-    counts = class_counts(data["train"])
-    counts = type(counts)(counts.counts, counts.names, counts.thresholds, data_options.group_scheme)
+    counts = data_options.counts(data)
     method = get_method(recipe.method, class_counts=counts, **(recipe.method_options or {}))
     if len(method.stages()) > 1:
         raise ValueError(
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
     report.add(recipe.method, results["train"])
     if recipe.tau is not None:
         report.add_logit_adjustment("+ logit adjustment, post-hoc", results["train"], tau=recipe.tau)
-    report.finish(results["train"], method=method, stages=list(results.values()))
+    report.finish(results["train"], method=method, stages=list(results.values()), push_to=push_to)
 
 
 if __name__ == "__main__":

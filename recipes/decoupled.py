@@ -2,8 +2,9 @@
 Representation first, classifier second: the methods of two stages.
 
     accelerate launch recipes/decoupled.py --config recipes/configs/decoupled/digits_lt.yaml
-    accelerate launch recipes/decoupled.py --config recipes/configs/decoupled/cifar100_lt.yaml --data_dir
-    path/to/cifar100
+    accelerate launch recipes/decoupled.py --config recipes/configs/decoupled/cifar100_lt_crt.yaml
+
+A local copy of CIFAR-100 is given with --data_dir.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class DecoupledOptions:
 
 
 def main(argv: list[str]) -> None:
-    from hf_ltr import LongTailTrainingArguments, class_counts, get_method
+    from hf_ltr import LongTailTrainingArguments, get_method
     from hf_ltr.hub import RunReport
     from hf_ltr.trainer import run_stages
 
@@ -41,10 +42,10 @@ def main(argv: list[str]) -> None:
     recipe, data_options, model_options = (options.build(k) for k in (DecoupledOptions, DataOptions, ModelOptions))
     training = options.of(LongTailTrainingArguments)
     output_dir = Path(training.pop("output_dir", f"outputs/decoupled/{recipe.method}"))
+    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
 
     data = data_options.load()
-    counts = class_counts(data["train"])
-    counts = type(counts)(counts.counts, counts.names, counts.thresholds, data_options.group_scheme)
+    counts = data_options.counts(data)
     representation = get_method(
         recipe.representation_method, class_counts=counts, **(recipe.representation_options or {})
     )
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
     )
     for name, result in results.items():
         report.add(recipe.method if name == "classifier" else f"{name}: {recipe.representation_method}", result)
-    report.finish(results["classifier"], method=method, stages=list(results.values()))
+    report.finish(results["classifier"], method=method, stages=list(results.values()), push_to=push_to)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """
 MEM on a ViT: masked autoencoding on the long-tailed images, fine-tuning, and the mutual exclusive modulator.
 
-    accelerate launch recipes/mem_vit.py                                   # digits-LT, minutes on two CPU cores
+    accelerate launch recipes/mem_vit.py                                     # digits-LT, minutes on two CPU cores
+    accelerate launch recipes/mem_vit.py --dataset path/to/my_images         # with configs/mem_vit/own_images.yaml
     accelerate launch recipes/mem_vit.py --config recipes/configs/mem_vit/cifar100_lt.yaml --data_dir path/to/cifar100
-    accelerate launch recipes/mem_vit.py --dataset path/to/my_images --backbone vit_tiny_patch4_32
 
 Classifier re-training and post-hoc logit adjustment on the same representation are run and reported beside MEM:
 without them a gain of MEM proves nothing. Started again after an interruption, the same command continues where it
@@ -18,7 +18,7 @@ from pathlib import Path
 from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly
 
-DEFAULT_CONFIG = Path(__file__).parent / "configs" / "mem_vit" / "digits_lt.yaml"
+CONFIGS = Path(__file__).parent / "configs" / "mem_vit"
 STAGES = ("pretraining", "finetuning", "classifier", "modulator")
 
 
@@ -33,13 +33,16 @@ class MemOptions:
 
 
 def main(argv: list[str]) -> None:
-    from hf_ltr import LongTailTrainingArguments, class_counts, get_method
+    from hf_ltr import LongTailTrainingArguments, get_method
     from hf_ltr.hub import RunReport
     from hf_ltr.methods import Stage
     from hf_ltr.trainer import run_stages
 
-    if not any(argument.startswith(("--config", "--dataset", "-h", "--help")) for argument in argv):
-        argv = ["--config", str(DEFAULT_CONFIG), *argv]
+    given = {argument.partition("=")[0] for argument in argv}
+    if not given & {"--config", "-h", "--help"}:
+        # Stages of a transformer have nothing in common with the defaults of the training arguments (SGD for a CNN).
+        default = "own_images.yaml" if "--dataset" in given else "digits_lt.yaml"
+        argv = ["--config", str(CONFIGS / default), *argv]
     options = parse_options(
         argv,
         [MemOptions, DataOptions, ModelOptions, LongTailTrainingArguments],
@@ -49,10 +52,10 @@ def main(argv: list[str]) -> None:
     recipe, data_options, model_options = (options.build(kind) for kind in (MemOptions, DataOptions, ModelOptions))
     training = options.of(LongTailTrainingArguments)
     output_dir = Path(training.pop("output_dir", "outputs/mem_vit"))
+    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
 
     data = data_options.load()
-    counts = class_counts(data["train"])
-    counts = type(counts)(counts.counts, counts.names, counts.thresholds, data_options.group_scheme)
+    counts = data_options.counts(data)
     config = model_options.config(counts)
     mem = get_method("mem", class_counts=counts, **(recipe.method_options or {}))
     stages = {stage.name: stage for stage in mem.stages()}
@@ -86,7 +89,7 @@ def main(argv: list[str]) -> None:
         report.add_logit_adjustment("+ logit adjustment, post-hoc", results["finetuning"], tau=recipe.tau)
         report.add("+ cRT", results["classifier"])
     report.add("+ MEM", results["modulator"])
-    report.finish(results["modulator"], method=mem, stages=list(results.values()))
+    report.finish(results["modulator"], method=mem, stages=list(results.values()), push_to=push_to)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,6 @@ def test_bring_your_own_images_then_the_pipeline(repository, images, tmp_path, m
     metrics = names["trainer"].evaluate(names["data"]["test"])
     assert {"eval_accuracy", "eval_balanced_accuracy", "eval_few"} <= set(metrics)
     assert names["counts"].names == ["apple", "pear", "quince"]
-    names["trainer"].save_model("runs/mine")
     Image.new("RGB", (30, 30)).save("photo.jpg")
     scope: dict = {}
     exec(as_checkpoint.replace('pipeline("image', 'answer = pipeline("image'), scope)

@@ -73,9 +73,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.split not in data:
         raise unknown_name("split", options.split, data)
     model = LongTailForImageClassification.from_pretrained(options.checkpoint)
-    metrics = evaluate_model(
-        model, data[options.split], {"per_device_eval_batch_size": options.batch_size}, per_class=True
-    )
+    metrics = evaluate_model(model, data[options.split], {"per_device_eval_batch_size": options.batch_size})
     per_class = metrics.pop("per_class_accuracy")
     print(
         format_table({options.checkpoint: metrics}, columns=("accuracy", "balanced_accuracy", "many", "medium", "few"))

@@ -23,6 +23,13 @@ class DataOptions:
     subset_seed: int = field(default=0, metadata={"help": "Seed of the chosen rows, apart from the training seed."})
     group_scheme: str = field(default="thresholds", metadata={"help": "thresholds, or auto when a group is empty."})
 
+    def counts(self, data: Any) -> Any:
+        """The class counts of the training split, grouped as asked."""
+        from ..data import ClassCounts, class_counts
+
+        counts = class_counts(data["train"])
+        return ClassCounts(counts.counts, counts.names, grouping=self.group_scheme)
+
     def load(self) -> Any:
         """The `DatasetDict`."""
         from ..data import load_long_tailed
@@ -93,7 +100,7 @@ def fail_clearly(main: Any, argv: list[str] | None = None) -> None:
 
         if os.environ.get("HF_LTR_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}\n(HF_LTR_TRACEBACK=1 shows where)", file=sys.stderr)
         sys.exit(2)
 
 

@@ -14,6 +14,7 @@ _MODULE_OF_NAME = {
     "long_tail_info": "record",
     "dataset_card": "record",
     "check_class_order": "record",
+    "explain_counts": "record",
     "InstanceSampler": "samplers",
     "ClassBalancedSampler": "samplers",
     "SquareRootSampler": "samplers",
@@ -29,7 +30,7 @@ __all__ = ["ClassCounts", "class_counts", *_MODULE_OF_NAME]
 if TYPE_CHECKING:
     from .datasets import load_long_tailed
     from .pipeline import InputPipeline
-    from .record import check_class_order, dataset_card, long_tail_info
+    from .record import check_class_order, dataset_card, explain_counts, long_tail_info
     from .samplers import (
         SAMPLERS,
         ClassAwareSampler,

@@ -45,14 +45,15 @@ def load_folder(path: Path, only: Collection[str] | None = None) -> dict[str, An
 
     Raises:
         `FileNotFoundError`: if it holds none of these.
-        `ValueError`: for a folder without training split, or whose class folders have no single reading.
+        `ValueError`: for a folder without training split, or whose class folders have no single reading, and for a
+            parquet file that cannot be read.
     """
     from datasets import DatasetDict, load_dataset, load_from_disk
 
     if path.is_file():
         if path.suffix.lower() != ".parquet":
             raise ValueError(f"{path} is a file, but only a parquet file or a folder can be loaded")
-        return {"train": _load_parquet("train", [str(path)])}
+        return _load_parquet({"train": [str(path)]}, path)
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         loaded = load_from_disk(str(path))
         splits = standard_splits(loaded, path) if isinstance(loaded, DatasetDict) else {"train": loaded}
@@ -64,7 +65,7 @@ def load_folder(path: Path, only: Collection[str] | None = None) -> dict[str, An
             if name.lower().endswith(".parquet") and name not in _METADATA:
                 parquet.setdefault(split_of(Path(*folder, name)), []).append(str(path.joinpath(*folder, name)))
     if parquet:
-        return {split: _load_parquet(split, files) for split, files in _wanted(parquet, only, path).items()}
+        return _load_parquet(_wanted(parquet, only, path), path)
     if any(name in _METADATA for names in listing.values() for name in names):
         return _wanted(dict(load_dataset("imagefolder", data_dir=str(path))), only, path)
     return _image_folders(path, listing, only)
@@ -103,11 +104,46 @@ def split_of(file: Path) -> str:
     return "train"
 
 
-def _load_parquet(split: str, files: list[str]) -> Any:
-    """Each split by a call of its own: a test file without labels is told from a file that cannot be read."""
+def _load_parquet(files_of_split: Mapping[str, list[str]], path: Path) -> dict[str, Any]:
+    """Each split by a call of its own, so that they may have other columns; a split without rows is left out."""
     from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
 
-    return load_dataset("parquet", data_files={split: sorted(files)}, split=split)
+    splits = {}
+    for split, files in files_of_split.items():
+        footers = {file: _footer(file) for file in sorted(files)}
+        columns = {file: set(footer.schema.to_arrow_schema().names) for file, footer in footers.items()}
+        first = next(iter(columns))
+        for file, names in columns.items():
+            if names != columns[first]:
+                raise ValueError(
+                    f"The {split} files of {path} have other columns: {', '.join(sorted(columns[first]))} in "
+                    f"{os.path.relpath(first, path)}, but {', '.join(sorted(names))} in {os.path.relpath(file, path)}"
+                )
+        # `datasets` cannot read a file without rows.
+        files = [file for file, footer in footers.items() if footer.num_rows]
+        if not files and split == "train":
+            raise ValueError(f"The training split of {path} has no rows")
+        if files:
+            try:
+                splits[split] = load_dataset("parquet", data_files={split: files}, split=split)
+            except DatasetGenerationError as error:
+                cause = " ".join(str(error.__cause__ or error).split())
+                raise ValueError(f"The {split} files of {path} cannot be read: {cause}") from error
+    return splits
+
+
+def _footer(file: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{file} ({os.path.getsize(file):,} bytes) cannot be read as parquet: {error} A download that stopped, or "
+            "a pointer of Git LFS (then `git lfs pull`)?"
+        ) from error
 
 
 def _wanted(splits: Mapping[str, Any], only: Collection[str] | None, path: Path) -> dict[str, Any]:

@@ -58,8 +58,8 @@ class InputPipeline:
         image_size (`int` or `tuple[int, int]`): Of the model's input. Images of another size are resized.
         num_channels (`int`): 1, 3 or 4; images are converted.
         image_mean, image_std: Per channel, of pixel values scaled to [0, 1].
-        train (`bool`): Augment, mix and smooth; else do none of it. Only a training set may lack labels (for masked
-            autoencoding); `labels` is None then.
+        train (`bool`): Augment, mix and smooth; else do none of it. A dataset without labels has `labels` None (see
+            `require_labels`).
         augmentation: Names (see `augmentation.OPERATIONS`), also as one comma-separated string, `"none"`, or `"auto"`:
             random crop and flip when all images have the same size of at most 96 pixels, else random resized crop and
             flip.
@@ -79,6 +79,7 @@ class InputPipeline:
         memory_format: `torch.channels_last`, for example.
         interpolation (`str`): `"bicubic"` or `"bilinear"`, for every resizing.
         view_augmentations: `{name of a view: augmentation list}`.
+        require_labels (`bool`, *optional*): Whether a dataset without labels is an error; by default, unless `train`.
 
     Attributes:
         labels (`torch.LongTensor (N,)` on the CPU, or None), num_rows (`int`), loading (`"resident"`, `"workers"` or
@@ -122,6 +123,7 @@ class InputPipeline:
         memory_format: torch.memory_format | None = None,
         interpolation: str = "bicubic",
         view_augmentations: Mapping[str, Sequence[str]] | None = None,
+        require_labels: bool | None = None,
     ):
         _require_map_style(dataset)
         if loading not in LOADINGS:
@@ -141,7 +143,9 @@ class InputPipeline:
         ready = _is_ready(dataset, image_column)
         self.num_rows = len(dataset[image_column]) if isinstance(dataset, Mapping) else len(dataset)
         names = ("labels", label_column) if ready else (label_column,)
-        self.labels = read_labels(dataset, names, num_labels, required=not train)
+        self.labels = read_labels(
+            dataset, names, num_labels, required=not train if require_labels is None else require_labels
+        )
         self._device_labels = None if self.labels is None else self.labels.to(self.device)
         self.mixing = self._make_mixing(
             mixup_alpha, cutmix_alpha, mix_probability, switch_probability, label_smoothing

@@ -64,19 +64,29 @@ def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
         `ValueError`: where an index means another class: a prior, a group or a prediction in one order beside labels
             in another is silently wrong.
     """
-    own = getattr(dataset.features["label"], "names", None)
+    own = getattr((dataset.features or {}).get("label"), "names", None)
+    if own is None:
+        return
     record = long_tail_info(dataset)
     names = None if names is None else [str(name) for name in names]
-    for expected, whose in (((record or {}).get("class_names"), "when it was made"), (names, "expected")):
-        if own is None or expected is None or list(own) == list(expected):
+    for expected, whose, remedy in (
+        (
+            (record or {}).get("class_names"),
+            "when it was made",
+            " If the labels were renumbered with their names (align_labels_with_mapping does that, casting does not), "
+            "clear dataset.info.description.",
+        ),
+        (names, "expected", ""),
+    ):
+        if expected is None or list(own) == list(expected):
             continue
         index = next(
             (i for i, (a, b) in enumerate(zip(own, expected, strict=False)) if a != b), min(len(own), len(expected))
         )
         raise ValueError(
             f"The classes of this dataset are in another order than {whose}: from class {index} on "
-            f"({own[index : index + 3]} against {list(expected)[index : index + 3]}). Cast the label column to that "
-            "order."
+            f"({own[index : index + 3]} against {list(expected)[index : index + 3]}). Bring names and labels into "
+            f"that order together.{remedy}"
         )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ..files import write_json
 
 ABSENT = "-"
 
@@ -73,16 +73,7 @@ def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> Path:
     Raises:
         `ValueError`: for a value that is NaN or infinite, by its name; nothing is written then.
     """
-    path = Path(path)
-    text = json.dumps(_plain(metrics, ""), indent=2, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_json(path, _plain(metrics, ""))
 
 
 def _plain(value: Any, name: str) -> Any:

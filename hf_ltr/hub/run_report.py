@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,14 +63,21 @@ class RunReport:
         2021, section 4.1). tau is fixed beforehand, never chosen on the test set.
         """
         from ..models import LongTailForImageClassification
+        from ..models.quiet import quiet_loading
         from ..trainer.evaluation import evaluate_model
-        from ..trainer.stages import quiet_loading
 
         self.class_counts.require_images("post-hoc logit adjustment")
         with quiet_loading():
             model = LongTailForImageClassification.from_pretrained(result.folder)
+        if adds_prior(model.config.method):
+            warnings.warn(
+                f"{model.config.method['name']} has the class prior in its loss; subtracting it again ({name!r}) "
+                f"corrects "
+                "twice.",
+                stacklevel=2,
+            )
         model.set_logit_adjustment({"tau": tau, "remove": list(self.class_counts.counts)})
-        self._add(name, evaluate_model(model, self.data["test"], self._evaluation_arguments(), per_class=True))
+        self._add(name, evaluate_model(model, self.data["test"], self._evaluation_arguments()))
 
     def _evaluation_arguments(self) -> dict[str, Any]:
         names = ("per_device_eval_batch_size", "mixed_precision_mode", "image_loading", "use_cpu")
@@ -82,7 +90,14 @@ class RunReport:
             self.per_class[name] = per_class
         self.rows[name] = metrics
 
-    def finish(self, result: StageResult, *, method: LongTailMethod, stages: Sequence[StageResult]) -> str:
+    def finish(
+        self,
+        result: StageResult,
+        *,
+        method: LongTailMethod,
+        stages: Sequence[StageResult],
+        push_to: str | None = None,
+    ) -> str:
         """
         Save everything for `result`, the model of the last row, and return the table.
 
@@ -90,6 +105,7 @@ class RunReport:
             result ([`StageResult`]): The stage whose weights are the run's model.
             method ([`LongTailMethod`]): For the card.
             stages: All stages, for the time spent.
+            push_to (`str`, *optional*): Hub id the model, card, metrics and figures are pushed to.
 
         Returns:
             `str`: Markdown, in percent on the test set, after the last epoch.
@@ -97,7 +113,7 @@ class RunReport:
         from accelerate import PartialState
 
         from ..models import LongTailForImageClassification, LongTailImageProcessor
-        from ..trainer.stages import quiet_loading
+        from ..models.quiet import quiet_loading
 
         table = format_table(self.rows)
         if not PartialState().is_main_process:
@@ -127,7 +143,7 @@ class RunReport:
         }
         facts = CardFacts(
             model_name=f"{method.name} on {self.dataset}",
-            model_id=str(self.output_dir),
+            model_id=push_to or str(self.output_dir),
             method=method.name,
             options=method.describe()["options"],
             papers=[method.paper] if method.paper else [],
@@ -139,7 +155,7 @@ class RunReport:
             row_hash=self.info.get("row_hash"),
             metrics=self.rows[last],
             comparisons=comparisons,
-            selection="the weights after the last epoch; the test set was read once, after training",
+            selection="the weights after the last epoch; the test set was read after training only",
             arguments=settings,
             command=self.command,
             commit=git_commit(),
@@ -157,6 +173,8 @@ class RunReport:
             f"classes."
         )
         print(f"Model, processor, metrics.json, README.md (the card) and figures are in {self.output_dir}")
+        if push_to is not None:
+            push_folder(self.output_dir, push_to)
         return table
 
     def _dataset_in_words(self) -> str:
@@ -177,3 +195,32 @@ class RunReport:
             print(f"No figures: {error}")
             return {}
         return figures
+
+
+def adds_prior(description: Mapping[str, Any] | None) -> bool:
+    """Whether the loss of a described method adds the log prior to the logits, so that nothing is left to remove."""
+    from ..methods import METHODS
+
+    return description is not None and METHODS[description["name"]].adds_prior
+
+
+def push_folder(folder: str | Path, repo_id: str) -> str:
+    """
+    Upload a finished run to the Hub: what stands in the folder itself and its figures, not the stages in sub-folders.
+
+    Args:
+        folder (`str` or `Path`): Written by [`RunReport.finish`].
+        repo_id (`str`): `owner/name`; made if it is not there.
+
+    Returns:
+        `str`: URL of the commit.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(repo_id, exist_ok=True)
+    patterns = ["*.json", "*.safetensors", "README.md", "figures/*", ".eval_results/*"]
+    stages = ["*/*.json", "*/*.safetensors", "run.json"]
+    return str(
+        api.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=patterns, ignore_patterns=stages)
+    )

@@ -53,7 +53,7 @@ class ClassifierRetraining(LongTailMethod):
             raise unknown_name("sampler", sampler, SAMPLERS)
         if norm not in ("train", "eval"):
             raise unknown_name("norm mode", norm, ("train", "eval"))
-        self.representation = representation or CrossEntropy(self.class_counts)
+        self.representation = single_stage(representation or CrossEntropy(self.class_counts), "crt")
         self.sampler, self.norm, self.reinitialize = sampler, norm, reinitialize
         self.classifier_loss = CrossEntropy(self.class_counts)
 
@@ -72,11 +72,21 @@ class ClassifierRetraining(LongTailMethod):
         return self.classifier_loss.sample_loss(outputs, targets)
 
     def stages(self) -> list[Stage]:
-        *first, last = self.representation.stages()
-        representation = Stage(
-            name="representation", method=last.method, start=last.start, config=last.config, arguments=last.arguments
+        return [
+            Stage("representation", self.representation),
+            Stage("classifier", self, start="stage:representation"),
+        ]
+
+
+def single_stage(method: LongTailMethod, who: str) -> LongTailMethod:
+    """`method`, or a `ValueError` if it consists of several runs: its last one would be mistaken for the whole."""
+    names = [stage.name for stage in method.stages()]
+    if len(names) > 1:
+        raise ValueError(
+            f"The representation of {who} must be a method of one stage, but {method.name} has the stages "
+            f"{', '.join(names)}"
         )
-        return [*first, representation, Stage(name="classifier", method=self, start="stage:representation")]
+    return method
 
 
 def make_sampler(name: str, labels: torch.Tensor, *, seed: int, num_epochs: int):

@@ -11,7 +11,7 @@ from ..data.samplers import SAMPLERS
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..naming import unknown_name
 from .base import Batch, LongTailMethod, Stage, row_mass, weighted_mean
-from .classifier_retraining import BACKBONE, make_sampler
+from .classifier_retraining import BACKBONE, make_sampler, single_stage
 from .cross_entropy import CrossEntropy
 from .masked_autoencoding import MaskedAutoencoding
 
@@ -95,7 +95,7 @@ class MutualExclusiveModulation(LongTailMethod):
                 f"margin_positive ({margin_positive}) must exceed margin_negative ({margin_negative}): otherwise no "
                 "magnitude satisfies both sides of the regularisation"
             )
-        self.representation = representation or CrossEntropy(self.class_counts)
+        self.representation = single_stage(representation or CrossEntropy(self.class_counts), "mem")
         self.sampler, self.classifier, self.num_groups = sampler, classifier, num_groups
         self.regularization_weight = regularization_weight
         self.margin_positive, self.margin_negative = margin_positive, margin_negative

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from transformers import TrainingArguments
 
 from ..data.samplers import SAMPLERS
@@ -25,7 +24,8 @@ class LongTailTrainingArguments(TrainingArguments):
     their steps, see `lr_milestones`), `max_grad_norm=0` (no paper here clips, and clipping costs a pass over the
     gradients), `logging_nan_inf_filter=False` (it prints a running mean in the place of a NaN), `logging_strategy` and
     `save_strategy` by epoch, `save_total_limit=1`, `remove_unused_columns=False`,
-    `ddp_find_unused_parameters=False`, `dataloader_pin_memory=False`, `use_cpu` where no accelerator is found.
+    `ddp_find_unused_parameters=False`, `dataloader_num_workers=-1` (none for images that are resident, else up to 8 of
+    the process's cores), `dataloader_persistent_workers=True`, `use_cpu` where no accelerator is found.
 
     Args:
         mixed_precision_mode (`str`, defaults to `"auto"`): `"auto"` takes bfloat16 where the processor or GPU computes
@@ -38,7 +38,8 @@ class LongTailTrainingArguments(TrainingArguments):
         layer_decay (`float`, *optional*): Layer-wise learning-rate decay, multiplied into the learning rates.
         parameter_options (`dict`, *optional*): Regular expression on parameter names to `{"lr_scale",
             "weight_decay"}`; the first match wins.
-        warmup_epochs (`float`, defaults to 5.0): Linear warm-up, 0 for none; a positive `warmup_steps` wins.
+        warmup_epochs (`float`, *optional*): Linear warm-up; 0 is none. Unset: 5 epochs, or a tenth of a shorter run. A
+            positive `warmup_steps` wins. A warm-up as long as the run is refused.
         lr_milestones (`list[float]`, *optional*): Epochs after which the learning rate is multiplied by
             `lr_milestone_factor`. Replaces `lr_scheduler_type`.
         lr_milestone_factor (`float`, defaults to 0.01).
@@ -67,7 +68,8 @@ class LongTailTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Kept False: rows carry their index."})
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "DDP's slow path."})
-    dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin memory of decoded images."})
+    dataloader_num_workers: int = field(default=-1, metadata={"help": "Decoding processes; -1 decides."})
+    dataloader_persistent_workers: bool = field(default=True, metadata={"help": "Keep workers between epochs."})
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to report."})
 
     mixed_precision_mode: str = field(default="auto", metadata={"help": "auto, no, bf16 or fp16."})
@@ -79,7 +81,7 @@ class LongTailTrainingArguments(TrainingArguments):
     parameter_options: dict | str | None = field(
         default=None, metadata={"help": 'Regex to options, as JSON: {"^classifier": {"lr_scale": 10}}.'}
     )
-    warmup_epochs: float = field(default=5.0, metadata={"help": "Linear warm-up in epochs."})
+    warmup_epochs: float | None = field(default=None, metadata={"help": "Linear warm-up in epochs."})
     lr_milestones: list[float] | None = field(default=None, metadata={"help": "Epochs at which the rate drops."})
     lr_milestone_factor: float = field(default=0.01, metadata={"help": "Factor at each milestone."})
     min_learning_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end of the cosine."})
@@ -120,11 +122,6 @@ class LongTailTrainingArguments(TrainingArguments):
         if self.lr_milestones is not None and list(self.lr_milestones) != sorted(self.lr_milestones):
             raise ValueError(f"lr_milestones must ascend, got {list(self.lr_milestones)}")
         super().__post_init__()
-
-    @property
-    def autocast_dtype(self) -> torch.dtype | None:
-        """Dtype of autocast, or None in full precision."""
-        return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
 
 
 # The parent parses a JSON string into a dict for the fields listed here.

@@ -3,25 +3,69 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
+import warnings
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..data.class_counts import ClassCounts, class_counts
 from ..methods import LongTailMethod, get_method
+from .arguments import LongTailTrainingArguments
+from .optimization import check_parameter_options
 
 # Fields of the model's config that say which modules were built.
 _ARCHITECTURE = ("head", "head_scale", "num_experts", "modulator", "masked_autoencoder")
 
+# Fields of a config that do not make it another model; the classes are compared as part of the data.
+_PROVENANCE = frozenset(
+    "method transformers_version architectures dtype torch_dtype _name_or_path use_cache id2label label2id "
+    "class_counts".split()
+)
 
-def resolve_method(method: LongTailMethod | str | None, model: Any, train_dataset: Any) -> LongTailMethod:
-    """A method from an object, a name, or nothing (cross-entropy); counts of the training set, else of the model."""
+# Arguments that may change when a run is continued: where it writes, what it tells, and on what it runs. Everything
+# else is compared, so that a new option is compared unless somebody thought about it.
+_FREE_ARGUMENTS = frozenset(
+    "accelerator_config auto_find_batch_size batch_eval_metrics channels_last cpu_threads debug deepspeed "
+    "disable_tqdm do_eval do_predict do_train enable_jit_checkpoint full_determinism gradient_accumulation_steps "
+    "image_loading include_for_metrics include_num_input_tokens_seen local_rank mixed_precision output_dir "
+    "parallelism_config past_index per_device_eval_batch_size per_device_train_batch_size place_model_on_device "
+    "prediction_loss_only project push_to_hub report_to restore_callback_states_from_checkpoint "
+    "resume_from_checkpoint run_name skip_memory_metrics torch_empty_cache_steps use_cpu "
+    "use_legacy_prediction_loop".split()
+)
+_FREE_PREFIXES = (
+    "logging_",
+    "log_",
+    "save_",
+    "eval_",
+    "dataloader_",
+    "hub_",
+    "ddp_",
+    "fsdp",
+    "torch_compile",
+    "trackio_",
+)
+_FREE_PREFIXES += ("activation_checkpointing", "gradient_checkpointing")
+
+
+def resolve_method(
+    method: LongTailMethod | str | None, model: Any, train_dataset: Any
+) -> tuple[LongTailMethod, ClassCounts | None]:
+    """
+    A method from an object, a name, or nothing (cross-entropy), and the class counts it is for, if anybody knows them:
+    those of the method's maker, of the training set, or of the model's config.
+    """
     if isinstance(method, LongTailMethod):
-        return method
+        return method, method.class_counts if method.uses_labels else None
     if method is not None and not isinstance(method, str):
         raise TypeError(f"method must be a LongTailMethod or a name, not {type(method).__name__}")
     counts = _counts(train_dataset) or model_counts(model)
-    if counts is None:
-        counts = ClassCounts([1] * model.config.num_labels)
-    return get_method(method or "cross_entropy", class_counts=counts)
+    # Without counts (evaluation of a model that has none) the method is a placeholder that never sees a batch.
+    placeholder = ClassCounts([1] * model.config.num_labels)
+    return get_method(method or "cross_entropy", class_counts=counts or placeholder), counts
 
 
 def _has_labels(dataset: Any) -> bool:
@@ -48,11 +92,43 @@ def model_counts(model: Any) -> ClassCounts | None:
     return ClassCounts(config.class_counts, names, tuple(config.group_thresholds), config.group_scheme)
 
 
+def complete_config(model: Any, counts: ClassCounts | None, dataset: Any) -> None:
+    """Write class counts and names into a config that has none: a checkpoint describes itself."""
+    config = model.config
+    if config.class_counts is None and counts is not None:
+        config.class_counts = counts
+    names = _class_names(dataset) if dataset is not None else None
+    if names is not None and len(names) == config.num_labels and _unnamed(config):
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def _unnamed(config: Any) -> bool:
+    return all(config.id2label[index] == f"LABEL_{index}" for index in range(config.num_labels))
+
+
 def default_processor(model: Any) -> Any:
     """The image processor that repeats what evaluation does to an image."""
-    from ..models import LongTailConfig, LongTailImageProcessor
+    from ..models import LongTailImageProcessor
 
-    return LongTailImageProcessor.from_config(model.config) if isinstance(model.config, LongTailConfig) else None
+    return LongTailImageProcessor.from_config(model.config)
+
+
+def check_model(model: Any) -> None:
+    """Refuse, by name, what is not a model of this package."""
+    from ..models import LongTailConfig
+
+    if not isinstance(getattr(model, "config", None), LongTailConfig):
+        raise TypeError(
+            f"LongTailTrainer trains models of this package, not {type(model).__name__}: build "
+            "LongTailForImageClassification(LongTailConfig(backbone=<any timm name>, ...))"
+        )
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if dtypes & {torch.bfloat16, torch.float16}:
+        raise ValueError(
+            "The weights are in half precision, in which small updates are lost; load them with "
+            "from_pretrained(..., dtype='float32'). mixed_precision_mode computes in bfloat16 by itself."
+        )
 
 
 def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any, eval_dataset: Any) -> None:
@@ -64,8 +140,7 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
     if len(method.class_counts) != config.num_labels and method.uses_labels:
         raise ValueError(
             f"The method knows {len(method.class_counts)} classes but the model has {config.num_labels}. Build both "
-            f"from "
-            "class_counts(train_dataset)."
+            "from class_counts(train_dataset)."
         )
     built = copy.deepcopy(config)
     method.configure(built)
@@ -75,20 +150,8 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
                 f"{method.name} needs config.{name}={getattr(built, name)!r} but the model was built with "
                 f"{getattr(config, name)!r}. Call method.configure(config) before building the model."
             )
-    if not method.accepts_soft_targets and (args.mixup_alpha or args.cutmix_alpha or args.label_smoothing):
-        raise ValueError(
-            f"{method.name} needs hard labels, but mixup_alpha, cutmix_alpha or label_smoothing make soft targets. "
-            f"Set "
-            "them to 0 for this method."
-        )
-    if method.batch_coupled and args.gradient_accumulation_steps > 1:
-        import warnings
-
-        warnings.warn(
-            f"The loss of {method.name} couples the samples of a batch: with gradient_accumulation_steps="
-            f"{args.gradient_accumulation_steps} it sees only one micro-batch at a time.",
-            stacklevel=3,
-        )
+    check_arguments(method, args)
+    check_parameter_options(args.parameter_options, [name for name, _ in model.named_parameters()])
     if train_dataset is not None and method.uses_labels:
         check_training_data(model, method, train_dataset)
     datasets = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
@@ -97,7 +160,30 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
             check_class_names(model, dataset, "the evaluation set")
 
 
+def check_arguments(method: LongTailMethod, args: Any) -> None:
+    """What a method cannot work with."""
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"{args.n_gpu} GPUs are visible to one process, which would use nn.DataParallel. Start one process per "
+            f"GPU "
+            "with `accelerate launch` or `torchrun`, or show one GPU with CUDA_VISIBLE_DEVICES."
+        )
+    if not method.accepts_soft_targets and (args.mixup_alpha or args.cutmix_alpha or args.label_smoothing):
+        raise ValueError(
+            f"{method.name} needs hard labels, but mixup_alpha, cutmix_alpha or label_smoothing make soft targets. "
+            f"Set "
+            "them to 0 for this method."
+        )
+    if method.batch_coupled and args.gradient_accumulation_steps > 1:
+        warnings.warn(
+            f"The loss of {method.name} couples the samples of a batch: with gradient_accumulation_steps="
+            f"{args.gradient_accumulation_steps} it sees only one micro-batch at a time.",
+            stacklevel=3,
+        )
+
+
 def check_training_data(model: Any, method: LongTailMethod, dataset: Any) -> None:
+    """Compare the training set's own labels with what model and method were built for."""
     counts = _counts(dataset)
     if counts is None:
         return
@@ -115,30 +201,25 @@ def check_training_data(model: Any, method: LongTailMethod, dataset: Any) -> Non
         first = different[0]
         raise ValueError(
             f"The method was built for other class counts than the training set has: class {first} has "
-            f"{counts[first]} "
-            f"images but the method was told {method.class_counts[first]} ({len(different)} classes differ). Pass "
-            "class_counts(train_dataset) to get_method."
+            f"{counts[first]} images but the method was told {method.class_counts[first]} ({len(different)} classes "
+            "differ). Pass class_counts(train_dataset) to get_method."
         )
 
 
 def check_class_names(model: Any, dataset: Any, what: str) -> None:
     """Refuse data whose classes are named, and ordered, differently from the model's."""
     names = _class_names(dataset)
-    if names is None:
-        return
-    id2label = model.config.id2label
-    own = [id2label[i] for i in range(model.config.num_labels)]
-    if own == [f"LABEL_{i}" for i in range(len(own))]:
+    if names is None or _unnamed(model.config):
         return  # a config without names claims no order
+    own = [model.config.id2label[i] for i in range(model.config.num_labels)]
     if names == own:
         return
     if sorted(names) == sorted(own):
         first = next(i for i, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
         raise ValueError(
             f"{what} has the model's classes in another order: class {first} is {names[first]!r} there and "
-            f"{own[first]!r} in "
-            "the model. Priors, groups and predictions would be silently wrong; cast the label column to the model's "
-            "order."
+            f"{own[first]!r} in the model. Priors, groups and predictions would be silently wrong; cast the label "
+            "column to the model's order."
         )
     raise ValueError(
         f"{what} has other classes than the model: {len(names)} classes such as {names[:3]} against {len(own)} such "
@@ -157,60 +238,90 @@ def _class_names(dataset: Any) -> list[str] | None:
 
 
 def check_evaluation_data(model: Any, dataset: Any) -> None:
+    """Refuse to evaluate what has no classes, or others than the model."""
     from ..models import MaskedAutoencoder
 
     if isinstance(model, MaskedAutoencoder):
         raise ValueError(
             "A masked autoencoder has no classes to evaluate: watch its training loss, and evaluate the classifier "
-            "that is "
-            "fine-tuned from it (set eval_strategy='no' for this stage)."
+            "that is fine-tuned from it (set eval_strategy='no' for this stage)."
         )
     check_class_names(model, dataset, "the evaluation set")
 
 
-def run_facts(model: Any, method: LongTailMethod, args: Any, train_dataset: Any) -> dict[str, Any]:
-    """What makes a run this run; compared when a folder is used again."""
+def check_same_classes(there: Any, here: Any, where: str) -> None:
+    """
+    Compare the classes of two configs.
+
+    Raises:
+        `ValueError`: if a checkpoint's classes, or their order, are not those of the run.
+    """
+    if there.num_labels == here.num_labels and (there.id2label == here.id2label or _unnamed(there) or _unnamed(here)):
+        return
+    label = next(
+        (i for i in range(min(there.num_labels, here.num_labels)) if there.id2label[i] != here.id2label[i]), None
+    )
+    detail = (
+        f"{there.num_labels} classes there, {here.num_labels} here"
+        if label is None or there.num_labels != here.num_labels
+        else f"class {label} is {there.id2label[label]!r} there and {here.id2label[label]!r} here"
+    )
+    raise ValueError(
+        f"{where} is a checkpoint of other classes ({detail}). Start from a checkpoint of the same classes in the "
+        f"same "
+        "order, or from a masked autoencoder, which has none."
+    )
+
+
+def check_resumable(model: Any, checkpoint: str) -> None:
+    """Refuse a checkpoint of another model before anything is decoded or loaded."""
+    from ..models import LongTailConfig
+
+    if not (Path(checkpoint) / "config.json").is_file():
+        raise FileNotFoundError(
+            f"resume_from_checkpoint={checkpoint!r} is not a checkpoint folder: no config.json in it"
+        )
+    check_same_classes(LongTailConfig.from_pretrained(checkpoint), model.config, checkpoint)
+
+
+def run_facts(config: Any, method: LongTailMethod, args: Any, train_dataset: Any) -> dict[str, Any]:
+    """
+    What makes a run this run; compared when a folder is used again.
+
+    Args:
+        config ([`LongTailConfig`]): Of the model that is trained.
+        method ([`LongTailMethod`]).
+        args ([`LongTailTrainingArguments`]).
+        train_dataset (`datasets.Dataset` or other).
+    """
     from ..data import long_tail_info
 
     info = long_tail_info(train_dataset) if hasattr(train_dataset, "info") else None
-    return {
+    facts = {
         "method": method.describe(),
-        "model": {
-            name: getattr(model.config, name, None)
-            for name in ("backbone", "backbone_kwargs", "num_labels", "image_size", "num_channels", *_ARCHITECTURE)
-        },
+        "model": {key: value for key, value in config.to_dict().items() if key not in _PROVENANCE},
         "data": {
             "rows": len(train_dataset),
-            "class_counts": list(method.class_counts.counts) if method.uses_labels else None,
             "row_hash": (info or {}).get("row_hash"),
+            "class_names": _class_names(train_dataset),
+            "class_counts": list(method.class_counts.counts),
         },
-        "arguments": {name: getattr(args, name) for name in RUN_ARGUMENTS}
-        | {"global_batch_size": _global_batch(args), "optim": str(getattr(args.optim, "value", args.optim))},
+        "arguments": {name: getattr(args, name) for name in compared_arguments()}
+        | {"global_batch_size": global_batch_size(args)},
     }
+    return json.loads(json.dumps(facts, default=_json_form))
 
 
-# Batch size per device, processes and accumulation may change when a run is continued elsewhere; their product may
-# not.
-RUN_ARGUMENTS = (
-    "seed",
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-    "weight_decay",
-    "momentum",
-    "nesterov",
-    "layer_decay",
-    "lr_milestones",
-    "lr_milestone_factor",
-    "warmup_epochs",
-    "sampler",
-    "augmentation",
-    "augmentation_options",
-    "mixup_alpha",
-    "cutmix_alpha",
-    "label_smoothing",
-)
+def compared_arguments() -> list[str]:
+    """Names of the training arguments that decide the result of a run."""
+    names = [field.name for field in dataclasses.fields(LongTailTrainingArguments) if field.init]
+    return sorted(n for n in names if n not in _FREE_ARGUMENTS and not n.startswith(_FREE_PREFIXES))
 
 
-def _global_batch(args: Any) -> int:
+def _json_form(value: Any) -> Any:
+    return getattr(value, "value", None) or str(value)
+
+
+def global_batch_size(args: Any) -> int:
+    """Rows of one optimizer step: how it is cut into processes and micro-batches may change, the product may not."""
     return args.per_device_train_batch_size * max(1, args.world_size) * args.gradient_accumulation_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import EvalPrediction
 from transformers.trainer_utils import EvalLoopOutput
 
-from ..data.class_counts import ClassCounts
+from ..data.class_counts import GROUP_NAMES, ClassCounts
 from ..evaluation import StreamingMetrics
 
 
@@ -21,14 +22,13 @@ from ..evaluation import StreamingMetrics
 def run_evaluation(
     model: nn.Module,
     dataloader: DataLoader,
-    class_counts: ClassCounts,
+    class_counts: ClassCounts | None,
     args: Any,
     *,
     keep_logits: bool = False,
     compute_metrics: Callable | None = None,
     after_batch: Callable[[], None] = lambda: None,
     prefix: str = "eval",
-    per_class: bool = False,
 ) -> EvalLoopOutput:
     """
     Evaluate a prepared model.
@@ -36,13 +36,12 @@ def run_evaluation(
     Args:
         model (`nn.Module`): Returns `logits` of shape `(B, C)`; put in evaluation mode here.
         dataloader (`DataLoader`): Raw batches of this process's shard, with the `pipeline` that prepares them.
-        class_counts ([`ClassCounts`]): Training counts, which define the groups.
-        args ([`LongTailTrainingArguments`]).
+        class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
+        none. args ([`LongTailTrainingArguments`]).
         keep_logits (`bool`): Also return all logits and labels in row order, on every process.
         compute_metrics (`Callable`, *optional*): Called with all of them.
         after_batch (`Callable`): Progress.
         prefix (`str`): Of the metric names.
-        per_class (`bool`): Add `per_class_accuracy`.
 
     Returns:
         [`~transformers.trainer_utils.EvalLoopOutput`] with metrics `<prefix>_accuracy`, `_balanced_accuracy`, `_many`,
@@ -50,7 +49,10 @@ def run_evaluation(
     """
     model.eval()
     pipeline = dataloader.pipeline
-    metrics = StreamingMetrics(class_counts, device=args.device)
+    if pipeline.labels is None and not keep_logits:
+        raise ValueError("The evaluation set has no labels, so there is no accuracy; use predict() for its logits")
+    counts = class_counts or ClassCounts([1] * pipeline.num_labels)
+    metrics = StreamingMetrics(counts, device=args.device)
     kept_logits: list[torch.Tensor] = []
     kept_labels: list[torch.Tensor] = []
     for raw in dataloader:
@@ -63,20 +65,20 @@ def run_evaluation(
             kept_labels.append(batch.get("labels", torch.empty(0, dtype=torch.int64)).cpu())
         after_batch()
     metrics.all_reduce()
-    values: dict[str, Any] = metrics.compute(per_class=per_class) if pipeline.labels is not None else {}
+    values: dict[str, Any] = metrics.compute(per_class=True) if pipeline.labels is not None else {}
+    if class_counts is None:
+        values = {key: value for key, value in values.items() if key not in GROUP_NAMES}
     predictions = label_ids = None
     if keep_logits:
-        predictions = _all_rows(torch.cat(kept_logits), args).numpy()
-        label_ids = _all_rows(torch.cat(kept_labels), args).numpy() if pipeline.labels is not None else None
+        predictions = _all_rows(_joined(kept_logits, counts.num_classes), args).numpy()
+        label_ids = _all_rows(_joined(kept_labels), args).numpy() if pipeline.labels is not None else None
         if compute_metrics is not None:
             values.update(compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids)))
     named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": _plain(v) for key, v in values.items()}
     return EvalLoopOutput(predictions=predictions, label_ids=label_ids, metrics=named, num_samples=pipeline.num_rows)
 
 
-def evaluate_model(
-    model: nn.Module, dataset: Any, arguments: dict[str, Any] | None = None, *, per_class: bool = False
-) -> dict[str, Any]:
+def evaluate_model(model: nn.Module, dataset: Any, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
     """
     Evaluate a loaded model on a dataset.
 
@@ -85,18 +87,21 @@ def evaluate_model(
         dataset (`datasets.Dataset`): With `image` and `label`, in the model's class order.
         arguments (`dict`, *optional*): Fields of [`LongTailTrainingArguments`] that matter here (batch size,
             precision).
-        per_class (`bool`): Add `per_class_accuracy`, a list in label order.
 
     Returns:
-        `dict`: metrics without prefix.
+        `dict`: metrics without prefix, `per_class_accuracy` included.
     """
     from .arguments import LongTailTrainingArguments
     from .trainer import LongTailTrainer
 
-    args = LongTailTrainingArguments(**{"output_dir": "unused", "disable_tqdm": True, **(arguments or {})})
-    args.save_strategy = "no"
-    trainer = LongTailTrainer(model=model, args=args)
-    return trainer.evaluate_once(dataset, per_class=per_class)
+    with tempfile.TemporaryDirectory() as nothing_is_written:
+        options = {"disable_tqdm": True, **(arguments or {}), "output_dir": nothing_is_written}
+        return LongTailTrainer(model, LongTailTrainingArguments(**options)).evaluate_once(dataset)
+
+
+def _joined(parts: list[torch.Tensor], *width: int) -> torch.Tensor:
+    """All rows of this process, of which a small dataset may leave it none."""
+    return torch.cat(parts) if parts else torch.empty(0, *width)
 
 
 def _all_rows(rows: torch.Tensor, args: Any) -> torch.Tensor:

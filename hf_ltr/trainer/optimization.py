@@ -7,36 +7,64 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..naming import unknown_name
+
 PARAMETER_OPTIONS = ("lr_scale", "weight_decay")
+# timm puts a norm behind the blocks into the last block's group; MAE gives it the rate of the head.
+_BEHIND_BLOCKS = re.compile(r"^(norm|fc_norm|head|head_norm|fc|classifier)\b")
 # Never decayed unless everything is: 1-D tensors, and the embeddings the MAE recipe names.
 _EMBEDDINGS = re.compile(r"(^|\.)(cls_token|pos_embed|reg_token|dist_token|mask_token)$")
 
 
-def layer_of_parameter(name: str, depth: int) -> int:
+def layer_numbers(model: nn.Module) -> dict[str, int]:
     """
-    Layer of a parameter for layer-wise decay: 0 for patch and position embeddings, `i + 1` for block i, `depth + 1`
-    for everything after the blocks (numbering of the MAE fine-tuning recipe).
+    Layer of every parameter for layer-wise decay, as in MAE fine-tuning: 0 for patch and position embeddings (a stem),
+    `i + 1` for block i, and one above the last block for everything behind it (norm, head, modulator).
+
+    The backbone's own division is timm's `group_matcher`, which every timm model has and which need not be guessed.
+
+    Args:
+        model (`nn.Module`): With a timm model as `backbone`, or a timm model itself.
+
+    Raises:
+        `ValueError`: if timm knows no layers of this backbone.
     """
-    name = name.removeprefix("backbone.")
-    block = re.match(r"(blocks|layers)\.(\d+)\.", name)
-    if block:
-        return int(block.group(2)) + 1
-    if name.startswith(("patch_embed", "pos_embed", "cls_token", "reg_token", "stem", "conv1", "bn1", "norm_pre")):
-        return 0
-    stage = re.match(r"(?:layer|stages\.)(\d+)\.", name)
-    if stage:
-        return int(stage.group(1)) + (1 if name.startswith("stages.") else 0)
-    return depth + 1
+    backbone = getattr(model, "backbone", model)
+    prefix = "backbone." if backbone is not model else ""
+    matcher = getattr(backbone, "group_matcher", None)
+    if matcher is None:
+        raise ValueError(
+            f"layer_decay needs the layers of the backbone, but {type(backbone).__name__} has no group_matcher"
+        )
+    numbered = {
+        name: number
+        for name, number in group_parameters(backbone, matcher(coarse=False), reverse=True).items()
+        if not _BEHIND_BLOCKS.match(name)
+    }
+    found = sorted(set(numbered.values()))
+    if len(found) < 2:
+        raise ValueError(f"layer_decay has no effect: timm finds a single layer in {type(backbone).__name__}")
+    rank = {number: position for position, number in enumerate(found)}
+    layers = {f"{prefix}{name}": rank[number] for name, number in numbered.items()}
+    return {name: layers.get(name, len(found)) for name, _ in model.named_parameters()}
 
 
-def number_of_layers(names: Sequence[str]) -> int:
-    """Blocks (or stages) of the backbone behind these parameter names."""
-    layers = [layer_of_parameter(name, depth=-1) for name in names]
-    return max(layers, default=0)
+def check_parameter_options(options: dict[str, dict[str, Any]] | None, names: Sequence[str]) -> None:
+    """
+    Raises:
+        `ValueError`: for an option that is not known, or an expression that matches no parameter.
+    """
+    for expression, values in (options or {}).items():
+        for key in values:
+            if key not in PARAMETER_OPTIONS:
+                raise unknown_name(f"parameter option of {expression!r}", key, PARAMETER_OPTIONS)
+        if not any(re.search(expression, name) for name in names):
+            raise ValueError(f"parameter_options: {expression!r} matches no parameter; names look like {names[0]!r}")
 
 
 def parameter_groups(
@@ -59,7 +87,8 @@ def parameter_groups(
         learning_rate (`float`): Rate of scale 1.
         weight_decay (`float`).
         decay_all (`bool`): Decay norms, biases and embeddings too.
-        layer_decay (`float`, *optional*): Scale of layer i is `layer_decay ** (depth + 1 - i)`.
+        layer_decay (`float`, *optional*): Scale of layer i is `layer_decay ** (depth + 1 - i)`, see
+            [`layer_numbers`].
         options (`dict`, *optional*): Regular expression to `{"lr_scale": float, "weight_decay": float}`; first match
             wins.
 
@@ -69,25 +98,18 @@ def parameter_groups(
     Raises:
         `ValueError`: for an option that is not known, or an expression that matches no parameter.
     """
-    from ..naming import unknown_name
-
     options = options or {}
-    for expression, values in options.items():
-        for key in values:
-            if key not in PARAMETER_OPTIONS:
-                raise unknown_name(f"parameter option of {expression!r}", key, PARAMETER_OPTIONS)
+    check_parameter_options(options, [name for name, _ in model.named_parameters()])
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not named:
         raise ValueError("No parameter requires a gradient: everything is frozen, so there is nothing to train")
-    unmatched = [e for e in options if not any(re.search(e, name) for name, _ in model.named_parameters())]
-    if unmatched:
-        raise ValueError(f"parameter_options {unmatched} match no parameter; names look like {named[0][0]!r}")
-    depth = number_of_layers([name for name, _ in model.named_parameters()])
+    layers = layer_numbers(model) if layer_decay else {}
+    top = max(layers.values(), default=0)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in named:
         decayed = decay_all or (parameter.ndim > 1 and not name.endswith(".bias") and not _EMBEDDINGS.search(name))
         decay = weight_decay if decayed else 0.0
-        scale = layer_decay ** (depth + 1 - layer_of_parameter(name, depth)) if layer_decay else 1.0
+        scale = layer_decay ** (top - layers[name]) if layer_decay else 1.0
         for expression, values in options.items():
             if re.search(expression, name):
                 scale *= values.get("lr_scale", 1.0)

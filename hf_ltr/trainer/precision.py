@@ -12,8 +12,9 @@ def accelerator_available() -> bool:
 
 def native_bf16(use_cpu: bool) -> bool:
     """
-    Whether bfloat16 matrix arithmetic runs in hardware: AVX512-BF16 or AMX on x86, SVE/BF16 where oneDNN says so, and
-    compute capability 8 or more on NVIDIA. Emulated bfloat16 is slower than float32, so it is not chosen by itself.
+    Whether bfloat16 matrix arithmetic runs in hardware: AVX512-BF16 or AMX on x86 processors, compute capability 8 or
+    more on NVIDIA GPUs. Others are not known here: choose `mixed_precision_mode="bf16"` yourself. Emulated
+    bfloat16 is slower than float32, so it is not chosen by itself.
     """
     if use_cpu or not accelerator_available():
         if hasattr(torch.cpu, "_is_avx512_bf16_supported") and torch.cpu._is_avx512_bf16_supported():

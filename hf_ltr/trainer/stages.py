@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from transformers import set_seed
-from transformers.utils import logging as hf_logging
 
+from ..files import write_json
 from ..methods import Stage
+from ..models.quiet import quiet_loading
+from ..naming import unknown_name
 from .arguments import LongTailTrainingArguments
-from .checkpoints import differences
-from .checks import RUN_ARGUMENTS
-from .method_state import write_json
+from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, differences
+from .checks import check_arguments, check_same_classes, run_facts
 from .trainer import LongTailTrainer
 
 STAGE_FILE = "stage.json"
@@ -77,55 +77,115 @@ def run_stages(
         `dict[str, StageResult]` by stage name.
 
     Raises:
-        `ValueError`: for a reference to a stage that does not come earlier, a start with other classes, or a folder
-        that
-            holds another run.
+        `ValueError`: before anything is trained, for a reference to a stage that does not come earlier, arguments or a
+            method that contradict each other in any stage, a start with other classes, or a folder of another run.
     """
-    names = [stage.name for stage in stages]
-    if len(set(names)) != len(names):
-        raise ValueError(f"Stage names must differ, got {names}")
+    output_dir = Path(output_dir)
+    plans = _plan(stages, config, arguments, train_dataset, validation_dataset, output_dir, announce)
+    if PartialState().is_main_process:
+        claim_folder(output_dir, {"stages": [[stage.name, stage.method.describe()] for stage in stages]})
     results: dict[str, StageResult] = {}
-    for number, stage in enumerate(stages, start=1):
-        folder = Path(output_dir) / stage.name
-        start = _resolve(stage.start, results, stage.name)
-        options = stage_arguments(stage, arguments, folder)
-        facts = _stage_facts(stage, options, train_dataset)
-        finished = _read_finished(folder, stage.name, facts)
-        if finished is not None:
-            _tell(announce, f"[{number}/{len(stages)}] {stage.name}: finished before, taken from {folder}")
-            results[stage.name] = finished
+    for number, plan in enumerate(plans, start=1):
+        stage, folder, place = plan.stage, plan.folder, f"[{number}/{len(plans)}] {plan.stage.name}"
+        if plan.finished is not None:
+            _tell(announce, f"{place}: finished before, taken from {folder}")
+            results[stage.name] = plan.finished
             continue
-        args = LongTailTrainingArguments(**options)
-        source = f", from {start}" if start else ""
-        _tell(announce, f"[{number}/{len(stages)}] {stage.name}: {stage.method.name}{source}")
-        model = build_stage_model(stage, config, start, seed=args.seed)
+        start = _folder_of(stage.start, output_dir)
+        _tell(announce, f"{place}: {stage.method.name}{f', from {start}' if start else ''}")
         trainer = LongTailTrainer(
-            model=model,
-            args=args,
+            model=build_stage_model(stage, config, start, seed=plan.args.seed),
+            args=plan.args,
             method=stage.method,
             train_dataset=train_dataset,
             eval_dataset=validation_dataset if stage.method.uses_labels else None,
             callbacks=callbacks,
         )
-        began = time.perf_counter()
         trainer.train(resume_from_checkpoint=True)
-        seconds = time.perf_counter() - began
-        metrics = {}
-        if test_dataset is not None and stage.method.uses_labels:
-            metrics = trainer.evaluate_once(test_dataset)
+        seconds = trainer.training_seconds
+        evaluated = test_dataset is not None and stage.method.uses_labels
+        metrics = trainer.evaluate_once(test_dataset) if evaluated else {}
         with quiet_loading():
             trainer.save_model(str(folder))
         trainer.accelerator.wait_for_everyone()
-        result = StageResult(stage.name, str(folder), metrics, seconds)
         if trainer.is_world_process_zero():
             # Written last: a stage without this file is continued, not believed.
-            write_json(
-                folder / STAGE_FILE,
-                {"facts": facts, "metrics": metrics, "seconds": seconds},
-            )
+            write_json(folder / STAGE_FILE, {"facts": plan.facts, "metrics": metrics, "seconds": seconds})
+            delete_checkpoints(folder)
         trainer.accelerator.wait_for_everyone()
-        results[stage.name] = result
+        results[stage.name] = StageResult(stage.name, str(folder), metrics, seconds)
     return results
+
+
+@dataclass
+class _Plan:
+    """A stage with everything that can be known, and therefore checked, before the first one is trained."""
+
+    stage: Stage
+    folder: Path
+    args: LongTailTrainingArguments
+    facts: dict[str, Any]
+    finished: StageResult | None
+
+
+def _plan(
+    stages: list[Stage],
+    config: Any,
+    arguments: dict[str, Any],
+    train_dataset: Any,
+    validation_dataset: Any,
+    output_dir: Path,
+    announce: Callable[[str], None],
+) -> list[_Plan]:
+    names = [stage.name for stage in stages]
+    if len(set(names)) != len(names):
+        raise ValueError(f"Stage names must differ, got {names}")
+    plans: list[_Plan] = []
+    identity: dict[str, Any] = {}
+    for stage in stages:
+        if stage.teachers:
+            raise ValueError(f"Stage {stage.name!r} has teachers, which no method of this version reads")
+        if stage.start is not None and stage.start.startswith(_REFERENCE):
+            earlier = stage.start.removeprefix(_REFERENCE)
+            if earlier not in identity:
+                raise ValueError(
+                    f"Stage {stage.name!r} starts from {stage.start!r}, but the stages before it are "
+                    f"{', '.join(identity) or 'none'}"
+                )
+        elif stage.start is not None:
+            check_start_classes(stage.start, config)
+        folder = output_dir / stage.name
+        args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, announce))
+        check_arguments(stage.method, args)
+        if args.eval_strategy != "no" and validation_dataset is None:
+            raise ValueError(
+                f"Stage {stage.name!r} has eval_strategy={args.eval_strategy.value!r}, but there is no validation "
+                f"split to "
+                "evaluate on during training (the test set is for the end): set validation_per_class, or "
+                "eval_strategy='no'."
+            )
+        facts = run_facts(stage_config(stage, config), stage.method, args, train_dataset)
+        # A stage that started from other weights is another run, whatever its own options.
+        facts["start"] = identity.get((stage.start or "").removeprefix(_REFERENCE), stage.start)
+        identity[stage.name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        finished = _read_finished(folder, stage.name, facts)
+        if finished is None and (folder / RUN_FILE).is_file():
+            check_folder(folder, run_facts(stage_config(stage, config), stage.method, args, train_dataset))
+        plans.append(_Plan(stage, folder, args, facts, finished))
+    return plans
+
+
+def stage_config(stage: Stage, config: Any) -> Any:
+    """The config of the model a stage trains: a copy of `config` with the stage's fields and the method's demands."""
+    config = copy.deepcopy(config)
+    for key, value in stage.config.items():
+        if not hasattr(config, key):
+            raise unknown_name(f"config field of stage {stage.name!r}", key, config.to_dict())
+        setattr(config, key, value)
+    stage.method.configure(config)
+    config.validate()
+    config.method = stage.method.describe()
+    return config
 
 
 def build_stage_model(stage: Stage, config: Any, start: str | None, *, seed: int) -> torch.nn.Module:
@@ -138,15 +198,7 @@ def build_stage_model(stage: Stage, config: Any, start: str | None, *, seed: int
     from ..models import LongTailForImageClassification
 
     model_class = stage.model_class or LongTailForImageClassification
-    config = copy.deepcopy(config)
-    for key, value in stage.config.items():
-        if not hasattr(config, key):
-            from ..naming import unknown_name
-
-            raise unknown_name(f"config field of stage {stage.name!r}", key, config.to_dict())
-        setattr(config, key, value)
-    stage.method.configure(config)
-    config.method = stage.method.describe()
+    config = stage_config(stage, config)
     set_seed(seed)
     if start is None:
         return model_class(config)
@@ -154,20 +206,6 @@ def build_stage_model(stage: Stage, config: Any, start: str | None, *, seed: int
     # What a stage adds is meant to be missing from the checkpoint before it; a report of it reads like a mistake.
     with quiet_loading():
         return model_class.from_pretrained(start, config=config, dtype=torch.float32)
-
-
-@contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
-    """No progress bars and load reports of transformers inside."""
-    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
 
 
 def _tell(announce: Callable[[str], None], text: str) -> None:
@@ -182,58 +220,44 @@ def check_start_classes(start: str, config: Any) -> None:
     theirs = LongTailConfig.from_pretrained(start)
     if "MaskedAutoencoder" in (theirs.architectures or []):
         return  # its weights know no classes
-    if theirs.num_labels != config.num_labels or theirs.id2label != config.id2label:
-        label = next(
-            (i for i in range(min(theirs.num_labels, config.num_labels)) if theirs.id2label[i] != config.id2label[i]),
-            None,
-        )
-        detail = (
-            f"{theirs.num_labels} classes there, {config.num_labels} here"
-            if label is None
-            else f"class {label} is {theirs.id2label[label]!r} there and {config.id2label[label]!r} here"
-        )
-        raise ValueError(
-            f"{start} is a checkpoint of other classes ({detail}). Start from a checkpoint of the same classes in the "
-            f"same "
-            "order, or from a masked autoencoder, which has none."
-        )
+    check_same_classes(theirs, config, start)
 
 
-def _resolve(start: str | None, results: dict[str, StageResult], name: str) -> str | None:
-    if start is None or not start.startswith(_REFERENCE):
-        return start
-    earlier = start.removeprefix(_REFERENCE)
-    if earlier not in results:
-        raise ValueError(
-            f"Stage {name!r} starts from {start!r}, but the stages before it are {list(results) or 'none'}"
-        )
-    return results[earlier].folder
+def stage_arguments(
+    stage: Stage,
+    stages: list[Stage],
+    arguments: dict[str, Any],
+    folder: Path,
+    announce: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """
+    Training arguments of a stage: the common ones and its own.
 
-
-def stage_arguments(stage: Stage, arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Training arguments of a stage: the common ones, its own, and hard targets where its method needs them."""
-    options = {"eval_strategy": "no", **arguments, **stage.arguments, "output_dir": str(folder)}
+    Common mixing is left out of a stage whose method needs hard labels if another stage of the run can use it, and
+    this is said; where no stage can, it stays and the trainer refuses it.
+    """
+    # Stages are local; what is pushed to the Hub is the run's final model.
+    common = {key: value for key, value in arguments.items() if key != "push_to_hub" and not key.startswith("hub_")}
+    if not stage.method.accepts_soft_targets and any(other.method.accepts_soft_targets for other in stages):
+        dropped = [name for name in _MIXING if common.pop(name, 0)]
+        if dropped:
+            _tell(
+                announce,
+                f"{stage.name}: {stage.method.name} needs hard labels, so it runs without {', '.join(dropped)}",
+            )
+    options = {"eval_strategy": "no", **common, **stage.arguments, "output_dir": str(folder)}
     if not stage.method.uses_labels:
         options["eval_strategy"] = "no"
-    if not stage.method.accepts_soft_targets:
-        options.update(mixup_alpha=0.0, cutmix_alpha=0.0, label_smoothing=0.0)
     return options
 
 
-def _stage_facts(stage: Stage, options: dict[str, Any], train_dataset: Any) -> dict[str, Any]:
-    from ..data import long_tail_info
-
-    info = (long_tail_info(train_dataset) if hasattr(train_dataset, "info") else None) or {}
-    return {
-        "method": stage.method.describe(),
-        "class_counts": list(stage.method.class_counts.counts),
-        "row_hash": info.get("row_hash"),
-        "arguments": {name: options[name] for name in (*RUN_ARGUMENTS, *_BATCH) if name in options},
-        "config": stage.config,
-    }
+_MIXING = ("mixup_alpha", "cutmix_alpha", "label_smoothing")
 
 
-_BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")
+def _folder_of(start: str | None, output_dir: Path) -> str | None:
+    if start is not None and start.startswith(_REFERENCE):
+        return str(output_dir / start.removeprefix(_REFERENCE))
+    return start
 
 
 def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> StageResult | None:

@@ -50,6 +50,9 @@ def scaled_sum(terms: dict[str, torch.Tensor], batch: Batch) -> tuple[torch.Tens
     Terms named `log/...` are averaged like the others but not added to the loss.
     """
     scales = batch[_SCALE]
+    unknown = scales.keys() - terms.keys() - {ROWS}
+    if unknown:
+        raise ValueError(f"term_mass names {sorted(unknown)}, but training_loss returned the terms {sorted(terms)}")
     shares = {name: value * scales.get(name, scales[ROWS]).to(value.dtype) for name, value in terms.items()}
     loss = sum(share for name, share in shares.items() if not name.startswith("log/"))
     return loss, {name: share.detach() for name, share in shares.items()}

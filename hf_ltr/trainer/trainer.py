@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,15 +19,16 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.batches import GlobalBatchSampler, SequentialShards
 from ..data.pipeline import InputPipeline
-from ..data.samplers import SAMPLERS
 from ..methods import LongTailMethod
+from ..methods.classifier_retraining import make_sampler
+from ..models.quiet import quiet_loading
 from . import checks
 from .arguments import LongTailTrainingArguments
-from .checkpoints import claim_folder, last_complete_checkpoint
+from .checkpoints import checkpoints, claim_folder, last_complete_checkpoint
 from .evaluation import run_evaluation
-from .method_state import load_method_state, save_method_state
+from .method_state import check_same_method, load_method_state, save_method_state
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
-from .processes import check_world_size, set_cpu_threads
+from .processes import available_cores, check_world_size, set_cpu_threads
 from .terms import attach_term_scales, scaled_sum
 
 
@@ -91,14 +96,13 @@ class LongTailTrainer(Trainer):
             args = LongTailTrainingArguments(output_dir="trainer_output")
         if not isinstance(args, LongTailTrainingArguments):
             raise TypeError(f"args must be LongTailTrainingArguments, not {type(args).__name__}")
+        checks.check_model(model)
         check_world_size(args.world_size)
         if args.device.type == "cpu":
             set_cpu_threads(args.cpu_threads)
-        method = checks.resolve_method(method, model, train_dataset)
+        method, counts = checks.resolve_method(method, model, train_dataset)
         checks.check_run(model, method, args, train_dataset, eval_dataset)
-        if model.config.class_counts is None and method.uses_labels:
-            # A checkpoint describes itself: its groups, and what a post-hoc correction removes.
-            model.config.class_counts = method.class_counts
+        checks.complete_config(model, counts, train_dataset)
         if args.channels_last and args.device.type in ("cpu", "cuda"):
             model = model.to(memory_format=torch.channels_last)
         if processing_class is None:
@@ -124,6 +128,8 @@ class LongTailTrainer(Trainer):
         self._term_sums: dict[str, torch.Tensor] = {}
         self._term_steps = 0
         self._epochs_begun = 0
+        self._seconds_before, self._began = 0.0, time.perf_counter()
+        self._per_class: list[float | None] | None = None
 
     # ------------------------------------------------------------------ data
     def _pipeline(self, dataset: Any, train: bool) -> InputPipeline:
@@ -131,6 +137,7 @@ class LongTailTrainer(Trainer):
         return InputPipeline(
             dataset,
             num_labels=config.num_labels,
+            require_labels=False if not train else self.method.uses_labels,
             image_size=config.image_size,
             num_channels=config.num_channels,
             image_mean=config.image_mean,
@@ -153,12 +160,16 @@ class LongTailTrainer(Trainer):
             memory_format=torch.channels_last if args.channels_last else None,
         )
 
-    def _workers(self) -> dict[str, Any]:
+    def _workers(self, pipeline: InputPipeline) -> dict[str, Any]:
         args = self.args
+        workers = args.dataloader_num_workers
+        if workers < 0:
+            share = available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            workers = min(8, max(0, share - 1)) if pipeline.loading == "workers" else 0
         return {
-            "num_workers": args.dataloader_num_workers,
-            "prefetch_factor": args.dataloader_prefetch_factor,
-            "persistent_workers": args.dataloader_persistent_workers and args.dataloader_num_workers > 0,
+            "num_workers": workers,
+            "prefetch_factor": args.dataloader_prefetch_factor if workers else None,
+            "persistent_workers": args.dataloader_persistent_workers and workers > 0,
             "pin_memory": args.dataloader_pin_memory,
         }
 
@@ -166,13 +177,12 @@ class LongTailTrainer(Trainer):
         """The sampler of this run: the method's own, or the one of the arguments."""
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         epochs = math.ceil(self._planned_epochs())
-        sampler = self.method.train_sampler(labels, seed=seed, num_epochs=epochs) if labels is not None else None
+        sampler = None
+        if labels is not None:
+            sampler = self.method.train_sampler(labels, seed=seed, num_epochs=epochs)
         if sampler is None:
-            sampler_class = SAMPLERS[self.args.sampler]
-            options = {"num_epochs": epochs} if self.args.sampler == "progressively_balanced" else {}
-            if labels is None:
-                labels = torch.zeros(self._train_pipeline.num_rows, dtype=torch.int64)
-            sampler = sampler_class(labels, seed=seed, **options)
+            rows = labels if labels is not None else torch.zeros(self._train_pipeline.num_rows, dtype=torch.int64)
+            sampler = make_sampler(self.args.sampler, rows, seed=seed, num_epochs=epochs)
         return sampler
 
     def get_train_dataloader(self) -> DataLoader:
@@ -187,7 +197,7 @@ class LongTailTrainer(Trainer):
             self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
-        return self._train_pipeline.loader(batch_sampler, **self._workers())
+        return self._train_pipeline.loader(batch_sampler, **self._workers(self._train_pipeline))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         if isinstance(eval_dataset, str):
@@ -200,12 +210,16 @@ class LongTailTrainer(Trainer):
         if known is None or known[0] is not dataset:
             checks.check_evaluation_data(self.model, dataset)
             known = (dataset, self._pipeline(dataset, train=False))
+            regular = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
+            # Other datasets come and go: only the last of them is kept.
+            kept = {id(d) for d in regular if d is not None}
+            self._eval_pipelines = {key: value for key, value in self._eval_pipelines.items() if key in kept}
             self._eval_pipelines[id(dataset)] = known
         pipeline = known[1]
         shards = SequentialShards(
             pipeline.num_rows, self.args.eval_batch_size, self.args.world_size, self.args.process_index
         )
-        loader = pipeline.loader(shards, **self._workers())
+        loader = pipeline.loader(shards, **self._workers(pipeline))
         loader.pipeline = pipeline
         return loader
 
@@ -234,12 +248,31 @@ class LongTailTrainer(Trainer):
             `ValueError`: if `output_dir` holds another run, or the checkpoint belongs to another method.
         """
         args = self.args
+        last = last_complete_checkpoint(args.output_dir)
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(args.output_dir)
+            resume_from_checkpoint = last
+            if last is None and checkpoints(args.output_dir):
+                warnings.warn(
+                    f"{args.output_dir} holds no complete checkpoint (save_only_model leaves none to continue from), "
+                    f"so "
+                    "training starts from the beginning.",
+                    stacklevel=2,
+                )
+        elif not resume_from_checkpoint and last is not None:
+            raise ValueError(
+                f"{args.output_dir} holds checkpoints of a run ({Path(last).name}), which a new start would mix with "
+                f"its "
+                "own. Continue it with train(resume_from_checkpoint=True), or use another output_dir."
+            )
+        if resume_from_checkpoint:
+            checks.check_resumable(self.model, resume_from_checkpoint)
+            check_same_method(self.method, resume_from_checkpoint)
         if self.is_world_process_zero():
-            claim_folder(args.output_dir, checks.run_facts(self.model, self.method, args, self.train_dataset))
+            facts = checks.run_facts(self.model.config, self.method, args, self.train_dataset)
+            claim_folder(args.output_dir, facts)
         self.accelerator.wait_for_everyone()
         self._term_sums, self._term_steps, self._epochs_begun = {}, 0, 0
+        self._seconds_before, self._began = 0.0, time.perf_counter()
         self._train_pipeline = None
         self.method.train()
         self.method.setup(self)
@@ -250,6 +283,11 @@ class LongTailTrainer(Trainer):
             )
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of training so far, those of interrupted sessions (up to their last checkpoint) included."""
+        return self._seconds_before + time.perf_counter() - self._began
+
     def _build_accelerator_args(self, **kwargs) -> dict[str, Any]:
         arguments = super()._build_accelerator_args(**kwargs)
         arguments.pop("dynamo_plugin", None)
@@ -257,6 +295,10 @@ class LongTailTrainer(Trainer):
 
     def _run_epoch(self, *args, **kwargs):
         epoch = kwargs["epoch"]
+        if self.state.global_step >= self.state.max_steps:
+            # A run that was interrupted after its last step: the parent would train one more.
+            self.control.should_training_stop = True
+            return None
         if epoch >= self._epochs_begun:
             with fork_rng(self.args.device):
                 self.method.on_epoch(self, epoch)
@@ -303,12 +345,20 @@ class LongTailTrainer(Trainer):
                 )
         super().log(logs, start_time)
 
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"The training loss is {loss} at step {self.state.global_step}. Checkpoints written before are in "
+                f"{self.args.output_dir}. Lower learning_rate, lengthen warmup_epochs or set "
+                "mixed_precision_mode='no'."
+            )
+
     def create_optimizer(self, model=None):
         if self.optimizer is None:
             args = self.args
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.model)
             if optimizer_class is torch.optim.SGD:
-                options.update(momentum=args.momentum, nesterov=args.nesterov, fused=True)
+                options = {"momentum": args.momentum, "nesterov": args.nesterov, "fused": True} | options
             decay_all = args.decay_all_parameters
             if decay_all is None:
                 decay_all = optimizer_class is torch.optim.SGD
@@ -327,12 +377,18 @@ class LongTailTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         args = self.args
-        if self.lr_scheduler is not None or not (args.lr_milestones or str(args.lr_scheduler_type) in _COSINE):
-            return super().create_scheduler(num_training_steps, optimizer)
+        if self.lr_scheduler is not None:
+            return self.lr_scheduler
+        warmup = self._warmup_steps(num_training_steps)
+        if not args.lr_milestones and str(args.lr_scheduler_type) not in _COSINE:
+            given, args.warmup_steps = args.warmup_steps, warmup
+            try:
+                return super().create_scheduler(num_training_steps, optimizer)
+            finally:
+                args.warmup_steps = given
         optimizer = self.optimizer if optimizer is None else optimizer
-        steps_per_epoch = num_training_steps / max(1e-9, self._planned_epochs())
-        warmup = args.get_warmup_steps(num_training_steps) or round(args.warmup_epochs * steps_per_epoch)
         if args.lr_milestones:
+            steps_per_epoch = num_training_steps / self._planned_epochs()
             self.lr_scheduler = multistep_schedule(
                 optimizer,
                 warmup_steps=warmup,
@@ -349,6 +405,21 @@ class LongTailTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def _warmup_steps(self, num_training_steps: int) -> int:
+        args = self.args
+        warmup = args.get_warmup_steps(num_training_steps)
+        if not warmup:
+            epochs = self._planned_epochs()
+            wanted = min(5.0, 0.1 * epochs) if args.warmup_epochs is None else args.warmup_epochs
+            warmup = round(wanted * num_training_steps / epochs)
+        if warmup >= num_training_steps and warmup > 1:
+            raise ValueError(
+                f"The warm-up of {warmup} steps is as long as the run of {num_training_steps} steps, so the learning "
+                f"rate "
+                "would never get to its peak. Lower warmup_epochs (or warmup_steps)."
+            )
+        return warmup
+
     def _planned_epochs(self) -> float:
         """Epochs of the whole run; `max_steps`, where it is set, decides."""
         if self.args.max_steps <= 0:
@@ -361,12 +432,27 @@ class LongTailTrainer(Trainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            save_method_state(self.method, output_dir, {"epochs_begun": self._epochs_begun})
+            facts = {"epochs_begun": self._epochs_begun, "seconds": round(self.training_seconds, 1)}
+            save_method_state(self.method, output_dir, facts)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            self._epochs_begun = load_method_state(self.method, checkpoint)["epochs_begun"]
+            facts = load_method_state(self.method, checkpoint)
+            self._epochs_begun, self._seconds_before = facts["epochs_begun"], facts["seconds"]
+            self._term_steps = self.state.global_step
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The checkpoint counts as complete once the main process has written its state: not before the others wrote
+        # theirs.
+        self.accelerator.wait_for_everyone()
+
+    def _save_checkpoint(self, model, trial) -> None:
+        # A checkpoint of a diverged run would push the last good one out.
+        self._require_finite(self._tr_loss.item())
+        with quiet_loading():
+            super()._save_checkpoint(model, trial)
 
     # ------------------------------------------------------------------ evaluation
     def evaluation_loop(
@@ -376,7 +462,6 @@ class LongTailTrainer(Trainer):
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
-        per_class: bool = False,
     ) -> EvalLoopOutput:
         keep_logits = description == "Prediction" or self.compute_metrics is not None
         model = self._wrap_model(self.model, training=False)
@@ -384,35 +469,66 @@ class LongTailTrainer(Trainer):
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
             self.model_wrapped = model if model is not self.model else self.model_wrapped
         self.callback_handler.eval_dataloader = dataloader
+        if self.args.world_size > 1:
+            # Batch-norm statistics differ between processes; what is saved, and therefore evaluated, is the first
+            # one's.
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
         def after_batch() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
-        return run_evaluation(
+        output = run_evaluation(
             model,
             dataloader,
-            checks.model_counts(self.model) or self.method.class_counts,
+            checks.model_counts(self.model),
             self.args,
             keep_logits=keep_logits,
             compute_metrics=self.compute_metrics,
             after_batch=after_batch,
             prefix=metric_key_prefix,
-            per_class=per_class,
         )
+        self._per_class = output.metrics.pop(f"{metric_key_prefix}_per_class_accuracy", None)
+        return output
 
-    def evaluate_once(self, dataset: Any, *, per_class: bool = True) -> dict[str, Any]:
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, Any]:
+        """
+        Accuracy on `eval_dataset` (default: the trainer's).
+
+        Args:
+            eval_dataset (`datasets.Dataset` or dict of them, *optional*).
+            ignore_keys: Not used; logits are never collected.
+            metric_key_prefix (`str`, defaults to `"eval"`).
+
+        Returns:
+            `dict`: `eval_accuracy`, `eval_balanced_accuracy`, `eval_many`, `eval_medium`, `eval_few` (groups without
+            classes are absent), `eval_loss` (cross-entropy of the logits that inference uses),
+            `eval_per_class_accuracy` (a list in label order, `None` for a class without images) and others of
+            [`StreamingMetrics`], all in [0, 1].
+        """
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        if self._per_class is not None:
+            # Added behind the log: thousands of classes have no place in a progress line.
+            metrics[f"{metric_key_prefix}_per_class_accuracy"] = self._per_class
+            self._per_class = None
+        return metrics
+
+    def evaluate_once(self, dataset: Any) -> dict[str, Any]:
         """
         Metrics of `dataset` without prefix, log or callbacks: for the test set, after training.
 
         Args:
             dataset (`datasets.Dataset`).
-            per_class (`bool`): Add `per_class_accuracy`, a list in label order.
+
+        Returns:
+            `dict`: as [`~LongTailTrainer.evaluate`], `per_class_accuracy` included.
         """
         prefix = "once"
-        output = self.evaluation_loop(
-            self.get_eval_dataloader(dataset), "Evaluation", metric_key_prefix=prefix, per_class=per_class
-        )
-        return {key.removeprefix(f"{prefix}_"): value for key, value in output.metrics.items()}
+        output = self.evaluation_loop(self.get_eval_dataloader(dataset), "Evaluation", metric_key_prefix=prefix)
+        metrics = {key.removeprefix(f"{prefix}_"): value for key, value in output.metrics.items()}
+        return metrics | {"per_class_accuracy": self._per_class}
 
 
 _COSINE = ("cosine", "SchedulerType.COSINE")

@@ -85,7 +85,6 @@ def make_arguments(folder, **changes) -> LongTailTrainingArguments:
         "per_device_train_batch_size": 8,
         "per_device_eval_batch_size": 16,
         "learning_rate": 0.05,
-        "warmup_epochs": 0.5,
         "mixed_precision_mode": "no",
         "augmentation": ["random_crop"],
         "augmentation_options": {"random_crop": {"padding": 1}},

@@ -306,15 +306,37 @@ def test_columns_of_the_splits_must_agree(tmp_path):
 
 
 def test_a_split_without_rows_is_absent(tmp_path):
+    import pyarrow.parquet as pq
+
     write_parquet(tmp_path, "train", [10, 10])
-    write_parquet(tmp_path, "test", [1, 1], start=200)
-    whole = load_long_tailed(tmp_path)
-    DatasetDict(train=whole["train"], test=whole["test"].select([])).save_to_disk(tmp_path / "saved")
-    data = load_long_tailed(tmp_path / "saved")
+    pq.write_table(pq.read_table(tmp_path / "train.parquet").slice(0, 0), tmp_path / "test.parquet")
+    data = load_long_tailed(tmp_path)
     assert class_counts(data["train"]).counts == [8, 8] and class_counts(data["test"]).counts == [2, 2]
-    DatasetDict(train=whole["train"].select([]), test=whole["test"]).save_to_disk(tmp_path / "empty")
-    with pytest.raises(ValueError, match="training split of .*empty has no rows"):
-        load_long_tailed(tmp_path / "empty")
+    (tmp_path / "train.parquet").rename(tmp_path / "val.parquet")
+    (tmp_path / "test.parquet").rename(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match="training split of .* has no rows"):
+        load_long_tailed(tmp_path)
+
+
+def test_parquet_files_that_cannot_be_read(tmp_path):
+    write_parquet(tmp_path / "stopped", "train", [10, 10])
+    file = tmp_path / "stopped" / "train.parquet"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"train\.parquet \(200 bytes\) cannot be read as parquet.*git lfs pull"):
+        load_long_tailed(tmp_path / "stopped")
+    write_parquet(tmp_path / "mixed", "train-0", [2, 2])
+    write_parquet(tmp_path / "mixed", "train-1", [2, 2], label="kind")
+    with pytest.raises(
+        ValueError,
+        match=r"train files of .*mixed have other columns: code, image, label, order in train-0.parquet, but code, "
+        r"image, kind, order in train-1.parquet",
+    ):
+        load_long_tailed(tmp_path / "mixed")
+    # The same columns with other types.
+    write_parquet(tmp_path / "types", "train-0", [2, 2])
+    write_parquet(tmp_path / "types", "train-1", [2, 2], names=["ant", "bee"])
+    with pytest.raises(ValueError, match=r"The train files of .*types cannot be read: .*int64"):
+        load_long_tailed(tmp_path / "types")
 
 
 def test_test_files_of_the_folder_beside_a_cut_copy(tmp_path):

@@ -1,0 +1,133 @@
+"""Defaults that change results, automatic precision, fields given as JSON, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_ltr import LongTailTrainingArguments
+from hf_ltr.trainer import arguments as arguments_module
+from hf_ltr.trainer import precision
+
+
+def test_defaults_of_long_tailed_training(tmp_path):
+    args = LongTailTrainingArguments(output_dir=str(tmp_path))
+    expected = {
+        "optim": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 2e-4,
+        "num_train_epochs": 200,
+        "per_device_train_batch_size": 128,
+        "lr_scheduler_type": "cosine",
+        # The stock trainer clips at 1, which changes results.
+        "max_grad_norm": 0.0,
+        # It prints a running mean in the place of a NaN, and reads the loss back twice a step.
+        "logging_nan_inf_filter": False,
+        # Rows carry their index.
+        "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,
+        "sampler": "instance",
+        "label_smoothing": 0.0,
+        "mixup_alpha": 0.0,
+        "layer_decay": None,
+        "save_total_limit": 1,
+        "report_to": [],
+    }
+    found = {name: getattr(args, name) for name in expected}
+    assert found == expected
+    assert args.augmentation == ["auto"]
+    stock = TrainingArguments(output_dir=str(tmp_path))
+    assert stock.max_grad_norm == 1.0
+    assert stock.logging_nan_inf_filter is True
+
+
+def test_cpu_is_used_knowingly_where_there_is_nothing_else(tmp_path, monkeypatch):
+    """Otherwise two launched processes would each believe that they are alone."""
+    monkeypatch.setattr(arguments_module, "accelerator_available", lambda: False)
+    assert LongTailTrainingArguments(output_dir=str(tmp_path)).use_cpu
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_takes_bfloat16_where_it_is_native(tmp_path, monkeypatch, native):
+    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: native)
+    args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    assert (args.bf16, args.fp16) == (native, False)
+    assert args.autocast_dtype == (torch.bfloat16 if native else None)
+
+
+@pytest.mark.parametrize(
+    "mode, options, dtype",
+    [
+        ("no", {}, None),
+        ("bf16", {}, torch.bfloat16),
+        ("no", {"bf16": True}, torch.bfloat16),
+        ("auto", {"bf16": True}, torch.bfloat16),
+    ],
+)
+def test_a_mode_is_forced(tmp_path, monkeypatch, mode, options, dtype):
+    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: mode != "bf16")
+    args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True, mixed_precision_mode=mode, **options)
+    assert args.autocast_dtype == dtype
+
+
+def test_native_bf16_on_this_processor(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert precision.native_bf16(use_cpu=True) is False
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert precision.native_bf16(use_cpu=True) is True
+
+
+def test_dictionaries_may_be_json(tmp_path):
+    parser = HfArgumentParser(LongTailTrainingArguments)
+    (args,) = parser.parse_args_into_dataclasses(
+        [
+            "--output_dir",
+            str(tmp_path),
+            "--parameter_options",
+            '{"^classifier": {"lr_scale": 10}}',
+            "--augmentation_options",
+            '{"random_crop": {"padding": 2}}',
+            "--augmentation",
+            "random_crop",
+            "cutout",
+            "--lr_milestones",
+            "160",
+            "180",
+            "--bf16",
+            "False",
+        ]
+    )
+    assert args.parameter_options == {"^classifier": {"lr_scale": 10}}
+    assert args.augmentation_options == {"random_crop": {"padding": 2}}
+    assert args.augmentation == ["random_crop", "cutout"]
+    assert args.lr_milestones == [160.0, 180.0]
+
+
+def test_the_help_of_every_own_field_can_be_printed(tmp_path):
+    """argparse formats help texts: a lone per cent sign would break `--help`."""
+    text = HfArgumentParser(LongTailTrainingArguments).format_help()
+    own = set(LongTailTrainingArguments.__dataclass_fields__) - set(TrainingArguments.__dataclass_fields__)
+    assert {"sampler", "layer_decay", "mixup_alpha"} <= own
+    assert [name for name in own if f"--{name}" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"mixed_precision_mode": "bfloat16"}, "mixed_precision_mode.*bf16"),
+        ({"sampler": "class_balance"}, "class_balanced"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing"),
+        ({"mixup_alpha": -0.1}, "mixup_alpha must not be negative"),
+        ({"cutmix_alpha": -1.0}, "cutmix_alpha must not be negative"),
+        ({"layer_decay": 0.0}, r"layer_decay must lie in \(0, 1\]"),
+        ({"layer_decay": 1.5}, r"layer_decay must lie in \(0, 1\]"),
+        ({"lr_milestones": [180.0, 160.0]}, "lr_milestones must ascend"),
+    ],
+)
+def test_bad_values_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        LongTailTrainingArguments(output_dir=str(tmp_path), **options)
