@@ -13,10 +13,13 @@ def world() -> tuple[int, int]:
     return dist.get_world_size(), int(total)
 
 
-def train(name: str, folder: str, **changes) -> dict:
+def train(name: str, folder: str, stop_after: int | None = None, **changes) -> dict:
     from .builders import losses, make_trainer, weights
+    from .test_every_method import _StopAfter
 
     trainer = make_trainer(name, folder, **changes)
+    if stop_after is not None:
+        trainer.add_callback(_StopAfter(stop_after))
     trainer.train(resume_from_checkpoint=changes.get("save_strategy", "no") != "no")
     return {
         "world_size": trainer.args.world_size,
@@ -24,6 +27,28 @@ def train(name: str, folder: str, **changes) -> dict:
         "losses": losses(trainer),
         "metrics": trainer.evaluate() if trainer.eval_dataset is not None else {},
     }
+
+
+def train_with_batch_norm(folder: str) -> dict:
+    from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrainer, class_counts
+
+    from .builders import make_arguments, make_dataset
+
+    dataset = make_dataset()
+    torch.manual_seed(0)
+    config = LongTailConfig(
+        backbone="resnet20_cifar", image_size=8, num_channels=1, class_counts=class_counts(dataset)
+    )
+    trainer = LongTailTrainer(
+        LongTailForImageClassification(config),
+        make_arguments(folder, per_device_train_batch_size=4),
+        train_dataset=dataset,
+        eval_dataset=make_dataset(seed=1),
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    trainer.save_model(f"{folder}/saved")
+    return {"metrics": {key: metrics[key] for key in ("eval_accuracy", "eval_loss", "eval_balanced_accuracy")}}
 
 
 def gathered_rows(rows_per_rank: list[int]) -> dict:

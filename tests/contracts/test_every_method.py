@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from timm.layers import DropPath
+from transformers import TrainerCallback
 
 from hf_ltr import METHODS, LongTailForImageClassification, class_counts, get_method
 from hf_ltr.methods import MethodWrapper
@@ -18,6 +20,16 @@ from hf_ltr.methods.base import LongTailMethod
 from .builders import CLASSES, METHOD_NAMES, losses, make_dataset, make_method, make_trainer, weights
 
 SUPERVISED = [name for name in METHOD_NAMES if METHODS[name].uses_labels]
+
+
+class _StopAfter(TrainerCallback):
+    """Stop and save after one step, as an interruption right behind a checkpoint would."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = control.should_save = state.global_step == self.step
 
 
 def assert_same(first: dict, second: dict, **tolerance) -> None:
@@ -118,14 +130,7 @@ def test_resume_in_mid_epoch_is_bit_exact(name, tmp_path):
     straight.train()
     stopped = make_trainer(name, tmp_path / "stopped", **settings)
 
-    from transformers import TrainerCallback
-
-    class Stop(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            control.should_training_stop = state.global_step == 7
-            control.should_save = state.global_step == 7
-
-    stopped.add_callback(Stop())
+    stopped.add_callback(_StopAfter(7))
     stopped.train()
     assert stopped.state.global_step == 7
     torch.manual_seed(12345)  # a new process starts with another random state
@@ -316,3 +321,95 @@ def test_contract_files_name_every_method(repository: Path):
     for name in METHOD_NAMES:
         assert f"`{name}`" in readme, f"{name} is missing from the table in README.md"
         assert (repository / "recipes" / f"{name}.md").is_file(), f"recipes/{name}.md is missing"
+
+
+@pytest.mark.parametrize("step", [2, 5, 7])
+def test_resume_restores_the_global_random_state(step, tmp_path):
+    """Drop path draws from it; step 5 is the end of the first epoch. A second resume must find the same state too."""
+    settings = {"save_strategy": "steps", "save_steps": 100}
+
+    def trainer(folder):
+        made = make_trainer("cross_entropy", folder, **settings)
+        for block in made.model.backbone.blocks:
+            block.drop_path1, block.drop_path2 = DropPath(0.5), DropPath(0.5)
+        return made
+
+    straight = trainer(tmp_path / "straight")
+    straight.train()
+    stopped = trainer(tmp_path / "stopped")
+    stopped.add_callback(_StopAfter(step))
+    stopped.train()
+    resumed = trainer(tmp_path / "stopped")
+    resumed.train(resume_from_checkpoint=True)
+    assert_same(weights(straight), weights(resumed))
+    without = make_trainer("cross_entropy", tmp_path / "without")
+    without.train()
+    different = [n for n, value in weights(without).items() if not np.array_equal(value, weights(straight)[n])]
+    assert different, "drop path had no effect, so this test shows nothing"
+
+
+def test_resume_behind_the_last_step_trains_nothing(tmp_path):
+    """Killed between the last checkpoint and whatever follows; 7 steps are not a whole number of epochs."""
+    settings = {"max_steps": 7, "save_strategy": "steps", "save_steps": 7, "lr_milestones": [1.0]}
+    trainer = make_trainer("cross_entropy", tmp_path, **settings)
+    trainer.train()
+    again = make_trainer("cross_entropy", tmp_path, **settings)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 7
+    assert_same(weights(trainer), weights(again))
+
+
+def test_logged_terms_are_the_same_after_a_resume(tmp_path):
+    settings = {"save_strategy": "steps", "save_steps": 7, "logging_steps": 2}
+    straight = make_trainer("mem", tmp_path / "straight", **settings)
+    straight.train()
+    stopped = make_trainer("mem", tmp_path / "stopped", **settings)
+    stopped.add_callback(_StopAfter(6))
+    stopped.train()
+    resumed = make_trainer("mem", tmp_path / "stopped", **settings)
+    resumed.train(resume_from_checkpoint=True)
+
+    def terms(trainer):
+        history = [entry for entry in trainer.state.log_history if "loss/data_aware" in entry and entry["step"] > 6]
+        return [(entry["step"], entry["loss"], entry["loss/data_aware"]) for entry in history]
+
+    assert len(terms(straight)) == 2
+    assert terms(straight) == terms(resumed)
+
+
+@pytest.mark.parametrize("name", ["ldam_drw", "mem"])
+def test_a_process_without_rows_changes_nothing(name, tmp_path, two_processes):
+    """37 rows in global micro-batches of 4: the last one has a single row, so one process gets only a padding row."""
+    one = make_trainer(
+        name, tmp_path / "one", double=True, per_device_train_batch_size=4, gradient_accumulation_steps=2
+    )
+    one.train()
+    first, _ = two_processes.run(
+        "train",
+        name=name,
+        folder=str(tmp_path / "two"),
+        double=True,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+    )
+    assert_same(weights(one), first["weights"], rtol=1e-8, atol=1e-10)
+
+
+def test_two_processes_resume_exactly(tmp_path, two_processes):
+    """A checkpoint of two processes, continued by two."""
+    settings = {"double": True, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 7}
+    straight, _ = two_processes.run("train", name="mem", folder=str(tmp_path / "straight"), **settings)
+    two_processes.run("train", name="mem", folder=str(tmp_path / "stopped"), stop_after=7, **settings)
+    resumed, _ = two_processes.run("train", name="mem", folder=str(tmp_path / "stopped"), **settings)
+    assert_same(straight["weights"], resumed["weights"])
+
+
+def test_evaluation_in_two_processes_is_that_of_the_saved_model(tmp_path, two_processes):
+    """Batch-norm statistics differ between processes; the saved ones are the first's, and so must the metrics be."""
+    first, second = two_processes.run("train_with_batch_norm", folder=str(tmp_path / "two"))
+    assert first["metrics"] == second["metrics"]
+    from hf_ltr.trainer.evaluation import evaluate_model
+
+    model = LongTailForImageClassification.from_pretrained(tmp_path / "two" / "saved")
+    alone = evaluate_model(model, make_dataset(seed=1), {"mixed_precision_mode": "no"})
+    assert alone["loss"] == pytest.approx(first["metrics"]["eval_loss"], rel=1e-5)

@@ -29,77 +29,69 @@ OPTIONS = [
 ]
 
 
-def start(repository: Path, folder: Path) -> subprocess.Popen:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(repository), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with (folder.parent / f"{folder.name}.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, str(repository / "recipes" / "mem_vit.py"), *OPTIONS, "--output_dir", str(folder)],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder.parent,
-            start_new_session=True,
-        )
+class Recipe:
+    """The same command, started as often as wanted; its output is kept."""
 
+    def __init__(self, repository: Path, folder: Path):
+        self.repository, self.folder = repository, folder
+        self.log = folder.parent / f"{folder.name}.log"
+        self.log.touch()
 
-def finish(repository: Path, folder: Path) -> None:
-    code = start(repository, folder).wait(timeout=240)
-    assert code == 0, (folder.parent / f"{folder.name}.log").read_text()[-3000:]
+    def start(self) -> None:
+        self._seen = self.log.stat().st_size
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        paths = [str(self.repository), *filter(None, [os.environ.get("PYTHONPATH")])]
+        script = self.repository / "recipes" / "mem_vit.py"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(script), *OPTIONS, "--output_dir", str(self.folder)],
+                env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder.parent,
+                start_new_session=True,
+            )
 
+    def finish(self) -> None:
+        self.start()
+        assert self.process.wait(timeout=240) == 0, self.log.read_text()[-3000:]
 
-def kill_in(process: subprocess.Popen, folder: Path, stage: str, wait: float) -> bool:
-    """Kill `wait` seconds after the stage began; False if the run had finished by then."""
-    deadline = time.monotonic() + 240
-    begun = folder / stage / "run.json"
-    while not begun.is_file() and process.poll() is None:
-        assert time.monotonic() < deadline, f"stage {stage} never began"
-        time.sleep(0.01)
-    end = time.monotonic() + wait
-    while time.monotonic() < end and process.poll() is None:
-        time.sleep(0.005)
-    finished = process.poll() is not None
-    if not finished:
-        os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() in ((0,) if finished else (0, -signal.SIGKILL))
-    return not finished
+    def kill_in(self, stage: str, wait: float) -> bool:
+        """Kill `wait` seconds after this process announced the stage; False if it had finished by then."""
+        self.start()
+        deadline = time.monotonic() + 240
+        while f"] {stage}:" not in self.log.read_bytes()[self._seen :].decode(errors="replace"):
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, f"stage {stage} never began"
+            time.sleep(0.01)
+        try:
+            return self.process.wait(timeout=wait) != 0
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            return self.process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
 def test_random_kills_leave_no_trace(repository, tmp_path):
     seed = random.SystemRandom().randrange(2**32)
-    print(f"seed of the moments: {seed}")
     generator = random.Random(seed)
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    finish(repository, straight)
-    kills, moments = 0, []
+    straight, killed = (Recipe(repository, tmp_path / name) for name in ("straight", "killed"))
+    straight.finish()
+    kills, moments = 0, [f"seed {seed}"]
     for stage in KILLS:
-        process = start(repository, killed)
-        # A stage that began before the last kill has its file already: wait until this process can have got there.
-        if (killed / stage / "run.json").is_file():
-            time.sleep(IMPORT_SECONDS)
         wait = generator.uniform(0, LONGEST_WAIT)
-        kills += kill_in(process, killed, stage, wait)
-        progress = {
-            name: max((int(path.name.split("-")[1]) for path in (killed / name).glob("checkpoint-*")), default=0)
-            for name in STAGES
-        }
-        done = [name for name in STAGES if (killed / name / "stage.json").is_file()]
-        moments.append((stage, round(wait, 2), progress, done))
-    print("\n".join(map(str, moments)))
+        kills += killed.kill_in(stage, wait)
+        found = sorted(str(path.relative_to(killed.folder)) for path in killed.folder.glob("*/checkpoint-*"))
+        done = [name for name in STAGES if (killed.folder / name / "stage.json").is_file()]
+        moments.append(f"{wait:.2f} s into {stage}: finished {done}, {found}")
+    print("\n".join(moments))
     assert kills >= 4, moments
-    finish(repository, killed)
-    for stage in STAGES:
-        expected = load_file(straight / stage / "model.safetensors")
-        found = load_file(killed / stage / "model.safetensors")
+    killed.finish()
+    for stage in (*STAGES, "."):
+        expected, found = (load_file(run.folder / stage / "model.safetensors") for run in (straight, killed))
         assert expected.keys() == found.keys()
         for name, value in expected.items():
-            np.testing.assert_array_equal(value, found[name], err_msg=f"{stage}: {name}; kills: {moments}")
-        metrics = [json.loads((folder / stage / "stage.json").read_text())["metrics"] for folder in (straight, killed)]
+            np.testing.assert_array_equal(value, found[name], err_msg=f"{stage}: {name}; {moments}")
+    for stage in STAGES:
+        metrics = [json.loads((r.folder / stage / "stage.json").read_text())["metrics"] for r in (straight, killed)]
         assert metrics[0] == metrics[1]
-    final = [load_file(folder / "model.safetensors") for folder in (straight, killed)]
-    assert all(np.array_equal(value, final[1][name]) for name, value in final[0].items())
-
-
-# From the start of the interpreter to the first step: imports of torch, transformers, datasets and timm.
-IMPORT_SECONDS = 5.0
