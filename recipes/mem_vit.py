@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
     from hf_ltr.methods import Stage
     from hf_ltr.trainer import run_stages
 
+    command = command_line(argv)
     given = {argument.partition("=")[0] for argument in argv}
     if not given & {"--config", "-h", "--help"}:
         # Stages of a transformer have nothing in common with the defaults of the training arguments (SGD for a CNN).
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> None:
         dataset=data_options.dataset,
         arguments=training,
         sections=options.sections,
-        command=command_line(argv),
+        command=command,
     )
     report.add("fine-tuned, cross-entropy", results["finetuning"])
     if recipe.compare:

@@ -298,11 +298,27 @@ def test_output_folder_that_holds_another_run(unchanged):
         ({"seed": 4}, r"arguments\.seed: 3 there, 4 here"),
     ):
         with pytest.raises(ValueError, match=rf"{unchanged.name} holds another run \(.*{difference}.*output_dir"):
-            make_trainer("cross_entropy", unchanged, save_strategy="epoch", **changes).train()
-    with pytest.raises(ValueError, match=r"holds another run \(.*method"):
-        make_trainer("balanced_softmax", unchanged).train()
-    with pytest.raises(ValueError, match=r"holds another run \(.*data"):
-        make_trainer("cross_entropy", unchanged, dataset=make_dataset([16, 10, 7, 5])).train()
+            make_trainer("cross_entropy", unchanged, save_strategy="epoch", **changes).train(True)
+    with pytest.raises(ValueError, match=r"holds another run \(.*data\.class_counts"):
+        make_trainer("cross_entropy", unchanged, dataset=make_dataset([16, 10, 7, 5])).train(True)
+    with pytest.raises(
+        ValueError, match=r"trained by another method .*cross_entropy.* there.*balanced_softmax.* here"
+    ):
+        make_trainer("balanced_softmax", unchanged).train(True)
+    with pytest.raises(
+        ValueError, match=r"holds checkpoints of a run.*resume_from_checkpoint=True.*another output_dir"
+    ):
+        make_trainer("cross_entropy", unchanged, save_strategy="epoch").train()
+
+
+def test_output_folder_of_another_run_without_checkpoints(tmp_path):
+    make_trainer("cross_entropy", tmp_path, max_steps=1).train()
+    before = contents(tmp_path)
+    assert set(before) == {"run.json"}
+    for name, changes in (("cross_entropy", {"seed": 4}), ("balanced_softmax", {})):
+        with pytest.raises(ValueError, match=r"holds another run \(.*(arguments\.seed: 3 there, 4 here|method\.name)"):
+            make_trainer(name, tmp_path, max_steps=1, **changes).train()
+    assert contents(tmp_path) == before
 
 
 def test_output_folder_with_a_model_of_unknown_origin(tmp_path):
@@ -400,7 +416,7 @@ def test_resume_with_another_method(tmp_path, unchanged):
     checkpoint = sorted(unchanged.glob("checkpoint-*"))[0]
     trainer = make_trainer("balanced_softmax", tmp_path)
     with pytest.raises(
-        ValueError, match=r"was trained by another method \(name: 'cross_entropy' there, 'balanced_softmax' now\)"
+        ValueError, match=r"was trained by another method \(name: .cross_entropy. there, .balanced_softmax. here\)"
     ):
         trainer.train(resume_from_checkpoint=str(checkpoint))
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,9 +57,9 @@ def _list(options: argparse.Namespace) -> None:
             print(name)
         print("any Hub id, folder of parquet files or folder of images")
     else:
-        from ..models import BACKBONES
+        from ..models import OWN_BACKBONES
 
-        print("\n".join(BACKBONES))
+        print("\n".join(OWN_BACKBONES))
         print("any name of timm.list_models()")
 
 
@@ -66,13 +67,17 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ..data import load_long_tailed
     from ..evaluation import format_table, write_metrics
     from ..models import LongTailForImageClassification
+    from ..models.quiet import quiet_loading
     from ..naming import unknown_name
     from ..trainer.evaluation import evaluate_model
 
+    if not Path(options.checkpoint).exists() and options.checkpoint.count("/") != 1:
+        raise FileNotFoundError(f"There is no folder {options.checkpoint!r}; a Hub id has the form owner/name")
     data = load_long_tailed(options.dataset, data_dir=options.data_dir)
     if options.split not in data:
         raise unknown_name("split", options.split, data)
-    model = LongTailForImageClassification.from_pretrained(options.checkpoint)
+    with quiet_loading():
+        model = LongTailForImageClassification.from_pretrained(options.checkpoint)
     metrics = evaluate_model(model, data[options.split], {"per_device_eval_batch_size": options.batch_size})
     per_class = metrics.pop("per_class_accuracy")
     print(

@@ -137,10 +137,8 @@ class RunReport:
         )
         figures = self._figures()
         comparisons = {name: metrics for name, metrics in self.rows.items() if name != last}
-        settings = {
-            **self.arguments,
-            **{f"{s}.{k}": v for s, values in self.sections.items() for k, v in values.items()},
-        }
+        sections = {f"{name}.{key}": value for name, values in self.sections.items() for key, value in values.items()}
+        settings = {key: _without_point_zero(value) for key, value in {**self.arguments, **sections}.items()}
         facts = CardFacts(
             model_name=f"{method.name} on {self.dataset}",
             model_id=push_to or str(self.output_dir),
@@ -195,6 +193,10 @@ class RunReport:
             print(f"No figures: {error}")
             return {}
         return figures
+
+
+def _without_point_zero(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def adds_prior(description: Mapping[str, Any] | None) -> bool:

@@ -25,7 +25,19 @@ AutoImageProcessor.register(
     image_processor_classes={"torchvision": LongTailImageProcessor, "pil": LongTailImageProcessorPil},
 )
 
+# Networks this package adds to timm.
+OWN_BACKBONES = (
+    "resnet20_cifar",
+    "resnet32_cifar",
+    "resnet44_cifar",
+    "resnet56_cifar",
+    "vit_pico_patch4_16",
+    "vit_tiny_patch4_32",
+    "vit_tiny_patch8_96",
+)
+
 __all__ = [
+    "OWN_BACKBONES",
     "BackboneShape",
     "CosineHead",
     "LongTailConfig",
