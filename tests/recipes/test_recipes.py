@@ -1,0 +1,205 @@
+"""The recipes from their command line to the last file, with a handful of steps."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+
+import pytest
+from huggingface_hub import ModelCard
+
+TINY = ["--mixed_precision_mode", "no", "--disable_tqdm", "true", "--cpu_threads", "1", "--use_cpu", "true"]
+
+
+@pytest.fixture
+def recipe(repository):
+    def load(name: str):
+        specification = importlib.util.spec_from_file_location(f"recipe_{name}", repository / "recipes" / f"{name}.py")
+        script = importlib.util.module_from_spec(specification)
+        sys.modules[specification.name] = script
+        specification.loader.exec_module(script)
+        return script
+
+    return load
+
+
+def test_classifier_recipe_end_to_end(recipe, repository, tmp_path, capsys):
+    from transformers import AutoModelForImageClassification
+
+    script = recipe("classifier")
+    output = tmp_path / "run"
+    arguments = [
+        *(
+            "--config",
+            str(repository / "recipes/configs/classifier/digits_lt.yaml"),
+            "--max_steps",
+            "3",
+            "--warmup_epochs",
+            "0",
+        ),
+        *("--tau", "1.0", "--output_dir", str(output), *TINY),
+    ]
+    script.main(arguments)
+    printed = capsys.readouterr().out
+    assert re.search(r"\| cross_entropy +\|", printed)
+    assert re.search(r"\| \+ logit adjustment, post-hoc +\|", printed)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["results"]) == {"cross_entropy", "+ logit adjustment, post-hoc"}
+    assert len(metrics["per_class_accuracy"]["cross_entropy"]) == 10
+    assert metrics["class_counts"] == [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]
+    assert len(metrics["row_hash"]) == 64
+    card = ModelCard.load(output / "README.md")
+    assert card.data.model_name == "cross_entropy on digits"
+    assert "max_steps" in card.text
+    assert (output / "figures" / "groups.png").stat().st_size > 1000
+    assert AutoModelForImageClassification.from_pretrained(output).config.class_counts == metrics["class_counts"]
+    assert not list((output / "train").glob("checkpoint-*")), (
+        "the final model is saved, its checkpoints are not needed"
+    )
+
+    before = (output / "model.safetensors").read_bytes()
+    script.main(arguments)
+    assert "finished before" in capsys.readouterr().out
+    assert (output / "model.safetensors").read_bytes() == before
+    # Every option that changes the result makes it another run; what is there is not touched.
+    for changed in (["--backbone", "resnet32_cifar"], ["--warmup_steps", "1"], ["--imbalance_factor", "20"]):
+        with pytest.raises(ValueError, match="another run"):
+            script.main([*arguments, *changed])
+    # ... and what does not change it does not.
+    script.main([*arguments, "--seed", "0", "--logging_steps", "1", "--per_device_eval_batch_size", "7"])
+    assert (output / "model.safetensors").read_bytes() == before
+
+
+def test_mem_recipe_end_to_end(recipe, tmp_path, capsys):
+    script = recipe("mem_vit")
+    output = tmp_path / "run"
+    steps = [f"--{stage}.max_steps=4" for stage in script.STAGES]
+    warm = [f"--{stage}.warmup_steps=1" for stage in script.STAGES]
+    script.main([*steps, *warm, "--output_dir", str(output), *TINY])
+    printed = capsys.readouterr().out
+    for row in ("fine-tuned, cross-entropy", "+ logit adjustment, post-hoc", "+ cRT", "+ MEM"):
+        assert re.search(rf"\| {re.escape(row)} +\|", printed)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["seconds"]) == set(script.STAGES)
+    config = json.loads((output / "config.json").read_text())
+    assert config["method"]["name"] == "mem"
+    assert config["modulator"]["group_of_class"] == [0, 1, 1, 1, 1, 2, 2, 2, 2, 2]
+
+
+def test_a_mistake_in_the_last_stage_is_found_before_the_first(recipe, tmp_path):
+    script = recipe("mem_vit")
+    arguments = ["--output_dir", str(tmp_path / "run"), *TINY]
+    for mistake, message in (
+        (["--modulator.mixup_alpha", "0.5"], "mem needs hard labels"),
+        (["--modulator.max_stepz", "5"], "max_steps"),
+        (["--modulator.layer_decay", "3"], "layer_decay must lie in"),
+        (["--method_options", '{"samplr": "instance"}'], "sampler"),
+        (["--finetuning.sampler", "class_balance"], "class_balanced"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            script.main([*arguments, *mistake])
+    assert not (tmp_path / "run" / "pretraining").exists()
+
+
+def test_decoupled_recipe_end_to_end(recipe, repository, tmp_path, capsys):
+    script = recipe("decoupled")
+    arguments = [
+        *(
+            "--config",
+            str(repository / "recipes/configs/decoupled/digits_lt.yaml"),
+            "--max_steps",
+            "2",
+            "--warmup_epochs",
+            "0",
+        ),
+        *("--representation_method", "balanced_softmax", "--output_dir", str(tmp_path / "run"), *TINY),
+    ]
+    script.main(arguments)
+    assert re.search(r"\| representation: balanced_softmax +\|", capsys.readouterr().out)
+
+
+def test_a_single_stage_recipe_refuses_a_method_of_two(recipe, tmp_path):
+    with pytest.raises(ValueError, match="crt has several stages; use recipes/decoupled.py"):
+        recipe("classifier").main(["--method", "crt", "--output_dir", str(tmp_path / "run"), *TINY])
+
+
+def test_mistakes_end_with_one_line(recipe, capsys, monkeypatch):
+    from hf_ltr.cli.recipe import fail_clearly
+
+    monkeypatch.delenv("HF_LTR_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as stop:
+        fail_clearly(recipe("classifier").main, ["--methd", "ldam"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "'methd'" in error and "'method'" in error
+    assert "Traceback" not in error
+
+
+def test_double_correction_is_said(recipe, repository, tmp_path):
+    arguments = [
+        *(
+            "--config",
+            str(repository / "recipes/configs/classifier/digits_lt.yaml"),
+            "--max_steps",
+            "2",
+            "--warmup_epochs",
+            "0",
+        ),
+        *("--method", "balanced_softmax", "--tau", "1.0", "--output_dir", str(tmp_path / "run"), *TINY),
+    ]
+    with pytest.warns(UserWarning, match="balanced_softmax has the class prior in its loss.*corrects twice"):
+        recipe("classifier").main(arguments)
+
+
+def test_a_finished_run_is_pushed_without_its_stages(recipe, repository, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    calls = {}
+
+    class Hub:
+        def create_repo(self, repo_id, exist_ok):
+            calls["created"] = (repo_id, exist_ok)
+
+        def upload_folder(self, **arguments):
+            calls["uploaded"] = arguments
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    output = tmp_path / "run"
+    recipe("classifier").main(
+        [
+            *(
+                "--config",
+                str(repository / "recipes/configs/classifier/digits_lt.yaml"),
+                "--max_steps",
+                "2",
+                "--warmup_epochs",
+                "0",
+            ),
+            *("--push_to_hub", "true", "--hub_model_id", "me/digits", "--output_dir", str(output), *TINY),
+        ]
+    )
+    assert calls["created"] == ("me/digits", True)
+    from huggingface_hub.utils import filter_repo_objects
+
+    files = [str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()]
+    sent = set(
+        filter_repo_objects(
+            files,
+            allow_patterns=calls["uploaded"]["allow_patterns"],
+            ignore_patterns=calls["uploaded"]["ignore_patterns"],
+        )
+    )
+    assert {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "figures/groups.png"} <= sent
+    assert not any(name.startswith("train/") for name in sent)
+    assert "from_pretrained('me/digits')" in (output / "README.md").read_text()
+
+
+def test_paths_named_in_docs_exist(repository):
+    texts = [repository / "README.md", *(repository / "recipes").glob("*.md"), *(repository / "recipes").glob("*.py")]
+    named = set()
+    for path in texts:
+        named |= set(re.findall(r"recipes/[\w/]+\.(?:yaml|py|md)", path.read_text(encoding="utf-8")))
+    assert len(named) > 8
+    assert [name for name in sorted(named) if not (repository / name).is_file()] == []
