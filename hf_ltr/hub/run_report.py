@@ -30,7 +30,6 @@ class RunReport:
         arguments (`dict`): The training arguments that were set.
         sections (`dict`, *optional*): Those of single stages.
         command (`str`, *optional*): The command line, for the card.
-        config_file (`str`, *optional*): The YAML file, for the card.
     """
 
     def __init__(
@@ -72,8 +71,7 @@ class RunReport:
         if adds_prior(model.config.method):
             warnings.warn(
                 f"{model.config.method['name']} has the class prior in its loss; subtracting it again ({name!r}) "
-                f"corrects "
-                "twice.",
+                "corrects twice.",
                 stacklevel=2,
             )
         model.set_logit_adjustment({"tau": tau, "remove": list(self.class_counts.counts)})

@@ -45,16 +45,14 @@ class LDAM(LongTailMethod):
         if config.head != "cosine":
             raise ValueError(
                 f"ldam needs a cosine head (its margins are angles), but config.head is {config.head!r}. Leave head "
-                f"unset "
-                "or set head='cosine'."
+                "unset or set head='cosine'."
             )
         if config.head_scale is None:
             config.head_scale = self.scale
         if config.head_scale != self.scale:
             raise ValueError(
                 f"ldam has scale {self.scale} but config.head_scale is {config.head_scale}: the loss and the head "
-                f"must "
-                "use one scale. Set one of them to the other."
+                "must use one scale. Set one of them to the other."
             )
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:

@@ -117,8 +117,7 @@ class MutualExclusiveModulation(LongTailMethod):
             if given.setdefault(key, value) != value:
                 raise ValueError(
                     f"mem was asked for {key}={value!r} but config.modulator has {given[key]!r}; leave "
-                    f"config.modulator "
-                    "unset, or give the method the same value"
+                    "config.modulator unset, or give the method the same value"
                 )
         config.modulator = given
 

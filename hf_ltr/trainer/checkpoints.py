@@ -61,8 +61,7 @@ def check_folder(folder: str | Path, facts: dict[str, Any]) -> None:
             shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
             raise ValueError(
                 f"{folder} holds another run ({shown}). Use another output_dir, or delete the folder if that run is "
-                f"no "
-                "longer needed."
+                "no longer needed."
             )
         return
     if checkpoints(folder) or any((folder / name).exists() for name in ("model.safetensors", "config.json")):

@@ -165,14 +165,12 @@ def check_arguments(method: LongTailMethod, args: Any) -> None:
     if args.n_gpu > 1:
         raise ValueError(
             f"{args.n_gpu} GPUs are visible to one process, which would use nn.DataParallel. Start one process per "
-            f"GPU "
-            "with `accelerate launch` or `torchrun`, or show one GPU with CUDA_VISIBLE_DEVICES."
+            "GPU with `accelerate launch` or `torchrun`, or show one GPU with CUDA_VISIBLE_DEVICES."
         )
     if not method.accepts_soft_targets and (args.mixup_alpha or args.cutmix_alpha or args.label_smoothing):
         raise ValueError(
             f"{method.name} needs hard labels, but mixup_alpha, cutmix_alpha or label_smoothing make soft targets. "
-            f"Set "
-            "them to 0 for this method."
+            "Set them to 0 for this method."
         )
     if method.batch_coupled and args.gradient_accumulation_steps > 1:
         warnings.warn(
@@ -193,8 +191,7 @@ def check_training_data(model: Any, method: LongTailMethod, dataset: Any) -> Non
     if len(counts) != model.config.num_labels:
         raise ValueError(
             f"The training set has {len(counts)} classes but the model has num_labels={model.config.num_labels}. "
-            f"Build "
-            "the config from class_counts(train_dataset)."
+            "Build the config from class_counts(train_dataset)."
         )
     if list(counts.counts) != list(method.class_counts.counts):
         different = [i for i, (a, b) in enumerate(zip(counts, method.class_counts, strict=True)) if a != b]
@@ -223,8 +220,7 @@ def check_class_names(model: Any, dataset: Any, what: str) -> None:
         )
     raise ValueError(
         f"{what} has other classes than the model: {len(names)} classes such as {names[:3]} against {len(own)} such "
-        f"as "
-        f"{own[:3]}. Start from a model of these classes, or from a checkpoint with a new classifier."
+        f"as {own[:3]}. Start from a model of these classes, or from a checkpoint with a new classifier."
     )
 
 
@@ -268,8 +264,7 @@ def check_same_classes(there: Any, here: Any, where: str) -> None:
     )
     raise ValueError(
         f"{where} is a checkpoint of other classes ({detail}). Start from a checkpoint of the same classes in the "
-        f"same "
-        "order, or from a masked autoencoder, which has none."
+        "same order, or from a masked autoencoder, which has none."
     )
 
 

@@ -67,7 +67,6 @@ def check_same_method(method: LongTailMethod, folder: str | Path) -> dict[str, A
     if found:
         raise ValueError(
             f"{folder} was trained by another method ({'; '.join(found)}). Resume with the same method and options, "
-            f"or "
-            "use another output_dir."
+            "or use another output_dir."
         )
     return facts

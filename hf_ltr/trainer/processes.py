@@ -28,8 +28,7 @@ def check_world_size(num_processes: int) -> None:
     if launched > 1 and num_processes == 1:
         raise RuntimeError(
             f"{launched} processes were launched (WORLD_SIZE={launched}) but this one believes it is alone, so each "
-            f"would "
-            "train on everything. On a machine without GPUs start them with `torchrun --nproc_per_node "
+            "would train on everything. On a machine without GPUs start them with `torchrun --nproc_per_node "
             f"{launched} script.py --use_cpu`."
         )
 

@@ -160,8 +160,7 @@ def _plan(
         if args.eval_strategy != "no" and validation_dataset is None:
             raise ValueError(
                 f"Stage {stage.name!r} has eval_strategy={args.eval_strategy.value!r}, but there is no validation "
-                f"split to "
-                "evaluate on during training (the test set is for the end): set validation_per_class, or "
+                "split to evaluate on during training (the test set is for the end): set validation_per_class, or "
                 "eval_strategy='no'."
             )
         facts = run_facts(stage_config(stage, config), stage.method, args, train_dataset)
@@ -269,7 +268,6 @@ def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> StageResul
     if found:
         raise ValueError(
             f"{folder} holds a finished stage of another run ({'; '.join(found[:5])}). Use another output_dir, or "
-            f"delete "
-            "that folder to train the stage again."
+            "delete that folder to train the stage again."
         )
     return StageResult(name, str(folder), record["metrics"], record["seconds"])

@@ -45,8 +45,7 @@ class LongTailTrainer(Trainer):
         model ([`LongTailForImageClassification`] or [`MaskedAutoencoder`]): What is trained.
         args ([`LongTailTrainingArguments`], *optional*).
         method ([`LongTailMethod`] or `str`, *optional*, defaults to `"cross_entropy"`): A name builds the method with
-        its
-            default options and the class counts of the training set.
+            its default options and the class counts of the training set.
         train_dataset (`datasets.Dataset` or `torch.utils.data.Dataset`): Rows with `image` and `label`, or with
             `pixel_values` and `labels` if they are tensors already.
         eval_dataset (*optional*): The same, or a dict of them.
@@ -254,15 +253,13 @@ class LongTailTrainer(Trainer):
             if last is None and checkpoints(args.output_dir):
                 warnings.warn(
                     f"{args.output_dir} holds no complete checkpoint (save_only_model leaves none to continue from), "
-                    f"so "
-                    "training starts from the beginning.",
+                    "so training starts from the beginning.",
                     stacklevel=2,
                 )
         elif not resume_from_checkpoint and last is not None:
             raise ValueError(
                 f"{args.output_dir} holds checkpoints of a run ({Path(last).name}), which a new start would mix with "
-                f"its "
-                "own. Continue it with train(resume_from_checkpoint=True), or use another output_dir."
+                "its own. Continue it with train(resume_from_checkpoint=True), or use another output_dir."
             )
         if resume_from_checkpoint:
             checks.check_resumable(self.model, resume_from_checkpoint)
@@ -339,8 +336,7 @@ class LongTailTrainer(Trainer):
             if not math.isfinite(logs["loss"]):
                 raise FloatingPointError(
                     f"The training loss is {logs['loss']} at step {self.state.global_step}. Checkpoints written "
-                    f"before "
-                    f"are in {self.args.output_dir}. Lower learning_rate, lengthen warmup_epochs or set "
+                    f"before are in {self.args.output_dir}. Lower learning_rate, lengthen warmup_epochs or set "
                     "mixed_precision_mode='no'."
                 )
         super().log(logs, start_time)
@@ -415,8 +411,7 @@ class LongTailTrainer(Trainer):
         if warmup >= num_training_steps and warmup > 1:
             raise ValueError(
                 f"The warm-up of {warmup} steps is as long as the run of {num_training_steps} steps, so the learning "
-                f"rate "
-                "would never get to its peak. Lower warmup_epochs (or warmup_steps)."
+                "rate would never get to its peak. Lower warmup_epochs (or warmup_steps)."
             )
         return warmup
 
