@@ -11,10 +11,9 @@ Settings of papers, with their sources, are in recipes/configs/classifier/; a lo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
 
 
 @dataclass
@@ -28,17 +27,11 @@ class ClassifierOptions:
 
 def main(argv: list[str]) -> None:
     from hf_ltr import LongTailTrainingArguments, get_method
-    from hf_ltr.hub import RunReport
-    from hf_ltr.trainer import run_stages
 
     options = parse_options(
         argv, [ClassifierOptions, DataOptions, ModelOptions, LongTailTrainingArguments], description=__doc__
     )
-    recipe, data_options, model_options = (options.build(k) for k in (ClassifierOptions, DataOptions, ModelOptions))
-    training = options.of(LongTailTrainingArguments)
-    output_dir = Path(training.pop("output_dir", f"outputs/classifier/{recipe.method}"))
-    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
-
+    recipe, data_options = options.build(ClassifierOptions), options.build(DataOptions)
     data = data_options.load()
     counts = data_options.counts(data)
     method = get_method(recipe.method, class_counts=counts, **(recipe.method_options or {}))
@@ -46,21 +39,12 @@ def main(argv: list[str]) -> None:
         raise ValueError(
             f"{recipe.method} has several stages; use recipes/decoupled.py (or recipes/mem_vit.py for mem)"
         )
-    results = run_stages(
+    results, report, push_to = run_recipe(
         method.stages(),
-        config=model_options.config(counts),
-        arguments=training,
-        train_dataset=data["train"],
-        validation_dataset=data.get("validation"),
-        test_dataset=data["test"],
-        output_dir=output_dir,
-    )
-    report = RunReport(
-        output_dir,
         data=data,
-        dataset=data_options.dataset,
-        arguments=training,
-        sections=options.sections,
+        counts=counts,
+        options=options,
+        default_output_dir=f"outputs/classifier/{recipe.method}",
         command=command_line(argv),
     )
     report.add(recipe.method, results["train"])

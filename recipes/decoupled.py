@@ -10,10 +10,9 @@ A local copy of CIFAR-100 is given with --data_dir.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
 
 STAGES = ("representation", "classifier")
 
@@ -30,8 +29,6 @@ class DecoupledOptions:
 
 def main(argv: list[str]) -> None:
     from hf_ltr import LongTailTrainingArguments, get_method
-    from hf_ltr.hub import RunReport
-    from hf_ltr.trainer import run_stages
 
     options = parse_options(
         argv,
@@ -39,11 +36,7 @@ def main(argv: list[str]) -> None:
         sections=dict.fromkeys(STAGES, LongTailTrainingArguments),
         description=__doc__,
     )
-    recipe, data_options, model_options = (options.build(k) for k in (DecoupledOptions, DataOptions, ModelOptions))
-    training = options.of(LongTailTrainingArguments)
-    output_dir = Path(training.pop("output_dir", f"outputs/decoupled/{recipe.method}"))
-    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
-
+    recipe, data_options = options.build(DecoupledOptions), options.build(DataOptions)
     data = data_options.load()
     counts = data_options.counts(data)
     representation = get_method(
@@ -52,24 +45,12 @@ def main(argv: list[str]) -> None:
     method = get_method(
         recipe.method, class_counts=counts, representation=representation, **(recipe.method_options or {})
     )
-    stages = method.stages()
-    for stage in stages:
-        stage.arguments.update(options.sections[stage.name])
-    results = run_stages(
-        stages,
-        config=model_options.config(counts),
-        arguments=training,
-        train_dataset=data["train"],
-        validation_dataset=data.get("validation"),
-        test_dataset=data["test"],
-        output_dir=output_dir,
-    )
-    report = RunReport(
-        output_dir,
+    results, report, push_to = run_recipe(
+        method.stages(),
         data=data,
-        dataset=data_options.dataset,
-        arguments=training,
-        sections=options.sections,
+        counts=counts,
+        options=options,
+        default_output_dir=f"outputs/decoupled/{recipe.method}",
         command=command_line(argv),
     )
     for name, result in results.items():

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
 
 CONFIGS = Path(__file__).parent / "configs" / "mem_vit"
 STAGES = ("pretraining", "finetuning", "classifier", "modulator")
@@ -34,9 +34,7 @@ class MemOptions:
 
 def main(argv: list[str]) -> None:
     from hf_ltr import LongTailTrainingArguments, get_method
-    from hf_ltr.hub import RunReport
     from hf_ltr.methods import Stage
-    from hf_ltr.trainer import run_stages
 
     command = command_line(argv)
     given = {argument.partition("=")[0] for argument in argv}
@@ -51,38 +49,20 @@ def main(argv: list[str]) -> None:
         description=__doc__,
     )
     recipe, data_options, model_options = (options.build(kind) for kind in (MemOptions, DataOptions, ModelOptions))
-    training = options.of(LongTailTrainingArguments)
-    output_dir = Path(training.pop("output_dir", "outputs/mem_vit"))
-    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
-
     data = data_options.load()
     counts = data_options.counts(data)
-    config = model_options.config(counts)
     mem = get_method("mem", class_counts=counts, **(recipe.method_options or {}))
-    stages = {stage.name: stage for stage in mem.stages()}
+    *stages, modulator = mem.stages()
+    stages[0].config["masked_autoencoder"] = model_options.masked_autoencoder
     if recipe.compare:
         crt = get_method("crt", class_counts=counts, **(recipe.classifier_options or {}))
-        modulator = stages.pop("modulator")
-        stages["classifier"] = Stage("classifier", crt, start="stage:finetuning")
-        stages["modulator"] = modulator
-    for name, stage in stages.items():
-        stage.arguments.update(options.sections[name])
-    stages["pretraining"].config["masked_autoencoder"] = model_options.masked_autoencoder
-    results = run_stages(
-        list(stages.values()),
-        config=config,
-        arguments=training,
-        train_dataset=data["train"],
-        validation_dataset=data.get("validation"),
-        test_dataset=data["test"],
-        output_dir=output_dir,
-    )
-    report = RunReport(
-        output_dir,
+        stages.append(Stage("classifier", crt, start="stage:finetuning"))
+    results, report, push_to = run_recipe(
+        [*stages, modulator],
         data=data,
-        dataset=data_options.dataset,
-        arguments=training,
-        sections=options.sections,
+        counts=counts,
+        options=options,
+        default_output_dir="outputs/mem_vit",
         command=command,
     )
     report.add("fine-tuned, cross-entropy", results["finetuning"])

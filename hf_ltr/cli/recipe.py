@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .options import ParsedOptions
+
 
 @dataclass
 class DataOptions:
@@ -91,6 +93,57 @@ class ModelOptions:
         )
 
 
+def run_recipe(
+    stages: list[Any],
+    *,
+    data: Any,
+    counts: Any,
+    options: ParsedOptions,
+    default_output_dir: str,
+    command: str,
+) -> tuple[dict[str, Any], Any, str | None]:
+    """
+    What every recipe does between building its stages and writing its rows.
+
+    Args:
+        stages (`list[Stage]`): Their own arguments are completed from the sections of the options.
+        data (`DatasetDict`): With `train`, `test` and maybe `validation`.
+        counts ([`ClassCounts`]): Of the training split.
+        options ([`ParsedOptions`]): Of the command line.
+        default_output_dir (`str`): If the options name none.
+        command (`str`): For the card.
+
+    Returns:
+        `(results by stage name, RunReport, Hub id to push to or None)`.
+    """
+    from ..hub import RunReport
+    from ..trainer import LongTailTrainingArguments, run_stages
+
+    training = options.of(LongTailTrainingArguments)
+    output_dir = Path(training.pop("output_dir", default_output_dir))
+    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
+    for stage in stages:
+        stage.arguments.update(options.sections.get(stage.name, {}))
+    results = run_stages(
+        stages,
+        config=options.build(ModelOptions).config(counts),
+        arguments=training,
+        train_dataset=data["train"],
+        validation_dataset=data.get("validation"),
+        test_dataset=data["test"],
+        output_dir=output_dir,
+    )
+    report = RunReport(
+        output_dir,
+        data=data,
+        dataset=options.build(DataOptions).dataset,
+        arguments=training,
+        sections=options.sections,
+        command=command,
+    )
+    return results, report, push_to
+
+
 def fail_clearly(main: Any, argv: list[str] | None = None) -> None:
     """Run a recipe's `main`; mistakes of the user end with one line, not with a traceback."""
     try:
@@ -111,4 +164,4 @@ def command_line(argv: list[str]) -> str:
     return shlex.join(["accelerate", "launch", Path(sys.argv[0]).as_posix(), *argv])
 
 
-__all__ = ["DataOptions", "ModelOptions", "command_line", "fail_clearly"]
+__all__ = ["DataOptions", "ModelOptions", "command_line", "fail_clearly", "run_recipe"]
