@@ -161,7 +161,9 @@ class MutualExclusiveModulation(LongTailMethod):
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
         mass = row_mass(batch)
-        belongs = nn.functional.one_hot(self.group_of_class[batch["labels"]], self.group_count) * mass[:, None]
+        # Not one_hot: on the CPU it reads the smallest and the largest label back.
+        groups = torch.arange(self.group_count, device=mass.device)
+        belongs = (self.group_of_class[batch["labels"]].unsqueeze(1) == groups) * mass[:, None]
         positive = belongs.sum(dim=0)
         negative = mass.sum() - positive
         masses = {}
