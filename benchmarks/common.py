@@ -79,9 +79,7 @@ def machine(threads: int | None = None) -> str:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             versions.append(f"{package} absent")
-    return (
-        f"{_processor()}, {cores} cores{load}{used}, Python {platform.python_version()}\n{', '.join(versions)}"
-    )
+    return f"{_processor()}, {cores} cores{load}{used}, Python {platform.python_version()}\n{', '.join(versions)}"
 
 
 def _processor() -> str:

@@ -60,7 +60,11 @@ def measure(name: str, rows: int, classes: int, batch_size: int, threads: int) -
         def __init__(self):
             super().__init__()
             self.config = LongTailConfig(
-                backbone="resnet20_cifar", image_size=1, num_channels=1, image_mean=[0.0], image_std=[1.0],
+                backbone="resnet20_cifar",
+                image_size=1,
+                num_channels=1,
+                image_mean=[0.0],
+                image_std=[1.0],
                 class_counts=counts,
             )
             self.scores = nn.Parameter(torch.randn(classes, generator=torch.Generator().manual_seed(0)))

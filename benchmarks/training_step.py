@@ -5,17 +5,20 @@ Time of a training step: LongTailTrainer against a bare PyTorch loop, ResNet-32 
 
 The bare loop is float32 in the default memory format, on uint8 images in memory, with crop, flip and normalisation of
 whole batches (one crop per image), plain `torch.optim.SGD` and cross-entropy: nothing a trainer could be blamed for.
-Every other variant is one `LongTailTrainer.train()` per round; only steps after two warm-up steps count, measured from
-step end to step end, so neither the start nor the decoding of the images is in the figures. With CIFAR-100 beside the
-repository (`../shared`, or HF_LTR_SHARED) the images are CIFAR-100-LT, imbalance factor 100; generated ones otherwise.
+Every other variant is one `LongTailTrainer.train()` per round. Steps after two warm-up steps count, from the end of one to
+the end of the next, so neither the start nor the decoding of the images is in the figures; the time of a round is its
+median step. With CIFAR-100 beside the repository (`../shared`, or HF_LTR_SHARED) the images are CIFAR-100-LT, imbalance
+factor 100; generated ones otherwise.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,24 +85,28 @@ class BareLoop:
         return pixels.float().div_(255).sub_(self.mean).div_(self.std)
 
     def seconds(self, steps: int) -> float:
-        """Time of some steps after the warm-up."""
+        """Time of the median step after the warm-up."""
         order = torch.randperm(len(self.labels))
         self.model.train()
-        start = 0.0
+        ends = []
         for step in range(WARM_UP + steps):
-            if step == WARM_UP:
-                start = time.perf_counter()
             rows = order[step * self.batch_size : (step + 1) * self.batch_size]
             loss = F.cross_entropy(self.model(self.batch(rows)), self.labels[rows])
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return time.perf_counter() - start
+            ends.append(time.perf_counter())
+        return median_step(ends)
+
+
+def median_step(ends: list[float]) -> float:
+    """Median time of the steps after the warm-up, from the times at which steps ended."""
+    return statistics.median(end - start for start, end in pairwise(ends[WARM_UP - 1 :]))
 
 
 def trainer_seconds(dataset: Any, options: dict[str, Any], steps: int, batch_size: int, threads: int) -> float:
-    """Time of some steps inside `LongTailTrainer.train()`, after the warm-up."""
-    from transformers import TrainerCallback
+    """Time of the median step inside `LongTailTrainer.train()`, after the warm-up."""
+    from transformers import PrinterCallback, TrainerCallback
 
     from hf_ltr import (
         LongTailConfig,
@@ -139,15 +146,9 @@ def trainer_seconds(dataset: Any, options: dict[str, Any], steps: int, batch_siz
             train_dataset=dataset,
             callbacks=[times],
         )
-        trainer.pop_callback(_printer())
+        trainer.pop_callback(PrinterCallback)
         trainer.train()
-    return times.ends[-1] - times.ends[WARM_UP - 1]
-
-
-def _printer() -> type:
-    from transformers import PrinterCallback
-
-    return PrinterCallback
+    return median_step(times.ends)
 
 
 def main(argv: list[str] | None = None, report: Callable[[str], None] = print) -> dict[str, list[float]]:
@@ -171,12 +172,12 @@ def main(argv: list[str] | None = None, report: Callable[[str], None] = print) -
             trainer_seconds, dataset, arguments, options.steps, options.batch_size, options.threads
         )
     times = interleave(variants, options.rounds)
-    times = {name: [seconds / options.steps for seconds in found] for name, found in times.items()}
     source = cifar100_folder()
     report(machine(options.threads))
     report(
-        f"ResNet-32, batch {options.batch_size}, {options.rounds} rounds of {options.steps} steps, "
-        f"{len(dataset):,} {'generated images' if source is None else 'images of CIFAR-100-LT'}; per step"
+        f"ResNet-32, batch {options.batch_size}, {len(dataset):,} "
+        f"{'generated images' if source is None else 'images of CIFAR-100-LT'}; "
+        f"median step of each of {options.rounds} rounds of {options.steps} steps"
     )
     report(ratio_table(times, BARE, goals))
     return times

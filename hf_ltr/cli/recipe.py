@@ -119,6 +119,8 @@ def run_recipe(
     from ..hub import RunReport
     from ..trainer import LongTailTrainingArguments, run_stages
 
+    if "test" not in data:
+        raise ValueError("The data have no test split and none could be held out, so there would be nothing to report")
     training = options.of(LongTailTrainingArguments)
     output_dir = Path(training.pop("output_dir", default_output_dir))
     push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None

@@ -156,7 +156,7 @@ def require_column(column: str, columns: Iterable[str], kind: str) -> None:
         found = ", ".join(map(repr, columns)) or "(none)"
         raise ValueError(
             f"no {kind} column {column!r} in the dataset; its columns are {found}. "
-            f"Name the right one with {kind}_column=..."
+            f"Rename the right one: dataset.rename_column(<its name>, {column!r})"
         )
 
 

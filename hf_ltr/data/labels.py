@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .class_counts import arrow_column
 from .images import is_arrow_dataset, require_column
 
 
@@ -69,9 +70,8 @@ def _find(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, st
 def _read_column(dataset: Any, column: str) -> Any:
     if isinstance(dataset, Mapping):
         return dataset[column]
-    # Taking the column first keeps the images from being decoded; arrow honours select and shuffle.
-    values = dataset.with_format(None).select_columns([column]).with_format("arrow")[:].column(0)
-    return values.to_pylist() if values.null_count else values.to_numpy()
+    values = arrow_column(dataset, column)
+    return values.to_pylist() if values.null_count else values.to_numpy(zero_copy_only=False)
 
 
 def _from_items(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, str]:

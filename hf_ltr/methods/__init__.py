@@ -4,6 +4,7 @@ The methods. One file each; this dict is the whole registry.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,12 +79,13 @@ def get_method(
             raise unknown_name(f"option of {name}", option, accepted)
         if option in ("base", "representation") and isinstance(value, str | Mapping):
             options[option] = get_method(value, class_counts=counts)
-    return method_class(counts, **options)
+    try:
+        return method_class(counts, **options)
+    except TypeError as error:
+        raise ValueError(f"An option of {name} has a value of the wrong type: {error} (given: {options})") from error
 
 
 def _takes(method_class: type[LongTailMethod], role: str) -> bool:
-    import inspect
-
     return role in inspect.signature(method_class.__init__).parameters
 
 

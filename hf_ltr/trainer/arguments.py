@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from ..data.samplers import SAMPLERS
@@ -122,6 +123,16 @@ class LongTailTrainingArguments(TrainingArguments):
         if self.lr_milestones is not None and list(self.lr_milestones) != sorted(self.lr_milestones):
             raise ValueError(f"lr_milestones must ascend, got {list(self.lr_milestones)}")
         super().__post_init__()
+        for name in ("parameter_options", "augmentation_options"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, dict):
+                raise ValueError(f"{name} must be a dict or a JSON object, got {value!r}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where training runs. A CPU has no index: torch cannot load an optimizer back to `cpu:0`."""
+        device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
 
 
 # The parent parses a JSON string into a dict for the fields listed here.

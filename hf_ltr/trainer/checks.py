@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from typing import Any
 import torch
 
 from ..data.class_counts import ClassCounts, class_counts
+from ..data.labels import read_labels
+from ..data.record import explain_counts
 from ..methods import LongTailMethod, get_method
 from .arguments import LongTailTrainingArguments
 from .optimization import check_parameter_options
+
+logger = logging.getLogger(__name__)
 
 # Fields of the model's config that say which modules were built.
 _ARCHITECTURE = ("head", "head_scale", "num_experts", "modulator", "masked_autoencoder")
@@ -137,6 +142,9 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
         `ValueError`: naming the first contradiction and what to do about it.
     """
     config = model.config
+    if method.uses_labels and hasattr(train_dataset, "column_names") and _class_names(train_dataset) is None:
+        # Labels without names: the first one outside the model's classes is named with its row.
+        read_labels(train_dataset, ("label", "labels"), config.num_labels, required=True)
     if len(method.class_counts) != config.num_labels and method.uses_labels:
         raise ValueError(
             f"The method knows {len(method.class_counts)} classes but the model has {config.num_labels}. Build both "
@@ -186,6 +194,9 @@ def check_training_data(model: Any, method: LongTailMethod, dataset: Any) -> Non
     if counts is None:
         return
     check_class_names(model, dataset, "the training set")
+    explanation = explain_counts(dataset)
+    if explanation is not None:
+        logger.info("The training set is %s", explanation)
     if len(counts) < model.config.num_labels and counts.names is None:
         counts = ClassCounts([*counts.counts, *[0] * (model.config.num_labels - len(counts))])
     if len(counts) != model.config.num_labels:

@@ -216,6 +216,9 @@ def check_start_classes(start: str, config: Any) -> None:
     """Refuse a starting checkpoint whose classes, or their order, are not those of `config`."""
     from ..models import LongTailConfig
 
+    is_path = Path(start).is_absolute() or start.startswith((".", "~")) or start.count("/") > 1
+    if is_path and not Path(start).exists():
+        raise FileNotFoundError(f"There is no checkpoint folder {start!r} to start from")
     theirs = LongTailConfig.from_pretrained(start)
     if "MaskedAutoencoder" in (theirs.architectures or []):
         return  # its weights know no classes

@@ -24,7 +24,7 @@ from ..methods.classifier_retraining import make_sampler
 from ..models.quiet import quiet_loading
 from . import checks
 from .arguments import LongTailTrainingArguments
-from .checkpoints import checkpoints, claim_folder, last_complete_checkpoint
+from .checkpoints import check_folder, checkpoints, claim_folder, last_complete_checkpoint
 from .evaluation import run_evaluation
 from .method_state import check_same_method, load_method_state, save_method_state
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
@@ -264,13 +264,18 @@ class LongTailTrainer(Trainer):
         if resume_from_checkpoint:
             checks.check_resumable(self.model, resume_from_checkpoint)
             check_same_method(self.method, resume_from_checkpoint)
+        if self.train_dataset is None:
+            raise ValueError("LongTailTrainer.train() needs train_dataset=")
+        facts = checks.run_facts(self.model.config, self.method, args, self.train_dataset)
         if self.is_world_process_zero():
-            facts = checks.run_facts(self.model.config, self.method, args, self.train_dataset)
+            check_folder(args.output_dir, facts)
+        # An unreadable image is found here, before the folder is claimed for data that was never trained on.
+        self._train_pipeline = self._pipeline(self.train_dataset, train=True)
+        if self.is_world_process_zero():
             claim_folder(args.output_dir, facts)
         self.accelerator.wait_for_everyone()
         self._term_sums, self._term_steps, self._epochs_begun = {}, 0, 0
         self._seconds_before, self._began = 0.0, time.perf_counter()
-        self._train_pipeline = None
         self.method.train()
         self.method.setup(self)
         if args.torch_compile:
@@ -278,7 +283,10 @@ class LongTailTrainer(Trainer):
             self._training_loss = torch.compile(
                 self.method.training_loss, backend=args.torch_compile_backend, mode=args.torch_compile_mode
             )
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        # Also where nothing was logged.
+        self._require_finite(output.training_loss)
+        return output
 
     @property
     def training_seconds(self) -> float:
@@ -333,12 +341,7 @@ class LongTailTrainer(Trainer):
                 logs[name if name.startswith("log/") else f"loss/{name}"] = value
         if "loss" in logs:
             self._term_sums, self._term_steps = {}, self.state.global_step
-            if not math.isfinite(logs["loss"]):
-                raise FloatingPointError(
-                    f"The training loss is {logs['loss']} at step {self.state.global_step}. Checkpoints written "
-                    f"before are in {self.args.output_dir}. Lower learning_rate, lengthen warmup_epochs or set "
-                    "mixed_precision_mode='no'."
-                )
+            self._require_finite(logs["loss"])
         super().log(logs, start_time)
 
     def _require_finite(self, loss: float) -> None:

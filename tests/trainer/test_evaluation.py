@@ -1,4 +1,4 @@
-"""`evaluate`, `predict` and `evaluate_once` against metrics computed from all logits, and what they leave untouched."""
+"""`evaluate`, `predict` and `evaluate_once` against metrics of all logits at once, and what they leave untouched."""
 
 from __future__ import annotations
 
@@ -93,14 +93,24 @@ def test_the_batch_size_changes_nothing(trained, batch_size):
         assert found[name] == pytest.approx(reference[name], rel=1e-6)
 
 
+def test_accuracy_per_class_is_returned_but_not_logged(trained):
+    test = make_dataset([9, 8, 7, 6], seed=5)
+    predicted = trained.predict(test).predictions.argmax(1)
+    labels = np.array(test["label"])
+    expected = [float((predicted[labels == label] == label).mean()) for label in range(4)]
+    metrics = trained.evaluate(test)
+    assert metrics["eval_per_class_accuracy"] == pytest.approx(expected, abs=1e-9)
+    assert not [entry for entry in trained.state.log_history if "eval_per_class_accuracy" in entry]
+
+
 def test_evaluate_once_has_no_prefix_and_leaves_no_trace(trained):
     test = make_dataset([9, 8, 7, 6], seed=5)
     history = len(trained.state.log_history)
     once = trained.evaluate_once(test)
     assert len(trained.state.log_history) == history
     assert len(once["per_class_accuracy"]) == 4
-    assert {f"eval_{name}": once[name] for name in GROUPS}.items() <= trained.evaluate(test).items()
-    assert "per_class_accuracy" not in trained.evaluate_once(test, per_class=False)
+    metrics = trained.evaluate(test)
+    assert {f"eval_{name}": value for name, value in once.items()}.items() <= metrics.items()
 
 
 def test_a_loaded_model_evaluates_alike(trained, tmp_path):
@@ -108,8 +118,10 @@ def test_a_loaded_model_evaluates_alike(trained, tmp_path):
     trained.save_model(str(tmp_path))
     model = type(trained.model).from_pretrained(tmp_path)
     found = evaluate_model(model, test, {"mixed_precision_mode": "no", "per_device_eval_batch_size": 8})
-    once = trained.evaluate_once(test, per_class=False)
-    assert {name: found[name] for name in GROUPS} == {name: once[name] for name in GROUPS}
+    once = trained.evaluate_once(test)
+    assert found.keys() == once.keys()
+    assert found["per_class_accuracy"] == once["per_class_accuracy"]
+    assert {name: found[name] for name in GROUPS} == pytest.approx({name: once[name] for name in GROUPS}, abs=1e-9)
 
 
 def test_own_compute_metrics_sees_everything(tmp_path):

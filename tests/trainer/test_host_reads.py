@@ -88,8 +88,7 @@ def resnet_trainer(folder, **changes) -> LongTailTrainer:
     dataset = make_dataset([30, 20, 10, 6], size=32)
     counts = class_counts(dataset)
     options = {
-        "warmup_epochs": 0.5,
-        "num_train_epochs": 5,
+        "warmup_epochs": 0,
         "disable_tqdm": True,
         "augmentation": ["random_crop", "horizontal_flip", "cutout"],
     }
@@ -110,7 +109,7 @@ def resnet_trainer(folder, **changes) -> LongTailTrainer:
         {"mixed_precision_mode": "no"},
         {"mixed_precision_mode": "bf16"},
         {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "label_smoothing": 0.1, "sampler": "class_balanced"},
-        {"gradient_accumulation_steps": 2, "lr_milestones": [1, 2]},
+        {"gradient_accumulation_steps": 2, "lr_milestones": [0.5]},
     ],
     ids=["float32", "bfloat16", "mixed", "accumulated"],
 )

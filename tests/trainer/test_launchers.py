@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_ltr import LongTailForImageClassification, load_long_tailed
+from hf_ltr import LongTailForImageClassification, LongTailTrainer, load_long_tailed
 from hf_ltr.trainer import processes
 from hf_ltr.trainer.evaluation import evaluate_model
 
 from ..contracts.builders import make_trainer
 
 ACCELERATE = ("-m", "accelerate.commands.launch")
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port")
 # Builds a trainer and says what it found. The number of cores is overridden in some runs, so that two processes on two
 # cores are not mistaken for one thread that nobody raised.
 SCRIPT = """
@@ -48,18 +49,30 @@ def environment(repository, tmp_path) -> dict[str, str]:
     return {**kept, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def start(command: list[str], environment: dict[str, str], folder: Path, timeout: float = 240) -> str:
-    finished = subprocess.run(
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+def start(command: list[str], environment: dict[str, str], folder: Path, timeout: float = 200) -> str:
+    process = subprocess.Popen(
         [sys.executable, *command],
         env=environment,
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
     )
-    assert finished.returncode == 0, finished.stdout[-3000:]
-    return finished.stdout
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        # Asked to terminate, a launcher ends the processes it started; killed, it would leave them behind.
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+        pytest.fail(f"not finished after {timeout} s:\n{output[-3000:]}")
+    assert process.returncode == 0, output[-3000:]
+    return output
 
 
 def launch(launcher: tuple[str, ...], environment, folder: Path, cores: int = 0, **changes) -> list[dict]:
@@ -83,7 +96,7 @@ def test_accelerate_launch_uses_all_cores(environment, tmp_path):
 
 @pytest.mark.slow
 def test_torchrun_gives_each_process_its_share(environment, tmp_path):
-    found = launch(TORCHRUN, environment, tmp_path, cores=6)
+    found = launch((*TORCHRUN, free_port()), environment, tmp_path, cores=6)
     assert [entry["rank"] for entry in found] == [0, 1]
     for entry in found:
         assert (entry["OMP_NUM_THREADS"], entry["before"]) == ("1", 1)
@@ -145,7 +158,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(clean_environment,
     assert trainer.args.world_size == 1
     clean_environment.setenv("WORLD_SIZE", "2")
     with pytest.raises(RuntimeError, match="2 processes were launched.*believes it is alone.*torchrun"):
-        make_trainer("cross_entropy", tmp_path)
+        LongTailTrainer(trainer.model, trainer.args, method=trainer.method, train_dataset=trainer.train_dataset)
     processes.check_world_size(2)
 
 
@@ -155,6 +168,7 @@ def test_a_recipe_in_two_processes_reports_once(environment, repository, tmp_pat
     start(
         [
             *TORCHRUN,
+            free_port(),
             *("--redirects", "3", "--log_dir", str(logs)),
             str(repository / "recipes" / "classifier.py"),
             *("--config", str(repository / "recipes" / "configs" / "classifier" / "digits_lt.yaml")),

@@ -51,7 +51,7 @@ def by_name(groups: list[dict], key: str) -> dict[str, float]:
 
 
 # ---------------------------------------------------------------------- parameter groups
-def test_sgd_decays_everything_and_adamw_leaves_out_norms_biases_and_embeddings(tmp_path):
+def test_sgd_decays_everything_and_adamw_leaves_out_norms_biases_and_embeddings():
     model = vision_transformer()
     names = {name for name, _ in model.named_parameters()}
     everything = by_name(groups_of(model, decay_all=True), "weight_decay")
@@ -179,7 +179,7 @@ def test_parameter_options_fail_clearly():
     model = vision_transformer()
     with pytest.raises(ValueError, match="lr_scale"):
         groups_of(model, options={"classifier": {"lr_scal": 2.0}})
-    with pytest.raises(ValueError, match=r"\^head.*match no parameter.*backbone"):
+    with pytest.raises(ValueError, match=r"\^head.*matches no parameter.*backbone"):
         groups_of(model, options={"^head": {"lr_scale": 2.0}})
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -187,7 +187,7 @@ def test_parameter_options_fail_clearly():
         groups_of(model)
 
 
-def test_frozen_parameters_are_in_no_group(tmp_path):
+def test_frozen_parameters_are_in_no_group():
     model = vision_transformer()
     model.freeze([r"^backbone\."])
     groups = groups_of(model)
@@ -311,9 +311,23 @@ def test_warmup_steps_win_over_warmup_epochs(tmp_path):
     assert [rates[step][0] for step in range(3)] == pytest.approx([0.025, 0.05, 0.05])
 
 
-def test_stock_schedules_still_work(tmp_path):
-    rates = rates_of(make_trainer("cross_entropy", tmp_path, lr_scheduler_type="constant", max_steps=3))
-    assert [rates[step][0] for step in range(3)] == pytest.approx([0.05] * 3)
+def test_warmup_is_a_tenth_of_a_short_run_if_nothing_is_said(tmp_path):
+    rates = rates_of(make_trainer("cross_entropy", tmp_path, **{**MULTISTEP, "warmup_epochs": None}))
+    # A tenth of four epochs of five steps: two steps.
+    assert [rates[step][0] for step in range(3)] == pytest.approx([0.025, 0.05, 0.05])
+
+
+def test_a_warmup_as_long_as_the_run_is_refused(tmp_path):
+    trainer = make_trainer("cross_entropy", tmp_path, num_train_epochs=2, warmup_epochs=2)
+    with pytest.raises(ValueError, match="warm-up of 10 steps is as long as the run of 10 steps"):
+        trainer.train()
+
+
+def test_stock_schedules_have_the_warmup_too(tmp_path):
+    options = {"num_train_epochs": 4, "warmup_epochs": 0.8, "lr_scheduler_type": "constant_with_warmup"}
+    rates = rates_of(make_trainer("cross_entropy", tmp_path, **options))
+    # Transformers counts from 0.
+    assert [rates[step][0] for step in range(6)] == pytest.approx([0.0, 0.0125, 0.025, 0.0375, 0.05, 0.05])
 
 
 @pytest.mark.parametrize("schedule", [MULTISTEP, COSINE], ids=["multistep", "cosine"])
