@@ -5,10 +5,10 @@ Time of a training step: LongTailTrainer against a bare PyTorch loop, ResNet-32 
 
 The bare loop is float32 in the default memory format, on uint8 images in memory, with crop, flip and normalisation of
 whole batches (one crop per image), plain `torch.optim.SGD` and cross-entropy: nothing a trainer could be blamed for.
-Every other variant is one `LongTailTrainer.train()` per round. Steps after two warm-up steps count, from the end of one to
-the end of the next, so neither the start nor the decoding of the images is in the figures; the time of a round is its
-median step. With CIFAR-100 beside the repository (`../shared`, or HF_LTR_SHARED) the images are CIFAR-100-LT, imbalance
-factor 100; generated ones otherwise.
+Every other variant is one `LongTailTrainer.train()` per round. Steps after two warm-up steps count, from the end of
+one to the end of the next, so neither the start nor the decoding of the images is in the figures; the time of a round
+is its median step. With CIFAR-100 beside the repository (`../shared`, or HF_LTR_SHARED) the images are CIFAR-100-LT,
+imbalance factor 100; generated ones otherwise.
 """
 
 from __future__ import annotations
