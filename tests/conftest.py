@@ -8,6 +8,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tiny tensors: a second thread only waits for the first, and the suite runs one worker per core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Datasets loaded from folders are cached by content; a suite must neither read nor fill the user's cache.
 os.environ.setdefault("MPLBACKEND", "Agg")
 

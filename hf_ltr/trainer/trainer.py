@@ -306,6 +306,8 @@ class LongTailTrainer(Trainer):
             return None
         if epoch >= self._epochs_begun:
             with fork_rng(self.args.device):
+                # A function of (seed, epoch): the state of the generator differs in a run resumed between epochs.
+                torch.manual_seed((self.args.seed * 1_000_003 + epoch) % 2**63)
                 self.method.on_epoch(self, epoch)
             self._epochs_begun = epoch + 1
         return super()._run_epoch(*args, **kwargs)
