@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     evaluate.add_argument("--dataset", required=True, help="digits, cifar10, cifar100, a Hub id or a folder")
     evaluate.add_argument("--data_dir", help="local copy of a named dataset")
     evaluate.add_argument("--split", default="test")
-    evaluate.add_argument("--batch_size", type=int, default=1000)
+    evaluate.add_argument("--batch_size", type=int, default=512)
     evaluate.add_argument("--per_class", action="store_true", help="also print accuracy per class")
     evaluate.add_argument("--output", help="write the metrics to this JSON file")
 

@@ -21,7 +21,7 @@ class LongTailTrainingArguments(TrainingArguments):
 
     Defaults that differ from the parent, because the parent's change results or hide failures: `optim="sgd"`,
     `learning_rate=0.1`, `weight_decay=2e-4`, `num_train_epochs=200`, `per_device_train_batch_size=128`,
-    `per_device_eval_batch_size=1000`, cosine schedule (the CIFAR recipes of kaidic/LDAM-DRW and BagofTricks-LT but for
+    `per_device_eval_batch_size=512`, cosine schedule (the CIFAR recipes of kaidic/LDAM-DRW and BagofTricks-LT but for
     their steps, see `lr_milestones`), `max_grad_norm=0` (no paper here clips, and clipping costs a pass over the
     gradients), `logging_nan_inf_filter=False` (it prints a running mean in the place of a NaN), `logging_strategy` and
     `save_strategy` by epoch, `save_total_limit=1`, `remove_unused_columns=False`,
@@ -60,7 +60,7 @@ class LongTailTrainingArguments(TrainingArguments):
     weight_decay: float = field(default=2e-4, metadata={"help": "Weight decay."})
     num_train_epochs: float = field(default=200.0, metadata={"help": "Epochs to train."})
     per_device_train_batch_size: int = field(default=128, metadata={"help": "Rows per process and micro-batch."})
-    per_device_eval_batch_size: int = field(default=1000, metadata={"help": "Rows per process in evaluation."})
+    per_device_eval_batch_size: int = field(default=512, metadata={"help": "Rows per process in evaluation."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Clip gradients to this norm; 0 leaves them alone."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Hide NaN losses from the log."})
