@@ -35,14 +35,14 @@ test-lowest:
 	$(PYTHON) -m venv $(LOWEST_VENV)
 	$(LOWEST_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(LOWEST_VENV)/bin/python -m pip install --quiet $$($(PYTHON) .ci/lowest.py) --editable ".[dev]"
-	$(LOWEST_VENV)/bin/python -m pytest -q
+	$(LOWEST_VENV)/bin/python -m pytest -q -n 2
 
 # Refresh the tested versions: the newest set the bounds allow, then the tests, then the list.
 constraints:
 	$(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade pip
 	.venv-newest/bin/python -m pip install --quiet --editable ".[dev]"
-	.venv-newest/bin/python -m pytest -q
+	.venv-newest/bin/python -m pytest -q -n 2
 	.venv-newest/bin/python -m pip freeze --exclude-editable | grep -viE '^(-e|hf_ltr|pip|setuptools)' > constraints.txt
 	rm -rf .venv-newest
 
