@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import string
@@ -194,14 +195,14 @@ def _summary(facts: CardFacts) -> str:
 
 
 def _usage(facts: CardFacts) -> str:
-    model_id = facts.model_id or facts.model_name
+    model_id = json.dumps(facts.model_id or facts.model_name)
     return _section(
         "How to use",
         "```python\n"
         "import hf_ltr.models  # registers the model with the Auto classes\n"
-        "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
-        f"processor = AutoImageProcessor.from_pretrained({model_id!r})\n"
-        f"model = AutoModelForImageClassification.from_pretrained({model_id!r})\n"
+        "from transformers import AutoImageProcessor, AutoModelForImageClassification\n\n"
+        f"processor = AutoImageProcessor.from_pretrained({model_id})\n"
+        f"model = AutoModelForImageClassification.from_pretrained({model_id})\n"
         'logits = model(**processor(images=image, return_tensors="pt")).logits\n'
         "```",
     )

@@ -81,7 +81,7 @@ def test_the_card_tells_every_fact():
     for fact in (
         "# digits-mem",
         "import hf_ltr.models",
-        "from_pretrained('someone/digits-mem')",
+        'from_pretrained("someone/digits-mem")',
         "`margin_positive`: `100.0`",
         "[Mutual Exclusive Modulator for Long-Tailed Recognition](https://arxiv.org/abs/2302.09498)",
         "Imbalance factor: 62",

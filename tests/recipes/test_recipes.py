@@ -193,7 +193,7 @@ def test_a_finished_run_is_pushed_without_its_stages(recipe, repository, tmp_pat
     )
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "figures/groups.png"} <= sent
     assert not any(name.startswith("train/") for name in sent)
-    assert "from_pretrained('me/digits')" in (output / "README.md").read_text()
+    assert 'from_pretrained("me/digits")' in (output / "README.md").read_text()
 
 
 def test_paths_named_in_docs_exist(repository):
