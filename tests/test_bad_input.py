@@ -487,3 +487,25 @@ def test_loss_that_is_no_number_is_noticed_without_any_log(tmp_path):
     spoil(trainer, 3)
     with pytest.raises(FloatingPointError, match="training loss is nan"):
         trainer.train()
+
+
+def test_a_method_that_needs_whole_parameters_is_refused_under_sharding():
+    from types import SimpleNamespace
+
+    from hf_ltr import get_method
+    from hf_ltr.trainer.checks import check_arguments
+
+    method = get_method("cross_entropy", class_counts=[2, 1])
+    arguments = SimpleNamespace(
+        n_gpu=0,
+        fsdp=True,
+        deepspeed=None,
+        mixup_alpha=0,
+        cutmix_alpha=0,
+        label_smoothing=0,
+        gradient_accumulation_steps=1,
+    )
+    check_arguments(method, arguments)
+    method.sharded_parameters = False
+    with pytest.raises(ValueError, match="cross_entropy reads parameters outside the forward pass"):
+        check_arguments(method, arguments)

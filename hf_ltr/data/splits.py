@@ -61,8 +61,7 @@ def take_from_native(
             f"for training: {shown}{more}.",
             stacklevel=3,
         )
-    rest = [rows[: len(rows) - take] for rows, take in zip(classes, takes, strict=True)]
-    return rest, [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]
+    return _split_off(classes, takes)
 
 
 def hold_out(classes: Sequence[np.ndarray], counts: ClassCounts) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -80,6 +79,11 @@ def hold_out(classes: Sequence[np.ndarray], counts: ClassCounts) -> tuple[list[n
             f"{shown}{more}.",
             stacklevel=3,
         )
+    return _split_off(classes, takes)
+
+
+def _split_off(classes: Sequence[np.ndarray], takes: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The rest, and the last `takes[c]` rows, of every class."""
     rest = [rows[: len(rows) - take] for rows, take in zip(classes, takes, strict=True)]
     return rest, [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]
 

@@ -175,6 +175,11 @@ def check_arguments(method: LongTailMethod, args: Any) -> None:
             f"{args.n_gpu} GPUs are visible to one process, which would use nn.DataParallel. Start one process per "
             "GPU with `accelerate launch` or `torchrun`, or show one GPU with CUDA_VISIBLE_DEVICES."
         )
+    if not method.sharded_parameters and (args.fsdp or args.deepspeed):
+        raise ValueError(
+            f"{method.name} reads parameters outside the forward pass, where FSDP and DeepSpeed keep only shards of "
+            "them; train it with plain data parallelism."
+        )
     if not method.accepts_soft_targets and (args.mixup_alpha or args.cutmix_alpha or args.label_smoothing):
         raise ValueError(
             f"{method.name} needs hard labels, but mixup_alpha, cutmix_alpha or label_smoothing make soft targets. "
