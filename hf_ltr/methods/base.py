@@ -89,6 +89,9 @@ class LongTailMethod(nn.Module):
 
     Class attributes:
         name (`str`): Name in `METHODS`.
+        summary (`str`): What it does, in one or two sentences, for the generated page and the README table.
+        when_to_use (`str`): For whom it is the right choice, in plain words.
+        published_names (`tuple[str, ...]`): Its names in the column `method` of the published results.
         paper (`dict`): `title`, `authors`, `year`, `url`, `bibtex` of the source, for the card.
         accepts_soft_targets (`bool`): Whether mixed or smoothed targets are meaningful. If not, mixing is refused.
         batch_coupled (`bool`): The loss mixes samples of a batch, so accumulation changes it.
@@ -102,6 +105,9 @@ class LongTailMethod(nn.Module):
     """
 
     name: str = ""
+    summary: str = ""
+    when_to_use: str = ""
+    published_names: tuple[str, ...] = ()
     paper: Mapping[str, Any] = {}
     accepts_soft_targets: bool = True
     batch_coupled: bool = False
@@ -130,6 +136,14 @@ class LongTailMethod(nn.Module):
             f"{type(self).__name__} gives neither sample_loss nor training_loss; a method needs one of the two"
         )
 
+    def row_losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """
+        Supervised loss of each row of a training batch, shape `(B,)`, without any re-weighting between rows. A method
+        overrides it only if [`~LongTailMethod.sample_loss`] needs more of the batch than targets, such as the keys of
+        its random draws; whoever wraps a method reads its losses here.
+        """
+        return self.sample_loss(outputs, batch_targets(batch))
+
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         """
         All terms of the loss on one micro-batch, and the model's outputs.
@@ -144,8 +158,7 @@ class LongTailMethod(nn.Module):
             that start with `log/` are logged, not summed. Outputs are row-aligned with `labels`.
         """
         outputs = model(pixel_values=batch["pixel_values"])
-        losses = self.sample_loss(outputs, batch_targets(batch))
-        return {"supervised": weighted_mean(losses, row_mass(batch))}, outputs
+        return {"supervised": weighted_mean(self.row_losses(outputs, batch), row_mass(batch))}, outputs
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
         """
@@ -160,6 +173,13 @@ class LongTailMethod(nn.Module):
 
     def on_epoch(self, trainer: LongTailTrainer, epoch: int) -> None:
         """Once per epoch on every process, before its first batch; not repeated when a run resumes in mid-epoch."""
+
+    def finalize(self, trainer: LongTailTrainer) -> None:
+        """
+        At the end of `train()`, on the unwrapped `trainer.model`, before the final save; not for evaluation. A run
+        that is resumed behind its end calls it again on weights it has not touched (checkpoints are written before
+        it), so it must be a function of those.
+        """
 
     def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int) -> Sampler | None:
         """The sampler this method needs, or None for the one of the training arguments."""
@@ -242,6 +262,9 @@ class MethodWrapper(LongTailMethod):
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.base.sample_loss(outputs, targets)
 
+    def row_losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        return self.base.row_losses(outputs, batch)
+
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         return self.base.training_loss(model, batch)
 
@@ -253,6 +276,9 @@ class MethodWrapper(LongTailMethod):
 
     def on_epoch(self, trainer: LongTailTrainer, epoch: int) -> None:
         self.base.on_epoch(trainer, epoch)
+
+    def finalize(self, trainer: LongTailTrainer) -> None:
+        self.base.finalize(trainer)
 
     def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int) -> Sampler | None:
         return self.base.train_sampler(labels, seed=seed, num_epochs=num_epochs)

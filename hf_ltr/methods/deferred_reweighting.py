@@ -9,6 +9,7 @@ from torch import nn
 
 from ..losses import effective_number_weights
 from .base import Batch, LongTailMethod, MethodWrapper, row_mass, weighted_mean
+from .cross_entropy import CrossEntropy
 from .ldam import LDAM
 
 
@@ -22,18 +23,37 @@ class DeferredReweighting(MethodWrapper):
     several times on a long tail. The sum of the weights is the term's mass, so accumulation and processes do not
     change it.
 
+    Any loss can be deferred: `get_method("deferred_reweighting", base="focal", class_counts=...)`. What is weighted is
+    the loss of each row, so weights that the base itself puts on rows (those of `class_balanced`) are replaced by these.
+
     Args:
-        base ([`LongTailMethod`]): A single-stage method whose targets are hard labels.
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
+        base ([`LongTailMethod`], *optional*): A single-stage method that can do with hard labels; cross-entropy if not
+            given.
         beta (`float`, *optional*, defaults to 0.9999): Of the effective number; 0 gives equal weights.
         defer_until (`float`, *optional*, defaults to 0.8): Fraction of the epochs after which the weights apply (epoch
             160 of 200 in the released code). 0 weights from the start.
     """
 
     name = "deferred_reweighting"
+    summary = (
+        "Trains with equal weights first and with class-balanced weights for the last fifth of the epochs, around any "
+        "loss."
+    )
+    when_to_use = "When re-weighting from the start hurts the representation, which it usually does on a long tail; costs nothing."
+    published_names = ("drw",)
     accepts_soft_targets = False
+    paper = LDAM.paper
 
-    def __init__(self, base: LongTailMethod, beta: float = 0.9999, defer_until: float = 0.8):
-        super().__init__(base)
+    def __init__(
+        self, class_counts, base: LongTailMethod | None = None, beta: float = 0.9999, defer_until: float = 0.8
+    ):
+        super().__init__(CrossEntropy(class_counts) if base is None else base)
+        if base is not None and base.batch_coupled:
+            raise ValueError(
+                f"deferred_reweighting weights the loss of single rows, but {base.name} couples the rows of a batch; "
+                "use another base"
+            )
         if not 0.0 <= defer_until <= 1.0:
             raise ValueError(f"defer_until is a fraction of the training, from 0 to 1, not {defer_until}")
         self.accepts_soft_targets = False
@@ -54,7 +74,7 @@ class DeferredReweighting(MethodWrapper):
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
-        losses = self.sample_loss(outputs, batch["labels"])
+        losses = self.row_losses(outputs, batch)
         return {"supervised": weighted_mean(losses, self._row_weights(batch))}, outputs
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -74,7 +94,14 @@ class LDAMWithDeferredReweighting(DeferredReweighting):
     """
 
     name = "ldam_drw"
-    paper = LDAM.paper
+    summary = (
+        "LDAM's margins per class on cosine logits, with class-balanced weights for the last fifth of the epochs."
+    )
+    when_to_use = (
+        "A strong single network trained in one stage from scratch; needs a schedule whose learning rate has dropped "
+        "by the time the weights come."
+    )
+    published_names = ("ldam_drw",)
 
     def __init__(
         self,
@@ -84,7 +111,8 @@ class LDAMWithDeferredReweighting(DeferredReweighting):
         beta: float = 0.9999,
         defer_until: float = 0.8,
     ):
-        super().__init__(LDAM(class_counts, max_margin=max_margin, scale=scale), beta=beta, defer_until=defer_until)
+        base = LDAM(class_counts, max_margin=max_margin, scale=scale)
+        super().__init__(class_counts, base, beta=beta, defer_until=defer_until)
         self.max_margin, self.scale = max_margin, scale
 
     def describe(self) -> dict[str, Any]:

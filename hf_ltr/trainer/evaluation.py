@@ -78,7 +78,9 @@ def run_evaluation(
     return EvalLoopOutput(predictions=predictions, label_ids=label_ids, metrics=named, num_samples=pipeline.num_rows)
 
 
-def evaluate_model(model: nn.Module, dataset: Any, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
+def evaluate_model(
+    model: nn.Module, dataset: Any, arguments: dict[str, Any] | None = None, *, return_predictions: bool = False
+) -> Any:
     """
     Evaluate a loaded model on a dataset.
 
@@ -87,16 +89,29 @@ def evaluate_model(model: nn.Module, dataset: Any, arguments: dict[str, Any] | N
         dataset (`datasets.Dataset`): With `image` and `label`, in the model's class order.
         arguments (`dict`, *optional*): Fields of [`LongTailTrainingArguments`] that matter here (batch size,
             precision).
+        return_predictions (`bool`, defaults to `False`): Also return the predicted class of every row; the logits are
+            forgotten batch by batch all the same.
 
     Returns:
-        `dict`: metrics without prefix, `per_class_accuracy` included.
+        `dict`: metrics without prefix, `per_class_accuracy` included. With `return_predictions` a pair of it and an
+            int64 array of shape `(rows,)` in row order, on every process.
     """
     from .arguments import LongTailTrainingArguments
     from .trainer import LongTailTrainer
 
+    kept: list[torch.Tensor] = []
     with tempfile.TemporaryDirectory() as nothing_is_written:
         options = {"disable_tqdm": True, **(arguments or {}), "output_dir": nothing_is_written}
-        return LongTailTrainer(model, LongTailTrainingArguments(**options)).evaluate_once(dataset)
+        trainer = LongTailTrainer(model, LongTailTrainingArguments(**options))
+        if not return_predictions:
+            return trainer.evaluate_once(dataset)
+        # From the forward passes that are measured, so that predictions and metrics agree; float32 as there.
+        hook = model.register_forward_hook(lambda _, __, output: kept.append(output.logits.float().argmax(1).cpu()))
+        try:
+            metrics = trainer.evaluate_once(dataset)
+        finally:
+            hook.remove()
+    return metrics, _all_rows(_joined(kept).long(), trainer.args).numpy()
 
 
 def _joined(parts: list[torch.Tensor], *width: int) -> torch.Tensor:

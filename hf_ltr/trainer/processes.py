@@ -33,6 +33,13 @@ def check_world_size(num_processes: int) -> None:
         )
 
 
+def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` summed over all processes, in place; itself where there is one process."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
 def set_cpu_threads(requested: int | None = None) -> int:
     """
     Give each local process its share of the cores.

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data.batches import GlobalBatchSampler, SequentialShards
 from ..data.pipeline import InputPipeline
@@ -283,10 +283,43 @@ class LongTailTrainer(Trainer):
             self._training_loss = torch.compile(
                 self.method.training_loss, backend=args.torch_compile_backend, mode=args.torch_compile_mode
             )
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        if args.max_steps <= 0 and args.num_train_epochs == 0:
+            # Set up and finalised only: a classifier that is computed, not trained.
+            output = TrainOutput(0, 0.0, {})
+        else:
+            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         # Also where nothing was logged.
         self._require_finite(output.training_loss)
+        with fork_rng(args.device):
+            torch.manual_seed(args.seed)
+            self.method.finalize(self)
         return output
+
+    @torch.no_grad()
+    def eval_pass(self, dataset: Any, function: Callable[[Any, dict[str, Any]], Any]) -> list[Any]:
+        """
+        Read a dataset once as evaluation does: evaluation mode and transform, no gradient, the evaluation's precision.
+
+        Args:
+            dataset (`datasets.Dataset`): Any, the training set included (then without its augmentation).
+            function (`Callable`): Called as `function(outputs, batch)` with the model's [`LongTailOutput`] and the
+                batch (`pixel_values`, `labels`, `index`). What it returns should be small or on the CPU.
+
+        Returns:
+            `list`: what `function` returned, batch by batch, for the rows of this process, which are contiguous and in
+            row order. Sums over processes are made with [`~hf_ltr.trainer.processes.all_reduce_sum`].
+        """
+        loader = self.get_eval_dataloader(dataset)
+        model = self._evaluation_model()
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        results = []
+        for raw in loader:
+            batch = loader.pipeline.prepare(raw)
+            results.append(function(model(pixel_values=batch["pixel_values"]), batch))
+        for module, training in modes:
+            module.training = training
+        return results
 
     @property
     def training_seconds(self) -> float:
@@ -455,6 +488,14 @@ class LongTailTrainer(Trainer):
             super()._save_checkpoint(model, trial)
 
     # ------------------------------------------------------------------ evaluation
+    def _evaluation_model(self) -> nn.Module:
+        """The model with the forward of evaluation: the precision of the run, no gradient synchronisation."""
+        model = self._wrap_model(self.model, training=False)
+        if len(self.accelerator._models) == 0 and model is self.model:
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+            self.model_wrapped = model if model is not self.model else self.model_wrapped
+        return model
+
     def evaluation_loop(
         self,
         dataloader: DataLoader,
@@ -464,10 +505,7 @@ class LongTailTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         keep_logits = description == "Prediction" or self.compute_metrics is not None
-        model = self._wrap_model(self.model, training=False)
-        if len(self.accelerator._models) == 0 and model is self.model:
-            model = self.accelerator.prepare_model(model, evaluation_mode=True)
-            self.model_wrapped = model if model is not self.model else self.model_wrapped
+        model = self._evaluation_model()
         self.callback_handler.eval_dataloader = dataloader
         if self.args.world_size > 1:
             # Batch-norm statistics differ between processes; what is saved, and therefore evaluated, is the first

@@ -62,3 +62,16 @@ def gathered_rows(rows_per_rank: list[int]) -> dict:
     loss = (everything.T @ everything).sum() + everything[0, 0] * everything[-1, 0]
     loss.backward()
     return {"value": everything.detach().numpy(), "loss": loss.item(), "gradient": local.grad.numpy()}
+
+
+def eval_pass_rows() -> dict:
+    """Rows each process reads in one pass over the training set, and their sum over processes."""
+    import tempfile
+
+    from hf_ltr.trainer.processes import all_reduce_sum
+
+    from .builders import make_trainer
+
+    trainer = make_trainer("cross_entropy", tempfile.mkdtemp(), max_steps=1)
+    index = torch.cat(trainer.eval_pass(trainer.train_dataset, lambda outputs, batch: batch["index"]))
+    return {"index": index.tolist(), "total": all_reduce_sum(index.sum()).item()}

@@ -247,9 +247,10 @@ def test_a_wrapper_forwards_every_hook():
         for name, member in vars(LongTailMethod).items()
         if callable(member) and not name.startswith("_") and name not in ("describe", "extra_repr", "stages")
     ]
-    assert {"sample_loss", "training_loss", "term_mass", "setup", "on_epoch", "train_sampler", "configure"} <= set(
-        hooks
-    )
+    assert {
+        *("sample_loss", "row_losses", "training_loss", "term_mass"),
+        *("setup", "on_epoch", "finalize", "train_sampler", "configure"),
+    } <= set(hooks)
     assert [hook for hook in hooks if hook not in vars(MethodWrapper)] == []
 
     class Recorder(LongTailMethod):
@@ -263,10 +264,12 @@ def test_a_wrapper_forwards_every_hook():
     wrapper = MethodWrapper(Recorder([3, 2]))
     arguments = {
         "sample_loss": (None, None),
+        "row_losses": (None, None),
         "training_loss": (None, None),
         "term_mass": (None,),
         "setup": (None,),
         "on_epoch": (None, 0),
+        "finalize": (None,),
         "train_sampler": (None,),
         "configure": (None,),
     }
@@ -413,3 +416,9 @@ def test_evaluation_in_two_processes_is_that_of_the_saved_model(tmp_path, two_pr
     model = LongTailForImageClassification.from_pretrained(tmp_path / "two" / "saved")
     alone = evaluate_model(model, make_dataset(seed=1), {"mixed_precision_mode": "no"})
     assert alone["loss"] == pytest.approx(first["metrics"]["eval_loss"], rel=1e-5)
+
+
+def test_eval_pass_of_two_processes_covers_every_row_once(two_processes):
+    first, second = two_processes.run("eval_pass_rows")
+    assert first["index"] + second["index"] == list(range(37))
+    assert first["total"] == second["total"] == sum(range(37))

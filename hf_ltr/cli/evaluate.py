@@ -1,0 +1,48 @@
+"""`hf-ltr evaluate`: how good a checkpoint is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+HELP = "accuracy of a checkpoint per group and per class"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command."""
+    parser.add_argument("checkpoint", help="folder or Hub id of a LongTailForImageClassification")
+    parser.add_argument("--dataset", required=True, help="a name of `hf-ltr list datasets`, a Hub id or a folder")
+    parser.add_argument("--data_dir", help="local copy of a named dataset")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--batch_size", type=int, default=512)
+    parser.add_argument("--per_class", action="store_true", help="also print accuracy per class")
+    parser.add_argument("--output", help="write the metrics to this JSON file")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate and print."""
+    from ..data import load_long_tailed
+    from ..evaluation import format_table, write_metrics
+    from ..models import LongTailForImageClassification
+    from ..models.quiet import quiet_loading
+    from ..naming import unknown_name
+    from ..trainer.evaluation import evaluate_model
+
+    if not Path(options.checkpoint).exists() and options.checkpoint.count("/") != 1:
+        raise FileNotFoundError(f"There is no folder {options.checkpoint!r}; a Hub id has the form owner/name")
+    data = load_long_tailed(options.dataset, data_dir=options.data_dir)
+    if options.split not in data:
+        raise unknown_name("split", options.split, data)
+    with quiet_loading():
+        model = LongTailForImageClassification.from_pretrained(options.checkpoint)
+    metrics = evaluate_model(model, data[options.split], {"per_device_eval_batch_size": options.batch_size})
+    per_class = metrics.pop("per_class_accuracy")
+    print(
+        format_table({options.checkpoint: metrics}, columns=("accuracy", "balanced_accuracy", "many", "medium", "few"))
+    )
+    if options.per_class:
+        names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        print(json.dumps(dict(zip(names, per_class, strict=True)), indent=2))
+    if options.output:
+        write_metrics(options.output, {**metrics, "per_class_accuracy": per_class})
