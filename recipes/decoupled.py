@@ -4,7 +4,8 @@ Representation first, classifier second: the methods of two stages.
     accelerate launch recipes/decoupled.py --config recipes/configs/decoupled/digits_lt.yaml
     accelerate launch recipes/decoupled.py --config recipes/configs/decoupled/cifar100_lt_crt.yaml
 
-A local copy of CIFAR-100 is given with --data_dir.
+A local copy of CIFAR-100 is given with --data_dir. Training arguments of one stage are set with
+--representation.<option> and --classifier.<option>; they win over those the method brings along.
 """
 
 from __future__ import annotations
@@ -27,8 +28,25 @@ class DecoupledOptions:
     representation_options: dict | None = field(default=None, metadata={"help": "Its options, JSON."})
 
 
+def build_method(recipe: DecoupledOptions, counts):
+    """The method with its representation, or a `ValueError` for one that has other stages."""
+    from hf_ltr import METHODS, get_method
+    from hf_ltr.methods.decoupled import DecoupledMethod
+
+    if recipe.method in METHODS and not issubclass(METHODS[recipe.method], DecoupledMethod):
+        raise ValueError(
+            f"{recipe.method} is no method of two stages; use recipes/classifier.py (or recipes/mem_vit.py for mem)"
+        )
+    representation = get_method(
+        recipe.representation_method, class_counts=counts, **(recipe.representation_options or {})
+    )
+    return get_method(
+        recipe.method, class_counts=counts, representation=representation, **(recipe.method_options or {})
+    )
+
+
 def main(argv: list[str]) -> None:
-    from hf_ltr import LongTailTrainingArguments, get_method
+    from hf_ltr import LongTailConfig, LongTailTrainingArguments
 
     options = parse_options(
         argv,
@@ -38,24 +56,28 @@ def main(argv: list[str]) -> None:
     )
     recipe, data_options = options.build(DecoupledOptions), options.build(DataOptions)
     data = data_options.load()
-    counts = data_options.counts(data)
-    representation = get_method(
-        recipe.representation_method, class_counts=counts, **(recipe.representation_options or {})
-    )
-    method = get_method(
-        recipe.method, class_counts=counts, representation=representation, **(recipe.method_options or {})
-    )
+    method = build_method(recipe, data_options.counts(data))
+    if getattr(method, "needs_validation", False) and "validation" not in data:
+        # The last stage would find this out only after the first one was trained.
+        raise ValueError(
+            f"{recipe.method} chooses on a validation split, and there is none: set validation_per_class, or give the "
+            "choice, for example --method_options '{\"tau\": 1.0}'. The test set is for the end."
+        )
     results, report, push_to = run_recipe(
         method.stages(),
         data=data,
-        counts=counts,
+        counts=method.class_counts,
         options=options,
         default_output_dir=f"outputs/decoupled/{recipe.method}",
         command=command_line(argv),
     )
-    for name, result in results.items():
-        report.add(recipe.method if name == "classifier" else f"{name}: {recipe.representation_method}", result)
-    report.finish(results["classifier"], method=method, stages=list(results.values()), push_to=push_to)
+    representation, classifier = (results[name] for name in STAGES)
+    report.add(f"representation: {recipe.representation_method}", representation)
+    report.add(recipe.method, classifier)
+    report.finish(classifier, method=method, stages=list(results.values()), push_to=push_to)
+    tau = (LongTailConfig.from_pretrained(classifier.folder).head_options or {}).get("tau")
+    if tau is not None:
+        print(f"tau = {tau}{'' if method.tau is not None else ', chosen on the validation split'}")
 
 
 if __name__ == "__main__":

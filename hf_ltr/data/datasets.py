@@ -14,6 +14,8 @@ from ..naming import nearest_names, unknown_name
 from . import splits
 from .class_counts import ClassCounts, arrow_column, class_counts, label_array
 from .columns import class_names, find_columns, standardize
+from .listed import LISTED, open_listed, require_official
+from .prepared import is_prepared
 from .profiles import PROFILES, long_tailed_counts
 from .record import long_tail_info, write_record
 
@@ -36,7 +38,7 @@ _BENCHMARKS = {
     "cifar10": _Benchmark("uoft-cs/cifar10", "label", 10),
     "cifar100": _Benchmark("uoft-cs/cifar100", "fine_label", 100),
 }
-DATASETS = ("digits", *_BENCHMARKS)
+DATASETS = ("digits", *_BENCHMARKS, *LISTED)
 # As in `load_dataset("imagefolder", data_dir=...)`.
 _FOLDER_BUILDERS = ("imagefolder", "parquet")
 
@@ -52,6 +54,9 @@ def load_long_tailed(
     label_column: str | None = None,
     validation_per_class: int = 0,
     seed: int = 0,
+    list_dir: str | Path | None = None,
+    check_lists: bool = True,
+    check_images: bool = True,
 ) -> DatasetDict:
     """
     Load a dataset at its native distribution, or cut a long tail out of it.
@@ -61,9 +66,10 @@ def load_long_tailed(
     in the info of every split (see [`~hf_ltr.data.long_tail_info`]), with a hash of the chosen rows.
 
     Args:
-        name_or_path (`str` or `Path`): `"digits"` (8x8, embedded, offline), `"cifar10"`, `"cifar100"`, a Hub id
-            (`owner/name`, or `owner/name:configuration`), a folder of parquet files or of images, or a folder written
-            by `save_to_disk`.
+        name_or_path (`str` or `Path`): `"digits"` (8x8, embedded, offline), `"cifar10"`, `"cifar100"`,
+            `"imagenet_lt"`, `"places_lt"`, `"inat18"` (from your own copy, see `data_dir`), a Hub id (`owner/name`, or
+            `owner/name:configuration`), a folder of parquet files or of images, or a folder written by `save_to_disk`
+            or by `hf-ltr prepare`.
         imbalance_factor (`float`, *optional*): Images of the first class over images of the last. Unset keeps all
             rows.
         imbalance_type (`str`, *optional*, defaults to `"exponential"`): Or `"step"`; see
@@ -84,6 +90,14 @@ def load_long_tailed(
             warning if that differs. From a copy that is already cut the validation rows are others than from the
             whole, the training rows are not.
         seed (`int`, *optional*, defaults to 0): Of the draw, without replacement. Subsets of one seed are nested.
+        list_dir (`str` or `Path`, *optional*): Where the list files of `imagenet_lt`, `places_lt` or `inat18` are
+            (`ImageNet_LT_train.txt`, `Places_LT_val.txt.gz`, ..., or `train2018.json` and `val2018.json`). By default
+            they are looked for in `data_dir`, in its `lists/`, and in a folder there such as `ImageNet_LT/`.
+        check_lists (`bool`, *optional*, defaults to `True`): Refuse list files that are not the published ones, by
+            their checksum (of the uncompressed text), and annotation files with other rows per class. If `False`, they
+            are used with a warning. The class order is proved in any case.
+        check_images (`bool`, *optional*, defaults to `True`): Look, folder by folder, whether all listed images are
+            there.
 
     Returns:
         `DatasetDict`: `train`, `test` and maybe `validation`. A source without test split gives a stratified fifth of
@@ -93,7 +107,7 @@ def load_long_tailed(
     Raises:
         `ValueError`: unknown dataset, profile or column; labels outside the classes; classes too small for the
             profile.
-        `FileNotFoundError`: a path that is not there.
+        `FileNotFoundError`: a path that is not there; list files or images that are missing, all together.
         `ConnectionError`: a named dataset that cannot be had from the Hub.
 
     Example:
@@ -116,14 +130,23 @@ def load_long_tailed(
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     name = os.fspath(name_or_path)
-    source, folder = _open(name, data_dir)
+    if name in LISTED and imbalance_factor is not None:
+        raise ValueError(f"{name} is long-tailed by itself; leave imbalance_factor unset")
+    if name not in LISTED and (list_dir is not None or not check_lists or not check_images):
+        raise ValueError(
+            f"list_dir, check_lists and check_images are for {', '.join(LISTED)}, which are read by list files; "
+            f"{name} is not"
+        )
+    source, folder = _open(name, data_dir, list_dir, check_lists, check_images)
     source = _standard_columns(source, name, folder, image_column, label_column)
     train = source["train"]
     names = train.features["label"].names
     labels = label_array(train)
     pool = ClassCounts(np.bincount(labels, minlength=len(names)), names)
     order = _order_values(train, order_column) if order_column is not None else None
-    classes = splits.rows_by_class(labels, len(names), seed=seed, order=order)
+    as_it_is = "test" in source and imbalance_factor is None and ("validation" in source or not validation_per_class)
+    # The order of choice of 8,142 classes takes longer than all the rest, and where all rows stay there is no choice.
+    classes = [np.arange(len(train))] if as_it_is else splits.rows_by_class(labels, len(names), seed=seed, order=order)
 
     held_out: list[np.ndarray] | None = None
     if "test" not in source and not (imbalance_factor is not None and order is not None):
@@ -147,7 +170,7 @@ def load_long_tailed(
     for split, found in (("validation", validation), ("test", held_out)):
         if found is not None and sum(map(len, found)):
             rows[split] = np.concatenate(found)
-    parts = {split: train.select(np.sort(rows[split])) for split in SPLITS if split in rows}
+    parts = {split: train.select(np.sort(rows[split])) for split in SPLITS if split in rows and not as_it_is}
     parts.update({split: part for split, part in source.items() if split not in parts})
 
     record = {
@@ -187,10 +210,23 @@ def load_long_tailed(
     return DatasetDict(recorded)
 
 
-def _open(name: str, data_dir: str | Path | None) -> tuple[dict[str, Any], Path | None]:
+def _open(
+    name: str,
+    data_dir: str | Path | None,
+    list_dir: str | Path | None = None,
+    check_lists: bool = True,
+    check_images: bool = True,
+) -> tuple[dict[str, Any], Path | None]:
     """(splits, the local folder they are from)"""
     from .folders import load_folder
 
+    if name in LISTED:
+        if data_dir is not None and is_prepared(path := Path(data_dir).expanduser()) and list_dir is None:
+            source = load_folder(path)
+            if check_lists:
+                require_official(name, {split: class_counts(part) for split, part in source.items()}, path)
+            return source, path
+        return open_listed(name, data_dir, list_dir, check_lists, check_images), None
     if name == "digits" and data_dir is None:
         from .digits import load_digits_splits
 
@@ -199,8 +235,8 @@ def _open(name: str, data_dir: str | Path | None) -> tuple[dict[str, Any], Path 
         is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
         if name not in (*_BENCHMARKS, *_FOLDER_BUILDERS) and not is_hub_id:
             raise ValueError(
-                f"data_dir= is the local copy of a named dataset ({', '.join(_BENCHMARKS)}) or of a Hub id; for your "
-                f"own data give the folder itself: load_long_tailed({str(data_dir)!r})"
+                f"data_dir= is the local copy of a named dataset ({', '.join((*_BENCHMARKS, *LISTED))}) or of "
+                f"a Hub id; for your own data give the folder itself: load_long_tailed({str(data_dir)!r})"
             )
         path = Path(data_dir).expanduser()
         if not path.exists():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .columns import numeric_order
+from .prepared import is_prepared, with_records
 
 # Words in a file or folder name that stand for a split; the same that `datasets` knows, but for "eval".
 SPLIT_WORDS = {
@@ -36,8 +37,8 @@ def load_folder(path: Path, only: Collection[str] | None = None) -> dict[str, An
         path (`Path`): A parquet file; a folder of parquet files, whose split is a word of their name or folder
             (`train-00000-of-00001.parquet`, `cifar_test.parquet`, `test/0.parquet`; without such a word: `train`); a
             folder of images, one folder per class, maybe under `train/`, `validation/` and `test/`, or with a
-            `metadata.csv` as `imagefolder` reads it; or a folder written by `save_to_disk`. Hidden files are left out
-            everywhere.
+            `metadata.csv` as `imagefolder` reads it; or a folder written by `save_to_disk` or `hf-ltr prepare`. Hidden
+            files are left out everywhere.
         only (collection of `str`, *optional*): Splits to load; by default all of them, and `train` must be there.
 
     Returns:
@@ -65,7 +66,8 @@ def load_folder(path: Path, only: Collection[str] | None = None) -> dict[str, An
             if name.lower().endswith(".parquet") and name not in _METADATA:
                 parquet.setdefault(split_of(Path(*folder, name)), []).append(str(path.joinpath(*folder, name)))
     if parquet:
-        return _load_parquet(_wanted(parquet, only, path), path)
+        splits = _load_parquet(_wanted(parquet, only, path), path)
+        return with_records(path, splits) if is_prepared(path) else splits
     if any(name in _METADATA for names in listing.values() for name in names):
         return _wanted(dict(load_dataset("imagefolder", data_dir=str(path))), only, path)
     return _image_folders(path, listing, only)

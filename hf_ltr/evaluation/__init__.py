@@ -17,6 +17,14 @@ _MODULE_OF_NAME = {
     "plot_per_class_accuracy": "figures",
     "plot_group_accuracy": "figures",
     "plot_group_confusion": "figures",
+    "plot_group_intervals": "figures",
+    "published_results": "published",
+    "published_targets": "published",
+    "bootstrap_intervals": "statistics",
+    "group_means": "statistics",
+    "hits": "statistics",
+    "mcnemar_test": "statistics",
+    "seed_spread": "statistics",
     "format_table": "report",
     "write_metrics": "report",
 }
@@ -24,12 +32,19 @@ _MODULE_OF_NAME = {
 __all__ = sorted(_MODULE_OF_NAME)
 
 if TYPE_CHECKING:
-    from .figures import plot_group_accuracy, plot_group_confusion, plot_per_class_accuracy
+    from .figures import (
+        plot_group_accuracy,
+        plot_group_confusion,
+        plot_group_intervals,
+        plot_per_class_accuracy,
+    )
     from .groups import group_confusion, oracle_group_accuracy
     from .metric import LongTailMetric
     from .metrics import long_tail_metrics, per_class_accuracy
+    from .published import published_results, published_targets
     from .report import format_table, write_metrics
     from .shift import first_rows_per_class, shifted_test_distributions
+    from .statistics import bootstrap_intervals, group_means, hits, mcnemar_test, seed_spread
     from .streaming import StreamingMetrics
 
 

@@ -120,6 +120,44 @@ def plot_group_accuracy(
     return _save(figure, path)
 
 
+def plot_group_intervals(
+    path: str | Path, rows: Mapping[str, Mapping[str, Mapping[str, float]]], columns: Sequence[str] = GROUP_COLUMNS
+) -> Path:
+    """
+    Accuracy of many methods as points with intervals, one panel for all images and one per group.
+
+    Args:
+        path (`str` or `Path`): The PNG file to write; its folder is made.
+        rows (mapping of `str` to mapping): By method and metric `mean`, `low` and `high`, in [0, 1]; a group that a
+            method lacks has no point.
+        columns (sequence of `str`): The metrics to draw.
+
+    Returns:
+        `Path`: `path`.
+    """
+    columns = [column for column in columns if any(column in values for values in rows.values())]
+    names = list(rows)
+    figure = _new_figure(1.5 + 2.4 * len(columns), 1.2 + 0.28 * len(names))
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for axes, column in zip(panels, columns, strict=True):
+        for place, name in enumerate(names):
+            value = rows[name].get(column)
+            if value is None:
+                continue
+            mean, low, high = (100 * value[key] for key in ("mean", "low", "high"))
+            # The interval of a resampled mean may, for tiny groups, lie beside the mean itself.
+            axes.errorbar(
+                mean, place, xerr=[[max(0.0, mean - low)], [max(0.0, high - mean)]], fmt="o", color="C0", markersize=4
+            )
+        axes.set_title("all" if column == "accuracy" else column, fontsize="medium")
+        axes.grid(axis="x", linewidth=0.5, alpha=0.5)
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(labelsize="small")
+    panels[0].invert_yaxis()
+    figure.supxlabel("accuracy on test images (%), 95 % interval", fontsize="small")
+    return _save(figure, path)
+
+
 def plot_group_confusion(path: str | Path, confusion: Any, names: Sequence[str], title: str | None = None) -> Path:
     """
     Heat map of [`group_confusion`], in percent of each true group's images.

@@ -19,7 +19,7 @@ from ..evaluation.report import format_table
 from .eval_results import COLUMNS, is_hub_id
 
 TAGS = ("hf_ltr", "long-tailed-recognition", "class-imbalance", "image-classification")
-_METRIC_NAMES = {
+METRIC_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "many": "accuracy on classes with many training images",
@@ -162,7 +162,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
                         dataset_name=facts.data_in_words,
                         dataset_split=facts.test_split,
                         metric_type="accuracy",
-                        metric_name=_METRIC_NAMES[column],
+                        metric_name=METRIC_NAMES[column],
                         metric_value=round(float(facts.metrics[column]), 6),
                     )
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +60,7 @@ class RunReport:
         A row for the same weights with `tau * log prior` of the training set subtracted from the logits (Menon et al.
         2021, section 4.1). tau is fixed beforehand, never chosen on the test set.
         """
+        from ..methods.corrections import corrections, recorded_sampler, warn_of_double_correction
         from ..models import LongTailForImageClassification
         from ..models.quiet import quiet_loading
         from ..trainer.evaluation import evaluate_model
@@ -68,12 +68,13 @@ class RunReport:
         self.class_counts.require_images("post-hoc logit adjustment")
         with quiet_loading():
             model = LongTailForImageClassification.from_pretrained(result.folder)
-        if adds_prior(model.config.method):
-            warnings.warn(
-                f"{model.config.method['name']} has the class prior in its loss; subtracting it again ({name!r}) "
-                "corrects twice.",
-                stacklevel=2,
-            )
+        # A logit adjustment that the model has is replaced, not added to.
+        done = {"sampler": recorded_sampler(result.folder), "logit_adjustment": None}
+        warn_of_double_correction(
+            f"{name!r} subtracts it from the logits",
+            corrections(model.config.method, done),
+            "Report it for models trained without one.",
+        )
         model.set_logit_adjustment({"tau": tau, "remove": list(self.class_counts.counts)})
         self._add(name, evaluate_model(model, self.data["test"], self._evaluation_arguments()))
 
@@ -195,13 +196,6 @@ class RunReport:
 
 def _without_point_zero(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def adds_prior(description: Mapping[str, Any] | None) -> bool:
-    """Whether the loss of a described method adds the log prior to the logits, so that nothing is left to remove."""
-    from ..methods import METHODS
-
-    return description is not None and METHODS[description["name"]].adds_prior
 
 
 def push_folder(folder: str | Path, repo_id: str) -> str:

@@ -6,11 +6,13 @@ from torch import Tensor
 
 from .base import ClassCountLoss
 from .cross_entropy import row_cross_entropy
+from .priors import add_log_prior
 
 
 class BalancedSoftmaxLoss(ClassCountLoss):
     """
-    Cross-entropy of `z_c + log n_c`. At inference the raw logits `z` are used: they are the scores under a uniform
+    Cross-entropy of `z_c + log p_c`, with `p_c = n_c / sum n` (the paper's `z_c + log n_c`: a constant shift of all
+    logits changes no softmax). At inference the raw logits `z` are used: they are the scores under a uniform
     label distribution.
 
     Source: Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020, eq. 3-4; released
@@ -28,4 +30,4 @@ class BalancedSoftmaxLoss(ClassCountLoss):
     """
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return row_cross_entropy(logits + self.counts_like(logits).log(), labels)
+        return row_cross_entropy(add_log_prior(logits, self.counts_of(logits)), labels)

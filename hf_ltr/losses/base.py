@@ -46,6 +46,14 @@ def check_classification_shapes(logits: Tensor, labels: Tensor) -> None:
         )
 
 
+def as_probabilities(labels: Tensor, logits: Tensor) -> Tensor:
+    """Soft labels themselves; integer labels as one-hot rows in the type and shape of `logits`."""
+    if labels.is_floating_point():
+        return labels
+    # Not torch's one_hot: it reads the largest label, which waits for the device.
+    return torch.zeros_like(logits).scatter(1, labels.unsqueeze(1), 1.0)
+
+
 def reduce_losses(losses: Tensor, reduction: str) -> Tensor:
     """
     Reduce per-row losses of shape `(batch,)`: `"none"` returns them, `"mean"` divides by the number of rows, `"sum"`
@@ -73,6 +81,9 @@ class ClassificationLoss(nn.Module):
         """
         The loss of each row.
 
+        Soft labels mean the expectation of the hard-label loss when the label is drawn from them, so that mixup's
+        `lambda * loss(y_a) + (1 - lambda) * loss(y_b)` is one call. A loss that reads them otherwise says so.
+
         Args:
             logits (`torch.Tensor` of shape `(batch, classes)`): In float32 or float64, outside autocast.
             labels (`torch.Tensor`): int64 of shape `(batch,)`, or probabilities in the logits' type and shape.
@@ -99,6 +110,10 @@ class ClassificationLoss(nn.Module):
                 formula needs one label per row. A label outside the classes is an `IndexError` on CPU; no label value
                 means "ignore".
         """
+        return self._evaluate(logits, labels, reduction)
+
+    def _evaluate(self, logits: Tensor, labels: Tensor, reduction: str, **inputs: Tensor | None) -> Tensor:
+        """`forward`, with further inputs that a subclass's `forward` hands to its `row_losses`."""
         if reduction not in REDUCTIONS:
             raise unknown_name("reduction", reduction, REDUCTIONS)
         check_classification_shapes(logits, labels)
@@ -111,7 +126,7 @@ class ClassificationLoss(nn.Module):
         with torch.autocast(device_type=logits.device.type, enabled=False):
             logits = at_least_float32(logits)
             labels = labels.to(logits.dtype) if soft else labels.long()
-            return reduce_losses(self.row_losses(logits, labels), reduction)
+            return reduce_losses(self.row_losses(logits, labels, **inputs), reduction)
 
 
 class ClassCountLoss(ClassificationLoss):
@@ -122,30 +137,38 @@ class ClassCountLoss(ClassificationLoss):
     exact in float64, untouched by `.half()`, movable to devices without float64. The buffer is a constant of the
     construction and is not saved.
 
+    Class attributes:
+        needs_every_class (`bool`): Whether a class without training images is refused, because the formula holds
+            `log 0` or `1 / 0` for it. Where it is False the loss's docstring says what such a class does.
+
     Args:
-        class_counts (`ClassCounts` or sequence of `int`): Training images of every class, in label order. Every class
-            must have at least one: the formulas hold `log 0` or `1 / 0` otherwise.
+        class_counts (`ClassCounts` or sequence of `int`): Training images of every class, in label order.
 
     Raises:
-        `ValueError`: naming the classes without a training image.
+        `ValueError`: naming the classes without a training image, where every class needs one; and if no class has
+            any.
     """
 
+    needs_every_class = True
     class_counts: Tensor
 
     def __init__(self, class_counts: ClassCounts | Sequence[int]) -> None:
         super().__init__()
         counts = ClassCounts.of(class_counts)
-        counts.require_images(type(self).__name__)
+        if self.needs_every_class:
+            counts.require_images(type(self).__name__)
+        elif counts.total == 0:
+            raise ValueError(f"{type(self).__name__} was given class counts that are all zero.")
         self.register_buffer("class_counts", torch.tensor(counts.counts, dtype=torch.int64), persistent=False)
 
-    def counts_like(self, logits: Tensor) -> Tensor:
-        """The counts, shape `(classes,)`, in the type of `logits`; refuses logits with another number of classes."""
+    def counts_of(self, logits: Tensor) -> Tensor:
+        """The counts, int64 of shape `(classes,)`; refuses logits with another number of classes."""
         if logits.shape[-1] != self.class_counts.shape[0]:
             raise ValueError(
                 f"{type(self).__name__} was given counts of {self.class_counts.shape[0]} classes, "
                 f"but the logits have {logits.shape[-1]} columns."
             )
-        return self.class_counts.to(logits.dtype)
+        return self.class_counts
 
     def extra_repr(self) -> str:
         return f"num_classes={self.class_counts.shape[0]}"

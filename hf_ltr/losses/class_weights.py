@@ -5,19 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
 
 
-def _normalised(weights: np.ndarray, present: np.ndarray) -> Tensor:
-    """Scale to mean 1 over the classes with images; the others get 0."""
-    if not present.any():
-        raise ValueError("No class has a training image, so there are no class weights.")
-    weights = np.where(present, weights, 0.0)
-    return torch.from_numpy(weights * (present.sum() / weights.sum()))
+def check_beta(beta: float) -> float:
+    """`beta` as a float; refuses what does not lie in [0, 1]."""
+    if not 0 <= beta <= 1:
+        raise ValueError(f"`beta` must lie in [0, 1], got {beta!r}.")
+    return float(beta)
+
+
+def weights_of_counts(counts: Tensor, beta: float) -> Tensor:
+    """
+    [`effective_number_weights`] of counts that are a floating-point tensor already, in its type and on its device;
+    NaN where no class has an image, which the callers exclude.
+    """
+    present = counts > 0
+    images = torch.where(present, counts, torch.ones_like(counts))
+    if beta == 1:
+        effective_number = images
+    elif beta == 0:
+        effective_number = torch.ones_like(images)
+    else:
+        # expm1(n log beta) keeps the digits that 1 - beta**n loses for beta close to 1 and few images.
+        effective_number = -torch.expm1(images * math.log(beta))
+    weights = present / effective_number
+    return weights * (present.sum() / weights.sum())
 
 
 def effective_number_weights(class_counts: ClassCounts | Sequence[int], beta: float) -> Tensor:
@@ -36,17 +52,10 @@ def effective_number_weights(class_counts: ClassCounts | Sequence[int], beta: fl
     Returns:
         `torch.Tensor` of shape `(classes,)`, float64.
     """
-    if not 0 <= beta <= 1:
-        raise ValueError(f"`beta` must lie in [0, 1], got {beta!r}.")
-    if beta == 1:
-        return inverse_frequency_weights(class_counts)
-    counts = np.asarray(ClassCounts.of(class_counts).counts, dtype=np.float64)
-    present = counts > 0
-    if beta == 0:
-        return _normalised(np.ones_like(counts), present)
-    # expm1(n log beta) keeps the digits that 1 - beta**n loses for beta close to 1 and few images.
-    effective_number = -np.expm1(np.where(present, counts, 1.0) * math.log(beta))
-    return _normalised((1.0 - beta) / effective_number, present)
+    counts = torch.tensor(ClassCounts.of(class_counts).counts, dtype=torch.float64)
+    if not counts.any():
+        raise ValueError("No class has a training image, so there are no class weights.")
+    return weights_of_counts(counts, check_beta(beta))
 
 
 def inverse_frequency_weights(class_counts: ClassCounts | Sequence[int]) -> Tensor:
@@ -60,6 +69,4 @@ def inverse_frequency_weights(class_counts: ClassCounts | Sequence[int]) -> Tens
     Returns:
         `torch.Tensor` of shape `(classes,)`, float64.
     """
-    counts = np.asarray(ClassCounts.of(class_counts).counts, dtype=np.float64)
-    present = counts > 0
-    return _normalised(1.0 / np.where(present, counts, 1.0), present)
+    return effective_number_weights(class_counts, 1.0)

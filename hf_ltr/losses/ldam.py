@@ -65,7 +65,7 @@ class LDAMLoss(ClassCountLoss):
         return self.max_margin * (counts.min() / counts) ** 0.25
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        self.counts_like(logits)  # refuses another number of classes
+        self.counts_of(logits)  # refuses another number of classes
         cosines_scale, margin_scale = (1.0, self.scale) if self.logits_scaled else (self.scale, 1.0)
         margins = margin_scale * self.margins(logits.dtype)[labels]
         # A scatter instead of a one-hot product: the gradient to the logits is the identity either way.

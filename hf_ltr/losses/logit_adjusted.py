@@ -10,6 +10,7 @@ from torch import Tensor
 from ..data.class_counts import ClassCounts
 from .base import ClassCountLoss
 from .cross_entropy import row_cross_entropy
+from .priors import add_log_prior
 
 
 class LogitAdjustedLoss(ClassCountLoss):
@@ -35,8 +36,7 @@ class LogitAdjustedLoss(ClassCountLoss):
         self.tau = float(tau)
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        counts = self.counts_like(logits)
-        return row_cross_entropy(logits + self.tau * (counts / counts.sum()).log(), labels)
+        return row_cross_entropy(add_log_prior(logits, self.counts_of(logits), tau=self.tau), labels)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, tau={self.tau}"

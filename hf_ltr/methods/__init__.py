@@ -10,21 +10,52 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..naming import unknown_name
+from .balanced_bce import BalancedBCE
 from .balanced_softmax import BalancedSoftmax
 from .base import LongTailMethod, MethodWrapper, Stage
+from .class_balanced import ClassBalanced
+from .class_difficulty import ClassDifficultyBalance
 from .classifier_retraining import ClassifierRetraining
 from .cross_entropy import CrossEntropy
 from .deferred_reweighting import DeferredReweighting, LDAMWithDeferredReweighting
+from .equalization import Equalization
+from .focal import Focal
+from .label_aware_smoothing import LabelAwareSmoothing
+from .label_aware_smoothing_stage2 import LabelAwareSmoothingStage2
+from .lade import LADE
 from .ldam import LDAM
+from .learnable_weight_scaling import LearnableWeightScaling
+from .logit_adjustment import LogitAdjustment
 from .masked_autoencoding import MaskedAutoencoding
+from .mislas import MiSLAS
 from .mutual_exclusive_modulator import MutualExclusiveModulation
+from .nearest_class_mean import NearestClassMean
+from .pc_softmax import PCSoftmax
+from .tau_normalization import TauNormalization
+from .weight_balancing import WeightBalancing
 
 METHODS: dict[str, type[LongTailMethod]] = {
     "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "class_balanced": ClassBalanced,
+    "cdb": ClassDifficultyBalance,
+    "equalization": Equalization,
     "balanced_softmax": BalancedSoftmax,
+    "logit_adjustment": LogitAdjustment,
+    "pc_softmax": PCSoftmax,
+    "balanced_bce": BalancedBCE,
+    "lade": LADE,
+    "label_aware_smoothing": LabelAwareSmoothing,
     "ldam": LDAM,
     "ldam_drw": LDAMWithDeferredReweighting,
+    "deferred_reweighting": DeferredReweighting,
     "crt": ClassifierRetraining,
+    "lws": LearnableWeightScaling,
+    "las_stage2": LabelAwareSmoothingStage2,
+    "tau_norm": TauNormalization,
+    "ncm": NearestClassMean,
+    "mislas": MiSLAS,
+    "weight_balancing": WeightBalancing,
     "mem": MutualExclusiveModulation,
     "masked_autoencoding": MaskedAutoencoding,
 }

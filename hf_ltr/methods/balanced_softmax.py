@@ -20,6 +20,12 @@ class BalancedSoftmax(LongTailMethod):
     """
 
     name = "balanced_softmax"
+    summary = "Cross-entropy with the class prior inside the softmax of the loss, and raw logits at test time."
+    when_to_use = (
+        "The first thing to try, from scratch or when fine-tuning: one stage, no option, no extra cost. Keep instance "
+        "sampling and subtract nothing from its logits, or the tail is corrected twice."
+    )
+    published_names = ("bsce",)
     adds_prior = True
     paper = {
         "title": "Balanced Meta-Softmax for Long-Tailed Visual Recognition",

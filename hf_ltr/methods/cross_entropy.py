@@ -19,6 +19,12 @@ class CrossEntropy(LongTailMethod):
     """
 
     name = "cross_entropy"
+    summary = "Mean cross-entropy with every image counted once: the baseline, which gives up on the tail."
+    when_to_use = (
+        "As the number to beat, and as the first stage of decoupled methods. With post-hoc logit adjustment the same "
+        "weights are already a strong classifier for balanced test sets."
+    )
+    published_names = ("ce",)
 
     def __init__(self, class_counts):
         super().__init__(class_counts)

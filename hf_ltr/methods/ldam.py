@@ -26,6 +26,12 @@ class LDAM(LongTailMethod):
     """
 
     name = "ldam"
+    summary = "A margin per class that grows as the class gets rarer, on the logits of a cosine head."
+    when_to_use = (
+        "Rarely alone, where it barely beats cross-entropy: take ldam_drw, which adds class weights at the end of "
+        "training."
+    )
+    published_names = ("ldam",)
     accepts_soft_targets = False
     paper = {
         "title": "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",

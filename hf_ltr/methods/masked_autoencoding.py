@@ -29,6 +29,11 @@ class MaskedAutoencoding(LongTailMethod):
     """
 
     name = "masked_autoencoding"
+    summary = "Self-supervised pretraining: a vision transformer reconstructs the hidden patches of its images."
+    when_to_use = (
+        "Before fine-tuning a vision transformer on a long tail without a pretrained model of the domain; from "
+        "scratch it would learn little. It trains no classifier and uses no labels."
+    )
     uses_labels = False
     accepts_soft_targets = False
     paper = {

@@ -57,6 +57,15 @@ class MutualExclusiveModulation(LongTailMethod):
     """
 
     name = "mem"
+    summary = (
+        "Three small networks on a frozen model judge whether an image belongs to the many, medium or few classes and "
+        "weight the logits of each group by it."
+    )
+    when_to_use = (
+        "For a vision transformer pretrained on the long-tailed images themselves. Compare it with crt and post-hoc "
+        "logit adjustment on the same representation: the published gain over crt is 0.3 to 1.2 points."
+    )
+    published_names = ("mem",)
     # Group membership is a hard label: neither mixed images nor smoothed targets have one.
     accepts_soft_targets = False
     paper = {

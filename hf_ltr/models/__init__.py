@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 
 from .backbone import BackboneShape, backbone_shape
 from .configuration import LongTailConfig
-from .heads import CosineHead
+from .heads import CentroidHead, CosineHead, ScaledHead, as_linear
 from .image_processor import LongTailImageProcessor, LongTailImageProcessorPil
 from .masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderOutput
 from .modeling import LongTailForImageClassification, LongTailOutput
@@ -39,6 +39,7 @@ OWN_BACKBONES = (
 __all__ = [
     "OWN_BACKBONES",
     "BackboneShape",
+    "CentroidHead",
     "CosineHead",
     "LongTailConfig",
     "LongTailForImageClassification",
@@ -48,6 +49,8 @@ __all__ = [
     "MaskedAutoencoder",
     "MaskedAutoencoderOutput",
     "MutualExclusiveModulator",
+    "ScaledHead",
+    "as_linear",
     "backbone_shape",
     "sine_cosine_position_embedding",
 ]

@@ -11,11 +11,19 @@ from transformers.utils import logging
 
 from .backbone import backbone_shape, check_backbone_name, native_settings
 from .errors import unknown_name
+from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
 from .modulator_options import modulator_options
 
 logger = logging.get_logger(__name__)
 
-HEADS = ("linear", "cosine")
+HEADS = ("linear", "cosine", "scaled", "centroid")
+# Options of each kind of head (`config.head_options`) with their defaults.
+HEAD_OPTIONS: dict[str, dict[str, Any]] = {
+    "linear": {"bias": True, "tau": None},
+    "scaled": {"bias": True},
+    "cosine": {},
+    "centroid": {"transform": "cl2n", "metric": "l2"},
+}
 GROUP_SCHEMES = ("thresholds", "auto")
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -63,10 +71,14 @@ class LongTailConfig(PretrainedConfig):
         drop_path_rate (`float`, *optional*, defaults to 0.0): Stochastic depth of the last block.
         global_pool (`str`, *optional*): timm's name of the pooling; the backbone's own if not given. `"avg"` on a
             vision transformer is the recipe of MAE fine-tuning: mean of the patch tokens, then `fc_norm`.
-        head (`str`, *optional*): `"linear"` (also meant by `None`) or `"cosine"`.
+        head (`str`, *optional*): `"linear"` (also meant by `None`), `"cosine"`, `"scaled"` (a linear layer with one
+            learnable factor per class, see `ScaledHead`) or `"centroid"` (nearest class mean, see `CentroidHead`).
         head_scale (`float`, *optional*): Factor on the cosine of a cosine head; 30 if not given.
         head_init_std (`float`, *optional*): Standard deviation of a new linear head's truncated normal weights (MAE
             fine-tuning: 2e-5). If not given, the head is initialised as timm does it for the backbone.
+        head_options (`dict`, *optional*): Of a linear or scaled head `bias` (`False`: none); of a linear head also `tau`,
+            which only records that its rows were divided by their norm to the power tau; of a centroid head
+            `transform` (`"un"`, `"l2n"`, `"cl2n"`) and `metric` (`"l2"`, `"cos"`).
         num_experts (`int`, *optional*, defaults to 1): Experts of a multi-expert network.
         reduce_experts (`bool`, *optional*, defaults to `True`): Whether each expert is thinner than a single network.
         logit_adjustment (`dict`, *optional*): `{"tau": 1.0, "remove": [...], "add": [...]}`: inference adds
@@ -124,6 +136,7 @@ class LongTailConfig(PretrainedConfig):
         head: str | None = None,
         head_scale: float | None = None,
         head_init_std: float | None = None,
+        head_options: dict[str, Any] | None = None,
         num_experts: int = 1,
         reduce_experts: bool = True,
         logit_adjustment: dict[str, Any] | None = None,
@@ -153,6 +166,7 @@ class LongTailConfig(PretrainedConfig):
         self.head = head
         self.head_scale = head_scale
         self.head_init_std = head_init_std
+        self.head_options = head_options
         self.num_experts = num_experts
         self.reduce_experts = reduce_experts
         self.logit_adjustment = logit_adjustment
@@ -225,6 +239,14 @@ class LongTailConfig(PretrainedConfig):
         if self.backbone_kwargs or self.image_size != native or self.global_pool is not None:
             backbone_shape(self)
 
+    def complete_head_options(self) -> dict[str, Any]:
+        """All options of the head: those of `self.head_options` and defaults for the rest."""
+        known, given = HEAD_OPTIONS[self.head or "linear"], self.head_options or {}
+        for name in given:
+            if name not in known:
+                raise unknown_name(f"option of a {self.head or 'linear'} head", name, known)
+        return {**known, **given}
+
     def complete_modulator_options(self) -> dict[str, Any]:
         """All options of the modulator: those of `self.modulator` and defaults for the rest, groups included."""
         return modulator_options(
@@ -271,14 +293,20 @@ class LongTailConfig(PretrainedConfig):
         if self.head is not None and self.head not in HEADS:
             raise unknown_name("head", self.head, HEADS)
         if self.head_scale is not None:
-            if self.head == "linear":
+            if self.head not in (None, "cosine"):
                 raise ValueError(
-                    f"head_scale={self.head_scale} belongs to a cosine head, but head is 'linear'; unset one"
+                    f"head_scale={self.head_scale} belongs to a cosine head, but head is {self.head!r}; unset one"
                 )
             if self.head_scale <= 0:
                 raise ValueError(f"head_scale must be positive, not {self.head_scale}")
-        if self.head_init_std is not None and self.head == "cosine":
-            raise ValueError("head_init_std belongs to a linear head, but head is 'cosine'; unset one of them")
+        if self.head_init_std is not None and self.head in ("cosine", "centroid"):
+            raise ValueError(f"head_init_std belongs to a linear head, but head is {self.head!r}; unset one of them")
+        options = self.complete_head_options()
+        if not isinstance(options.get("bias", True), bool):
+            raise ValueError(f"head_options['bias'] must be true or false, not {options['bias']!r}")
+        for name, known in (("transform", CENTROID_TRANSFORMS), ("metric", CENTROID_METRICS)):
+            if name in options and options[name] not in known:
+                raise unknown_name(f"head_options[{name!r}]", options[name], known)
 
     def _check_image(self) -> None:
         for name in ("image_size", "num_channels"):

@@ -14,9 +14,10 @@ from transformers.utils import ModelOutput
 from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
 from .configuration import LongTailConfig
 from .freezing import FreezableMixin
-from .heads import DEFAULT_COSINE_SCALE, CosineHead, initialize_linear_head
+from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, ScaledHead, initialize_linear_head
 from .initialization import building_on_meta, copy_tensors, is_loaded, missing_tensors, needs_random_numbers
 from .modulator import MutualExclusiveModulator
+from .prior_offset import prior_offset
 
 # Standard deviation of a linear head on a backbone whose timm classifier is not one linear layer.
 _FALLBACK_HEAD_STD = 0.02
@@ -134,6 +135,9 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         )
         self.classifier = self._create_head(timm_head)
         self.modulator = None if config.modulator is None else MutualExclusiveModulator(config)
+        if isinstance(self.classifier, ScaledHead):
+            # One is what a linear checkpoint means by the factors it does not have.
+            self._keys_to_ignore_on_load_missing = [r"^classifier\.scale$"]
         self.register_buffer("logit_offset", torch.zeros(config.num_labels), persistent=False)
         self._applied_adjustment: dict[str, Any] | None = None
         self._apply_logit_adjustment()
@@ -142,7 +146,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             # pooling.
             self._keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^backbone\.norm\."]
             if config.masked_autoencoder is not None:
-                self._keys_to_ignore_on_load_missing = [r"^backbone\.fc_norm\."]
+                ignored = self._keys_to_ignore_on_load_missing or []
+                self._keys_to_ignore_on_load_missing = [*ignored, r"^backbone\.fc_norm\."]
         self.post_init()
 
     def forward(
@@ -177,8 +182,11 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         return output if return_dict else output.to_tuple()
 
     def reset_classifier(self) -> None:
-        """Draw the head's weights again, as for a new model: `head_init_std`, timm's initial values, or cosine's."""
-        if isinstance(self.classifier, nn.Linear) and self.config.head_init_std is None:
+        """
+        Begin with a new head, as for a new model: `head_init_std`, timm's initial values or cosine's, scales of one; a
+        centroid head forgets its centroids.
+        """
+        if self._has_timm_head():
             self._copy_head(self._create_twin()[1])
         else:
             self._initialize_head(self.classifier)
@@ -208,18 +216,15 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         self._applied_adjustment = adjustment
         if self.logit_offset.is_meta:
             return
-        adjustment = adjustment or {}
-        offset = torch.zeros(self.num_labels, dtype=torch.float64, device="cpu")
-        if adjustment.get("remove") is not None:
-            offset -= adjustment.get("tau", 1.0) * _log_prior(adjustment["remove"])
-        if adjustment.get("add") is not None:
-            offset += _log_prior(adjustment["add"])
-        self.logit_offset.copy_(offset)
+        self.logit_offset.copy_(prior_offset(**(adjustment or {})))
 
     def _create_head(self, timm_head: nn.Linear | None) -> nn.Module:
         config = self.config
-        if timm_head is None or config.head == "cosine":
+        options = config.complete_head_options()
+        if timm_head is None or config.head in ("cosine", "centroid"):
             in_features = timm_head.in_features if timm_head is not None else backbone_shape(config).feature_dim
+        if config.head == "centroid":
+            return CentroidHead(in_features, config.num_labels, **options)
         if config.head == "cosine":
             scale = DEFAULT_COSINE_SCALE if config.head_scale is None else config.head_scale
             return CosineHead(in_features, config.num_labels, scale=scale)
@@ -227,18 +232,25 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             raise ValueError(
                 f"head_scale={config.head_scale} belongs to a cosine head; set head='cosine' or unset the scale"
             )
-        if timm_head is not None and config.head_init_std is None:
-            return timm_head
         head = timm_head if timm_head is not None else nn.Linear(in_features, config.num_labels)
-        if not self._is_being_loaded:
+        if not options["bias"]:
+            head.bias = None
+        if (timm_head is None or config.head_init_std is not None) and not self._is_being_loaded:
             self._initialize_head(head)
-        return head
+        return ScaledHead(head) if config.head == "scaled" else head
 
+    def _has_timm_head(self) -> bool:
+        """Whether the head begins with the values that timm gives the backbone's own."""
+        return isinstance(self.classifier, nn.Linear | ScaledHead) and self.config.head_init_std is None
+
+    @torch.no_grad()
     def _initialize_head(self, head: nn.Module) -> None:
-        if isinstance(head, CosineHead):
+        if isinstance(head, CosineHead | CentroidHead):
             head.reset_parameters()
-        else:
-            initialize_linear_head(head, self.config.head_init_std or _FALLBACK_HEAD_STD)
+            return
+        initialize_linear_head(head, self.config.head_init_std or _FALLBACK_HEAD_STD)
+        if isinstance(head, ScaledHead):
+            head.scale.fill_(1.0)
 
     def _create_twin(self) -> tuple[nn.Module, nn.Linear | None]:
         """Backbone and timm head built again on the CPU, with initial values."""
@@ -251,7 +263,10 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             self._initialize_head(self.classifier)
             return
         for name, parameter in self.classifier.named_parameters():
-            parameter.copy_(twin_head.get_parameter(name))
+            if name == "scale":
+                parameter.fill_(1.0)
+            else:
+                parameter.copy_(twin_head.get_parameter(name))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -269,8 +284,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
 
     def _fill_what_loading_left(self) -> None:
         missing = missing_tensors(self.backbone)
-        head_is_missing = not all(is_loaded(parameter) for parameter in self.classifier.parameters())
-        use_timm_head = isinstance(self.classifier, nn.Linear) and self.config.head_init_std is None
+        head_is_missing = not is_loaded(self.classifier.weight)
+        use_timm_head = self._has_timm_head()
         twin_head = None
         if missing or (head_is_missing and use_timm_head):
             random = head_is_missing or needs_random_numbers(self.backbone, list(missing))
@@ -282,8 +297,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
                 self._copy_head(twin_head)
             else:
                 self._initialize_head(self.classifier)
-
-
-def _log_prior(values: list[float]) -> Tensor:
-    values = torch.tensor(values, dtype=torch.float64, device="cpu")
-    return (values / values.sum()).log()
+        else:
+            # What a checkpoint with these weights does not have is what it did without.
+            with torch.no_grad():
+                for name, tensor in missing_tensors(self.classifier).items():
+                    tensor.fill_(1.0 if name == "scale" else 0.0)

@@ -16,6 +16,7 @@ from ..data.class_counts import ClassCounts, class_counts
 from ..data.labels import read_labels
 from ..data.record import explain_counts
 from ..methods import LongTailMethod, get_method
+from ..methods.corrections import warn_of_training_corrections
 from .arguments import LongTailTrainingArguments
 from .optimization import check_parameter_options
 
@@ -191,6 +192,7 @@ def check_arguments(method: LongTailMethod, args: Any) -> None:
             f"{args.gradient_accumulation_steps} it sees only one micro-batch at a time.",
             stacklevel=3,
         )
+    warn_of_training_corrections(method, args.sampler, stacklevel=3)
 
 
 def check_training_data(model: Any, method: LongTailMethod, dataset: Any) -> None:

@@ -23,6 +23,10 @@ CLASSES = ["circle", "cross", "line", "dot"]
 METHOD_NAMES = sorted(METHODS)
 # What makes the tiny problem reach every branch of a method.
 OPTIONS = {
+    "cdb": {"tau": 1.5, "reduction": "mean_weight"},
+    "class_balanced": {"beta": 0.9, "form": "focal", "gamma": 0.5},
+    "equalization": {"threshold": 0.2, "gamma": 0.5},
+    "label_aware_smoothing": {"shape": "exp", "power": 2.0},
     "ldam_drw": {"defer_until": 0.5},
     "mem": {"width": 16, "top_k": 2, "margin_positive": 5.0, "normalize_margin": True},
 }

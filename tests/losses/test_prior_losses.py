@@ -8,16 +8,8 @@ from torch.nn import functional as F
 
 from hf_ltr.losses import BalancedSoftmaxLoss, CrossEntropyLoss, LogitAdjustedLoss
 
+from .batches import UNSORTED, random_batch
 from .golden import CASES, COUNTS, assert_golden, golden_labels, golden_logits
-
-UNSORTED = [7, 120, 3, 900, 33]
-
-
-def random_batch(rows=9, classes=5, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(rows, classes, dtype=torch.float64, generator=generator)
-    labels = torch.randint(0, classes, (rows,), generator=generator)
-    return logits.requires_grad_(), labels
 
 
 def slow_loss(logits, labels, offsets):

@@ -332,7 +332,7 @@ def test_files_can_be_copied_next_to_a_checkpoint(tmp_path, monkeypatch):
     make_model().save_pretrained(tmp_path)
     copied = {path.stem for path in tmp_path.glob("*.py")}
     needed = "modeling configuration backbone resnet_cifar vision_transformers heads freezing modulator"
-    assert copied == {*needed.split(), "modulator_options", "initialization", "errors"}
+    assert copied == {*needed.split(), "modulator_options", "initialization", "errors", "prior_offset"}
     written = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert written["auto_map"]["AutoModelForImageClassification"] == "modeling.LongTailForImageClassification"
     for path in tmp_path.glob("*.py"):

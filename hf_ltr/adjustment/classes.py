@@ -1,0 +1,198 @@
+"""Class counts and priors from files, and the proof that model, data and counts mean the same classes."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.class_counts import ClassCounts
+from ..data.class_counts import class_counts as count_classes
+
+
+def model_class_names(config: Any) -> list[str] | None:
+    """The model's class names in order; `None` if it only has the library's placeholders `LABEL_0`, `LABEL_1`, ..."""
+    names = [str(config.id2label[index]) for index in range(config.num_labels)]
+    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
+
+
+def read_class_counts(source: str | Path | Sequence[int] | Mapping[str, int], names: Sequence[str] | None) -> ClassCounts:
+    """
+    Training images per class.
+
+    Args:
+        source (path of a JSON file, list or `dict`): A list in label order, or counts by class name (or by class
+            index, as text).
+        names (sequence of `str`, *optional*): Of the model's classes in order, by which a `dict` is sorted.
+
+    Returns:
+        [`ClassCounts`]
+
+    Raises:
+        `ValueError`: for a file of another form, or names that are missing or unknown.
+    """
+    counts = _in_order(*_content(source, "class counts"), names, "class counts")
+    return ClassCounts(counts, names if names is not None and len(names) == len(counts) else None)
+
+
+def read_prior(
+    source: str | Path | Sequence[float] | Mapping[str, float], names: Sequence[str] | None, num_labels: int
+) -> list[float]:
+    """
+    A class prior: shares, or numbers proportional to them. Forms and errors as in [`read_class_counts`].
+
+    Returns:
+        `list[float]`: in label order, with sum 1.
+
+    Raises:
+        `ValueError`: also for another number of classes, and for shares that are not positive, whose logarithm does not
+            exist.
+    """
+    values = [float(value) for value in _in_order(*_content(source, "target prior"), names, "target prior")]
+    if len(values) != num_labels:
+        raise ValueError(f"The target prior has {len(values)} values but the model has {num_labels} classes")
+    bad = [index for index, value in enumerate(values) if not (math.isfinite(value) and value > 0)]
+    if bad:
+        name = names[bad[0]] if names is not None else bad[0]
+        raise ValueError(
+            f"The target prior must be positive for every class, but class {name} has {values[bad[0]]} ({len(bad)} such "
+            "classes): its logarithm is added to the logits"
+        )
+    total = math.fsum(values)
+    return [value / total for value in values]
+
+
+def check_number_of_classes(counts: ClassCounts, num_labels: int, what: str) -> None:
+    """
+    Raises:
+        `ValueError`: if there are counts of another number of classes than the model has.
+    """
+    if len(counts) != num_labels:
+        raise ValueError(
+            f"{what}: there are {len(counts)} classes, but the model has {num_labels}. The counts of all classes of the "
+            "model are needed, in the order of its labels."
+        )
+
+
+def check_class_order(config: Any, names: Sequence[str] | None, what: str, trust: bool = False) -> None:
+    """
+    Refuse data whose classes are not the model's, in the model's order.
+
+    Args:
+        config (`PretrainedConfig`): Of the model, with `id2label`.
+        names (sequence of `str`, *optional*): The data's class names in order.
+        what (`str`): What has them, for messages.
+        trust (`bool`): Compare the number of classes only.
+
+    Raises:
+        `ValueError`: naming the first class that differs, as both call it.
+    """
+    if names is None:
+        return
+    names = [str(name) for name in names]
+    if len(names) != config.num_labels:
+        raise ValueError(f"{what} has {len(names)} classes, but the model has {config.num_labels}")
+    own = model_class_names(config)
+    if own is None:
+        warnings.warn(
+            f"The model's classes have no names (LABEL_0, LABEL_1, ...): that they are in the order of {what} "
+            f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) could not be checked.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return
+    if own == names or trust:
+        return
+    first = next(index for index, (a, b) in enumerate(zip(own, names, strict=True)) if a != b)
+    same = sorted(own) == sorted(names)
+    raise ValueError(
+        f"{what} has {'the classes of the model in another order' if same else 'other class names than the model'}: "
+        f"class {first} is {names[first]!r} there and {own[first]!r} in the model. "
+        + (
+            "Priors and labels would be silently wrong; bring the label column into the model's order."
+            if same
+            else "If they are the same classes in the same order under other names, say trust_class_order."
+        )
+    )
+
+
+def dataset_class_names(dataset: Any) -> Sequence[str] | None:
+    features = getattr(dataset, "features", None) or {}
+    return getattr(features.get("label", features.get("labels")), "names", None)
+
+
+def training_counts(config: Any, data: Mapping[str, Any], given: Any, group_scheme: str) -> ClassCounts:
+    """The training counts, from the first place that has them, grouped as the model or the user wants."""
+    own, names = getattr(config, "class_counts", None), modeldataset_class_names(config)
+    if given is not None:
+        what = "The class counts"
+        counts = given if isinstance(given, ClassCounts) else read_class_counts(given, names)
+    elif "train" in data:
+        what, counts = "The training split", count_classes(data["train"])
+    elif own:
+        what, counts = "The class counts of the model's config", ClassCounts(own, names)
+    else:
+        raise ValueError("Training counts are needed: give a dataset with a train split, or class_counts")
+    check_number_of_classes(counts, config.num_labels, what)
+    if own and list(own) != list(counts.counts):
+        first = next(index for index, (a, b) in enumerate(zip(own, counts, strict=True)) if a != b)
+        warnings.warn(
+            f"{what} and the model's config have other numbers of training images: class {counts.name_of(first)} has "
+            f"{counts[first]} and {own[first]}. Give the options of the run that trained the model, or its validation "
+            "images may be among those it was trained on.",
+            UserWarning,
+            stacklevel=4,
+        )
+    thresholds = tuple(getattr(config, "group_thresholds", None) or counts.thresholds)
+    return ClassCounts(counts.counts, counts.names or names, thresholds, group_scheme)
+
+
+def _content(source: Any, what: str) -> tuple[Any, str]:
+    """(list or dict, how to call it)"""
+    if not isinstance(source, str | Path):
+        return (dict(source) if isinstance(source, Mapping) else list(source)), f"the {what}"
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {source} with the {what}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{source} is not JSON: {error}") from error
+    if not isinstance(content, list | dict):
+        raise ValueError(f"{source} must hold a list or an object of numbers, not a {type(content).__name__}")
+    return content, str(source)
+
+
+def _in_order(content: Any, where: str, names: Sequence[str] | None, what: str) -> list[Any]:
+    if isinstance(content, dict):
+        keys = [str(key) for key in content]
+        content = dict(zip(keys, content.values(), strict=True))
+        if names is not None and set(names) & set(keys):
+            order: list[str] = [str(name) for name in names]
+            missing = [name for name in order if name not in content]
+            unknown = [key for key in keys if key not in set(order)]
+            if missing or unknown:
+                raise ValueError(
+                    f"The classes of {where} are not those of the model: "
+                    + "; ".join(
+                        f"{kind} {', '.join(map(repr, found[:5]))}" + (f" and {len(found) - 5} more" * (len(found) > 5))
+                        for kind, found in (("missing", missing), ("unknown", unknown))
+                        if found
+                    )
+                )
+        elif set(keys) == {str(index) for index in range(len(keys))}:
+            order = [str(index) for index in range(len(keys))]
+        else:
+            known = f"those of the model, such as {list(names[:3])}" if names is not None else "not known"
+            raise ValueError(
+                f"{where} gives the {what} by class name ({', '.join(map(repr, keys[:3]))}), but the names of the "
+                f"model's classes are {known}; give a list in the order of its labels"
+            )
+        content = [content[key] for key in order]
+    wrong = [value for value in content if isinstance(value, bool) or not isinstance(value, int | float)]
+    if wrong or not content:
+        raise ValueError(f"{where} must hold one number per class, got {wrong[0]!r}" if wrong else f"{where} is empty")
+    return content

@@ -1,0 +1,97 @@
+"""`hf-ltr table`: methods on one protocol, beside published numbers."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "compare methods on one protocol: run what is missing, report with intervals beside published numbers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every option is accepted with hyphens and with underscores."""
+
+    def option(name: str, **kwargs: object) -> None:
+        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*spellings, dest=name, **kwargs)
+
+    option("protocol", help="name of a protocol of the package, or a YAML file; by the dataset if not given")
+    option("dataset", help="for another dataset than the protocol's")
+    option("imbalance_factor", type=float, help="for another tail than the protocol's")
+    option(
+        "methods",
+        nargs="+",
+        required=True,
+        metavar="ROW",
+        help="name, name:option=value,..., crt:representation=balanced_softmax, cross_entropy+logit_adjustment",
+    )
+    option("seeds", nargs="+", type=int, default=[0])
+    option("data_dir", help="local copy of the dataset")
+    option("output_dir", help="outputs/table/<protocol> if not given")
+    option("baseline", help="row the others are tested against; cross_entropy if it is there, else the first")
+    option(
+        "set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="training arguments (max_steps=5, cpu_threads=2), data and model options; stage.key=value for one stage",
+    )
+    option("report_only", action="store_true", help="run nothing, report what is finished")
+    option("measure_cost", action="store_true", help="also time a step of every row against the baseline")
+    option("resamples", type=int, default=2000, help="of the bootstrap")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run what is missing and report."""
+    import sys
+
+    from ..table import Table, load_protocol
+    from ..table.protocol import DEFAULT_PROTOCOLS, protocol_names
+
+    overrides = {}
+    for text in options.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
+        overrides[key.strip().replace("-", "_")] = value
+    for name in ("dataset", "imbalance_factor", "data_dir"):
+        if getattr(options, name) is not None:
+            overrides[name] = getattr(options, name)
+    name = options.protocol
+    if name is None:
+        name = DEFAULT_PROTOCOLS.get(options.dataset)
+        if name is None:
+            raise ValueError(
+                f"There is no default protocol for the dataset {options.dataset!r}; name one with --protocol "
+                f"({', '.join(protocol_names())}, or a YAML file)"
+            )
+    protocol = load_protocol(name, **overrides)
+    table = Table(
+        protocol,
+        options.methods,
+        options.seeds,
+        options.output_dir or f"outputs/table/{protocol.name}",
+        command=_command(sys.argv[1:]),
+    )
+    changed = ", ".join(f"{key}={value}" for key, value in protocol.overrides.items())
+    table.say(f"Protocol {protocol.name}{f', changed: {changed}' if changed else ''}")
+    if not options.report_only:
+        table.run()
+        if options.measure_cost:
+            table.measure_cost(baseline=options.baseline)
+    if table.is_main_process:
+        report = table.report(baseline=options.baseline, resamples=options.resamples)
+        print(f"\n{report.markdown()}\n")
+        print(f"Written: {', '.join(str(path) for path in report.write())}")
+
+
+def _command(argv: list[str]) -> str:
+    """The command as others could repeat it: their folders are elsewhere."""
+    import os
+    import shlex
+    from pathlib import Path
+
+    shown = [f"path/to/{Path(argument).name}" if os.path.isabs(argument) else argument for argument in argv]
+    processes = os.environ.get("WORLD_SIZE", "1")
+    launched = f"accelerate launch --num_processes {processes} -m hf_ltr.cli.main"
+    return f"{launched if processes != '1' else 'hf-ltr'} {shlex.join(shown)}"

@@ -1,0 +1,124 @@
+"""What the methods of two stages share: a representation first, a classifier second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..data.samplers import SAMPLERS
+from ..naming import unknown_name
+from .base import LongTailMethod, Stage
+from .cross_entropy import CrossEntropy
+
+BACKBONE = r"^backbone\."
+# The linear part of a classifier, without the factors of a scaled head.
+LINEAR_PART = r"^classifier\.(weight|bias)$"
+
+KANG_2020 = {
+    "title": "Decoupling Representation and Classifier for Long-Tailed Recognition",
+    "authors": "Bingyi Kang, Saining Xie, Marcus Rohrbach, Zhicheng Yan, Albert Gordo, Jiashi Feng, Yannis Kalantidis",
+    "year": 2020,
+    "url": "https://arxiv.org/abs/1910.09217",
+}
+
+
+class DecoupledMethod(LongTailMethod):
+    """
+    Base of the methods whose stage `"representation"` is another method's run, and whose stage `"classifier"` starts
+    from its weights.
+
+    Training arguments that a stage needs come from `representation_arguments` and `classifier_arguments`. They win
+    over the arguments common to all stages and lose against those a recipe's section sets for the stage.
+
+    Args:
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
+        representation ([`LongTailMethod`], *optional*): Method of stage 1, of one stage itself; cross-entropy if not
+            given.
+        sampler (`str`, *optional*): Sampler of stage 2, a name in `SAMPLERS`; unset: that of the training arguments.
+        norm (`str`, *optional*, defaults to `"train"`): Mode of the frozen backbone's layers in stage 2, see
+            [`~hf_ltr.models.freezing.FreezableMixin.freeze`].
+    """
+
+    def __init__(
+        self,
+        class_counts,
+        representation: LongTailMethod | None = None,
+        sampler: str | None = None,
+        norm: str = "train",
+    ):
+        super().__init__(class_counts)
+        if sampler is not None and sampler not in SAMPLERS:
+            raise unknown_name("sampler", sampler, SAMPLERS)
+        if norm not in ("train", "eval"):
+            raise unknown_name("norm mode", norm, ("train", "eval"))
+        self.representation = single_stage(representation or CrossEntropy(self.class_counts), self.name)
+        self.sampler, self.norm = sampler, norm
+
+    def configure(self, config) -> None:
+        self.representation.configure(config)
+
+    def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int):
+        if self.sampler is None:
+            return None
+        return make_sampler(self.sampler, labels, seed=seed, num_epochs=num_epochs)
+
+    def representation_arguments(self) -> dict[str, Any]:
+        """Training arguments of stage 1 that are part of the method."""
+        return {}
+
+    def classifier_arguments(self) -> dict[str, Any]:
+        """Training arguments of stage 2 that are part of the method."""
+        return {}
+
+    def stages(self) -> list[Stage]:
+        return [
+            Stage("representation", self.representation, arguments=self.representation_arguments()),
+            Stage("classifier", self, start="stage:representation", arguments=self.classifier_arguments()),
+        ]
+
+
+def require_linear_head(config, who: str, why: str) -> None:
+    """
+    Refuse, on behalf of the method `who`, a head that is not a plain linear layer.
+
+    Raises:
+        `ValueError`: with the reason `why`.
+    """
+    if config.head not in (None, "linear"):
+        raise ValueError(
+            f"{who} {why}, but config.head is {config.head!r}. Leave head unset, and use a representation method that "
+            "trains a linear head."
+        )
+
+
+def use_scaled_head(config, representation: LongTailMethod, who: str) -> None:
+    """
+    Give the model of stage 2 one learnable factor per class on the linear head of stage 1, on behalf of the method
+    `who`.
+
+    Raises:
+        `ValueError`: if stage 1 trains another kind of head.
+    """
+    if config.head == "scaled":
+        config.head = None  # what the representation is asked about is the head it trains
+    representation.configure(config)
+    require_linear_head(config, who, "multiplies the logits of a linear classifier")
+    config.head = "scaled"
+
+
+def single_stage(method: LongTailMethod, who: str) -> LongTailMethod:
+    """`method`, or a `ValueError` if it consists of several runs: its last one would be mistaken for the whole."""
+    names = [stage.name for stage in method.stages()]
+    if len(names) > 1:
+        raise ValueError(
+            f"The representation of {who} must be a method of one stage, but {method.name} has the stages "
+            f"{', '.join(names)}"
+        )
+    return method
+
+
+def make_sampler(name: str, labels: torch.Tensor, *, seed: int, num_epochs: int):
+    """A sampler of `SAMPLERS` by name, with the number of epochs for the one that needs it."""
+    options = {"num_epochs": num_epochs} if name == "progressively_balanced" else {}
+    return SAMPLERS[name](labels, seed=seed, **options)

@@ -1,0 +1,98 @@
+"""Label-aware smoothing as a second stage: the "LAS" rows of the Difficulty-Net paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..losses.label_aware_smoothing import LabelAwareSmoothingLoss
+from ..naming import unknown_name
+from .base import LongTailMethod
+from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
+
+TRAINED_PARTS = ("classifier_and_scales", "scales")
+
+
+class LabelAwareSmoothingStage2(DecoupledMethod):
+    """
+    A second stage with label-aware smoothing on a scaled classifier, as Sinha and Ohashi 2023 put it behind every
+    first stage they compare ("+ LAS"); the loss is that of MiSLAS (Zhong et al. 2021), without its mixup.
+
+    What the released code (hitachi-rd-cv/Difficulty_Net) trains differs between datasets. CIFAR
+    (`cifar_train_exaugment_stage2.py`): classifier and factors at one learning rate, the backbone in evaluation mode;
+    these are the defaults. ImageNet-LT (`train_stage2.py`): the factors only, the backbone in training mode, so that
+    its batch-norm statistics move: `trained="scales", norm="train"`. Places-LT: the factors only, and of the backbone
+    only the last, added block in training mode. The classifier is never re-initialised.
+
+    Args:
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
+        representation ([`LongTailMethod`], *optional*): Method of stage 1, with a linear head; cross-entropy if not
+            given.
+        head (`float`, *optional*): Smoothing of the most frequent class. If neither it nor `tail` is given, both follow
+            the imbalance factor as in the released CIFAR code: above 100 (0.4, 0), above 50 (0.4, 0.1), above 20 (0.3,
+            0), else (0.2, 0). Its ImageNet-LT configs have (0.3, 0), its Places-LT config (0.4, 0.1).
+        tail (`float`, *optional*): Smoothing of the rarest class; given together with `head`.
+        shape (`str`, *optional*, defaults to `"concave"`): Between the two, see [`LabelAwareSmoothingLoss`].
+        power (`float`, *optional*): Of the shape `"exp"`.
+        trained (`str`, *optional*, defaults to `"classifier_and_scales"`): Or `"scales"`.
+        sampler (`str`, *optional*, defaults to `"class_aware"`): Sampler of stage 2, a name in `SAMPLERS`; the default
+            draws 4 images of a class in a row, as released.
+        norm (`str`, *optional*, defaults to `"eval"`): Mode of the frozen backbone's layers in stage 2.
+    """
+
+    name = "las_stage2"
+    summary = (
+        "Learns the representation first, then the classifier and one factor per class with label smoothing that grows "
+        "with a class's frequency, on class-balanced batches."
+    )
+    when_to_use = "Behind any first stage whose probabilities are over-confident, where lws or crt would be used too."
+    published_names = ("las",)
+    paper = {
+        "title": "Difficulty-Net: Learning to Predict Difficulty for Long-Tailed Recognition",
+        "authors": "Saptarshi Sinha, Hiroki Ohashi",
+        "year": 2023,
+        "url": "https://arxiv.org/abs/2209.02960",
+    }
+
+    def __init__(
+        self,
+        class_counts,
+        representation: LongTailMethod | None = None,
+        head: float | None = None,
+        tail: float | None = None,
+        shape: str = "concave",
+        power: float | None = None,
+        trained: str = "classifier_and_scales",
+        sampler: str = "class_aware",
+        norm: str = "eval",
+    ):
+        super().__init__(class_counts, representation, sampler, norm)
+        if trained not in TRAINED_PARTS:
+            raise unknown_name("trained part of las_stage2", trained, TRAINED_PARTS)
+        if (head is None) != (tail is None):
+            raise ValueError(f"las_stage2 needs head and tail together, or neither; got head={head}, tail={tail}")
+        self.head, self.tail = default_smoothing(self.class_counts.imbalance_factor) if head is None else (head, tail)
+        self.shape, self.power, self.trained = shape, power, trained
+        self.loss = LabelAwareSmoothingLoss(
+            self.class_counts, head=self.head, tail=self.tail, shape=shape, power=power
+        )
+        self.accepts_soft_targets = self.loss.accepts_soft_targets
+
+    def configure(self, config) -> None:
+        use_scaled_head(config, self.representation, self.name)
+
+    def setup(self, trainer) -> None:
+        frozen = [BACKBONE] if self.trained == "classifier_and_scales" else [BACKBONE, LINEAR_PART]
+        trainer.model.freeze(frozen, norm=self.norm)
+
+    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        return self.loss(outputs.raw_logits, targets, reduction="none")
+
+
+def default_smoothing(imbalance_factor: float) -> tuple[float, float]:
+    """Smoothing of the most frequent and of the rarest class for an imbalance factor (hitachi-rd-cv/Difficulty_Net)."""
+    for above, smoothing in ((100, (0.4, 0.0)), (50, (0.4, 0.1)), (20, (0.3, 0.0))):
+        if imbalance_factor > above:
+            return smoothing
+    return 0.2, 0.0

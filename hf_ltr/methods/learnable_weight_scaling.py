@@ -1,0 +1,61 @@
+"""Learnable weight scaling (LWS): one factor per class, trained on a frozen classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .base import LongTailMethod
+from .cross_entropy import CrossEntropy
+from .decoupled import BACKBONE, KANG_2020, LINEAR_PART, DecoupledMethod, use_scaled_head
+
+
+class LearnableWeightScaling(DecoupledMethod):
+    """
+    Decoupled training with learnable weight scaling (Kang et al. 2020, section 4.3): stage 2 keeps the backbone and the
+    classifier of stage 1 and trains one factor per class, `logits_c = s_c (w_c x + b_c)`, from ones, with
+    cross-entropy on class-balanced batches.
+
+    The paper writes the factor on the weight only; the released code (facebookresearch/classifier-balancing,
+    `models/TauNormClassifier.py`), which the published numbers come from and which is followed here, multiplies the
+    bias too. As in its cRT, batch-norm statistics of the frozen backbone move (`norm="train"`).
+
+    The factors fold exactly into a linear layer, see [`~hf_ltr.models.as_linear`].
+
+    Args:
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
+        representation ([`LongTailMethod`], *optional*): Method of stage 1, with a linear head; cross-entropy if not
+            given.
+        sampler (`str`, *optional*, defaults to `"class_aware"`): Sampler of stage 2, a name in `SAMPLERS`; the default
+            draws 4 images of a class in a row, as released.
+        norm (`str`, *optional*, defaults to `"train"`): Mode of the frozen backbone's layers in stage 2.
+    """
+
+    name = "lws"
+    summary = "Learns the representation first, then one factor per class on the logits of its classifier."
+    when_to_use = (
+        "Like crt, when the classifier's directions are to stay as they are: only as many numbers as there are classes "
+        "are trained, which cannot overfit the rare ones."
+    )
+    published_names = ("lws",)
+    paper = KANG_2020
+
+    def __init__(
+        self,
+        class_counts,
+        representation: LongTailMethod | None = None,
+        sampler: str = "class_aware",
+        norm: str = "train",
+    ):
+        super().__init__(class_counts, representation, sampler, norm)
+        self.classifier_loss = CrossEntropy(self.class_counts)
+
+    def configure(self, config) -> None:
+        use_scaled_head(config, self.representation, self.name)
+
+    def setup(self, trainer) -> None:
+        trainer.model.freeze([BACKBONE, LINEAR_PART], norm=self.norm)
+
+    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        return self.classifier_loss.sample_loss(outputs, targets)

@@ -1,0 +1,53 @@
+"""The one place that takes a class prior out of logits, for models and for whoever folds the change into a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def prior_offset(
+    remove: Sequence[float] | None = None, add: Sequence[float] | None = None, tau: float = 1.0
+) -> Tensor:
+    """
+    What inference adds to the logits of a classifier that learned one class prior and is used under another:
+    `-tau * log p_remove + log p_add`.
+
+    With `remove` alone this is post-hoc logit adjustment (Menon et al., "Long-Tail Learning via Logit Adjustment", ICLR
+    2021, equation 9); with `tau=1` and both it is PC softmax (Hong et al., "Disentangling Label Distribution for
+    Long-Tailed Visual Recognition", CVPR 2021, equation 3). Losses that add a prior during training need none of it.
+
+    Args:
+        remove (sequence of numbers of length `C`, *optional*): The prior the model was trained under: training counts
+            or shares.
+        add (sequence of numbers of length `C`, *optional*): The prior it is used under; uniform if not given, for
+            which nothing has to be added.
+        tau (`float`, *optional*, defaults to 1.0): Strength of the removal.
+
+    Returns:
+        `Tensor`: float64 on the CPU, of shape `(C,)`; of shape `()` and zero if neither prior is given.
+
+    Raises:
+        `ValueError`: naming the classes whose share is not a positive number.
+    """
+    offset = torch.zeros((), dtype=torch.float64, device="cpu")
+    if remove is not None:
+        offset = offset - tau * _log_prior(remove, "remove")
+    if add is not None:
+        offset = offset + _log_prior(add, "add")
+    return offset
+
+
+def _log_prior(values: Sequence[float], name: str) -> Tensor:
+    # On the CPU also where a model is being built on the meta device.
+    shares = torch.as_tensor(list(values), dtype=torch.float64, device="cpu")
+    bad = (~(shares > 0) | torch.isinf(shares)).nonzero().flatten().tolist()
+    if bad:
+        shown = ", ".join(map(str, bad[:10])) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+        raise ValueError(
+            f"The prior to {name} must be positive for every class, but is not for class {shown}: its logarithm does "
+            "not exist. Leave such classes out of the label set, or give them a small positive prior."
+        )
+    return (shares / shares.sum()).log()

@@ -1,0 +1,300 @@
+"""
+What a method costs, relative to the baseline.
+
+Times of different sessions cannot be compared on a machine that does other things, so nothing here is reported as a
+time alone: the methods take their steps in turn, in one process, and each is divided by the baseline's steps of the
+same round. The steps are those of the real trainer, input pipeline included; what a method does once per epoch is not
+in them. Memory is that of a fresh process per method, because a process keeps what it once took.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from ..files import write_json
+from ..methods import Stage
+from .measures import COST_FILE, peak_memory, reset_peak_memory, resident_memory
+from .plans import Plan
+from .protocol import Protocol
+from .specification import MethodSpecification
+
+_MEMORY_STEPS = 3
+
+
+def measure_cost(
+    table: Any, *, baseline: str | None = None, rounds: int = 7, steps: int = 4, memory: bool = True
+) -> dict[str, Any]:
+    """
+    Paired step times and memory of every row of a table against its baseline, written to `cost.json` in its folder.
+
+    Args:
+        table ([`Table`]): Its data are loaded; nothing need be run.
+        baseline (`str`, *optional*): As in [`TableReport`]; measured though it be no row.
+        rounds (`int`, defaults to 7): In each, every method takes its steps once; the median is reported.
+        steps (`int`, defaults to 4): Training steps of a method in a round.
+        memory (`bool`, defaults to `True`): Also measure memory, in a fresh process per method.
+
+    Returns:
+        `dict`: `baseline`, `rows` (by row: `stages`, each with `name`, `ratio` to the baseline's step, `milliseconds`
+            and `baseline_milliseconds`, all medians over rounds; `memory` with `ratio`, `bytes`, `baseline_bytes`,
+            `kind`), `rounds`, `steps`, `hardware`, `date`. Stages that train nothing are left out.
+
+    Raises:
+        `ValueError`: in one of several processes.
+    """
+    from ..hub.environment import git_commit, hardware, package_versions
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("Costs are measured in one process: call the table without a launcher for it")
+    rows = list(dict.fromkeys(row.trained.label for row in table.rows))
+    if baseline is None:
+        baseline = "cross_entropy" if "cross_entropy" in rows else rows[0]
+    baseline = MethodSpecification.parse(baseline).trained.label
+    stages = _trained_stages(table, list(dict.fromkeys([baseline, *rows])))
+    contenders = {key: (plan, stage) for parts in stages.values() for key, plan, stage in parts}
+    base_key = stages[baseline][-1][0]
+    table.say(f"Timing {len(contenders)} stages in turn, {rounds} rounds of {steps} steps")
+    times = _paired_times(table, contenders, rounds=rounds, steps=steps)
+    peaks: dict[str, dict[str, Any]] = {}
+    if memory:
+        table.say(f"Measuring the memory of {len(contenders)} stages, each in its own process")
+        peaks = {key: _memory_in_child(table.protocol, plan, stage) for key, (plan, stage) in contenders.items()}
+    measured = {}
+    for row in rows:
+        parts = [
+            {
+                "name": stage.name,
+                "ratio": statistics.median(a / b for a, b in zip(times[key], times[base_key], strict=True)),
+                "milliseconds": 1000 * statistics.median(times[key]),
+                "baseline_milliseconds": 1000 * statistics.median(times[base_key]),
+            }
+            for key, _, stage in stages[row]
+        ]
+        measured[row] = {"stages": parts}
+        if memory:
+            highest = max((peaks[key] for key, _, _ in stages[row]), key=lambda peak: peak["bytes"])
+            base = peaks[base_key]["bytes"]
+            measured[row]["memory"] = {**highest, "baseline_bytes": base, "ratio": highest["bytes"] / base}
+    content = {
+        "protocol": table.protocol.name,
+        "baseline": baseline,
+        "rows": _earlier_rows(table, baseline) | measured,
+        "rounds": rounds,
+        "steps": steps,
+        "hardware": hardware(),
+        "versions": package_versions(),
+        "commit": git_commit(Path(__file__).parent),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    write_json(table.output_dir / COST_FILE, content)
+    return content
+
+
+def _earlier_rows(table: Any, baseline: str) -> dict[str, Any]:
+    """Rows measured in other sessions: their ratios were paired there and stay true."""
+    path = table.output_dir / COST_FILE
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    same = content.get("baseline") == baseline and content.get("protocol") == table.protocol.name
+    return content["rows"] if same else {}
+
+
+def _trained_stages(table: Any, rows: Sequence[str]) -> dict[str, list[tuple[str, Plan, Stage]]]:
+    """By row, `(key, plan, stage)` of the stages that train; equal stages of different rows have one key."""
+    found: dict[str, list[tuple[str, Plan, Stage]]] = {}
+    for row in rows:
+        plan = table.plan(MethodSpecification.parse(row), table.seeds[0])
+        found[row] = []
+        for stage in plan.stages:
+            if {**plan.arguments, **stage.arguments}.get("num_train_epochs") == 0:
+                continue
+            facts = [stage.method.describe(), stage.config, plan.compared(stage), list(plan.counts.counts)]
+            found[row].append((json.dumps(facts, sort_keys=True, default=str), plan, stage))
+        if not found[row]:
+            raise ValueError(f"{row} trains nothing whose steps could be timed")
+    return found
+
+
+# ---------------------------------------------------------------------- time
+class _Stopped(Exception):
+    """Ends a training loop that was only timed."""
+
+
+class _Turns(TrainerCallback):
+    """Lets a training loop take its steps in bursts: it waits at the beginning of a step for its next turn."""
+
+    def __init__(self, steps: int):
+        self.steps, self.taken, self.stopped = steps, steps, False
+        self.turn, self.done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.taken == self.steps:
+            if args.device.type == "cuda":
+                import torch
+
+                torch.cuda.synchronize(args.device)
+            # The batch of the coming step is made already, as it was when the burst began.
+            self.done.release()
+            self.turn.acquire()
+            self.taken = 0
+            if self.stopped:
+                raise _Stopped
+        self.taken += 1
+
+
+class _Loop(threading.Thread):
+    """A training loop that stands still except in its turns; only one runs at a time."""
+
+    def __init__(self, make_trainer: Callable[[TrainerCallback], Any], steps: int):
+        super().__init__(daemon=True)
+        self.turns = _Turns(steps)
+        self.trainer = make_trainer(self.turns)
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.trainer.train()
+            self.error = RuntimeError("The timed training ended before its last turn")
+        except _Stopped:
+            pass
+        except BaseException as error:  # handed to the thread that waits
+            self.error = error
+        self.turns.done.release()
+
+    def take_turn(self) -> float:
+        """Seconds of one burst."""
+        began = time.perf_counter()
+        self.turns.turn.release()
+        self.wait()
+        return time.perf_counter() - began
+
+    def wait(self) -> None:
+        self.turns.done.acquire()
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        if self.is_alive():
+            self.turns.stopped = True
+            self.turns.turn.release()
+            self.join()
+
+
+def _paired_times(
+    table: Any, contenders: dict[str, tuple[Plan, Stage]], *, rounds: int, steps: int
+) -> dict[str, list[float]]:
+    """Seconds per step of every contender in every round; one round before them warms up."""
+    loops: dict[str, _Loop] = {}
+    times: dict[str, list[float]] = {key: [] for key in contenders}
+    keys = list(contenders)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for number, (key, (plan, stage)) in enumerate(contenders.items()):
+                data, _ = table.load(table.protocol.data_options(plan.row.name))
+                total = (rounds + 2) * steps
+
+                def make(
+                    callback: TrainerCallback, plan=plan, stage=stage, data=data, number=number, total=total
+                ) -> Any:
+                    return _trainer(plan, stage, data, f"{folder}/{number}", total, callback)
+
+                loops[key] = _Loop(make, steps)
+                loops[key].start()
+                loops[key].wait()  # at its first step
+            for turn in range(rounds + 1):
+                # Whoever comes first in a round comes later in the next.
+                for key in keys[turn % len(keys) :] + keys[: turn % len(keys)]:
+                    seconds = loops[key].take_turn() / steps
+                    if turn:
+                        times[key].append(seconds)
+        finally:
+            for loop in loops.values():
+                loop.stop()
+    return times
+
+
+def _trainer(plan: Plan, stage: Stage, data: Any, folder: str, total_steps: int, *callbacks: Any) -> Any:
+    """A trainer of a stage that begins from scratch, and writes nothing."""
+    from ..trainer import LongTailTrainer, LongTailTrainingArguments
+    from ..trainer.stages import build_stage_model, stage_arguments
+
+    options = stage_arguments(stage, plan.stages, plan.arguments, Path(folder), lambda text: None)
+    options |= {"save_strategy": "no", "logging_strategy": "no", "eval_strategy": "no"}
+    options |= {"max_steps": total_steps, "warmup_epochs": 0, "warmup_steps": 0}
+    return LongTailTrainer(
+        model=build_stage_model(stage, plan.model_config(), None, seed=plan.seed),
+        args=LongTailTrainingArguments(**options),
+        method=stage.method,
+        train_dataset=data["train"],
+        eval_dataset=data.get("validation") if stage.method.uses_labels else None,
+        callbacks=list(callbacks),
+    )
+
+
+# ---------------------------------------------------------------------- memory
+def _memory_in_child(protocol: Protocol, plan: Plan, stage: Stage) -> dict[str, Any]:
+    """Peak memory of a few steps in a fresh process."""
+    order = {
+        "protocol": dataclasses.asdict(protocol),
+        "row": plan.row.label,
+        "seed": plan.seed,
+        "stage": stage.name,
+    }
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    answer = subprocess.run(
+        [sys.executable, "-m", "hf_ltr.table.cost"],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    if answer.returncode != 0:
+        last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"Measuring the memory of {plan.row.label}, stage {stage.name}, failed: {last}")
+    return json.loads(answer.stdout.strip().splitlines()[-1])
+
+
+def _memory_here(order: dict[str, Any]) -> dict[str, Any]:
+    """
+    What a stage's training takes in this process: on a GPU the most that tensors took, else by how much the resident
+    set grew over what libraries and data had taken before.
+    """
+    from .runs import Table
+
+    table = Table(Protocol(**order["protocol"]), [order["row"]], [order["seed"]], "unused", announce=lambda text: None)
+    plan = table.plan(table.rows[0], order["seed"])
+    stage = next(stage for stage in plan.stages if stage.name == order["stage"])
+    data, _ = table.load(table.protocol.data_options(plan.row.name))
+    with tempfile.TemporaryDirectory() as folder:
+        before = resident_memory()
+        trainer = _trainer(plan, stage, data, folder, _MEMORY_STEPS)
+        device = trainer.args.device
+        reset_peak_memory(device)
+        trainer.train()
+        peak = peak_memory(device)
+    if device.type == "cuda":
+        return peak
+    return {"bytes": max(1, peak["bytes"] - before), "kind": "growth of the resident set of a fresh process"}
+
+
+if __name__ == "__main__":
+    result = _memory_here(json.load(sys.stdin))
+    print()  # whatever was printed before ends here
+    print(json.dumps(result))

@@ -1,0 +1,153 @@
+"""Finished runs on disk: one JSON per method and seed, and the labels of the test set they share."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import write_json
+from ..trainer.checkpoints import differences
+from .specification import MethodSpecification
+
+ENCODING = "base64 of zlib of little-endian uint16"
+FORMAT = 1
+TEST_FILE = "test_set.json"
+
+
+def encode_classes(classes: Any) -> dict[str, Any]:
+    """
+    Class ids as a short JSON value.
+
+    Args:
+        classes (array of shape `(images,)`): Ids from 0 to 65,535.
+
+    Returns:
+        `dict`: `encoding`, `images` and `data`; 10,000 predictions of 100 classes take about 12 kB.
+    """
+    values = np.asarray(classes)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(f"Class ids must be one row of integers, got {values.dtype} of shape {values.shape}")
+    if values.size and not 0 <= values.min() <= values.max() < 2**16:
+        raise ValueError(f"Class ids must lie in 0..65535, got {values.min()}..{values.max()}")
+    packed = zlib.compress(values.astype("<u2").tobytes(), 9)
+    return {"encoding": ENCODING, "images": int(values.size), "data": base64.b64encode(packed).decode("ascii")}
+
+
+def decode_classes(content: dict[str, Any]) -> np.ndarray:
+    """The inverse of [`encode_classes`]: int64 of shape `(images,)`."""
+    if content["encoding"] != ENCODING:
+        raise ValueError(f"Unknown encoding {content['encoding']!r} of class ids; this version reads {ENCODING!r}")
+    values = np.frombuffer(zlib.decompress(base64.b64decode(content["data"])), dtype="<u2").astype(np.int64)
+    if len(values) != content["images"]:
+        raise ValueError(f"{content['images']} class ids were written but {len(values)} are there")
+    return values
+
+
+@dataclass
+class TestSet:
+    """
+    What every row of a table is measured on.
+
+    Args:
+        labels (`np.ndarray` of shape `(images,)`): Of the test images, in row order.
+        class_counts (`list[int]`): Training images of every class under the protocol, which define the groups.
+        group_scheme (`str`): See [`ClassCounts`].
+        row_hash (`str`, *optional*): Of the test rows.
+    """
+
+    __test__ = False  # not a test class, whatever its name
+
+    labels: np.ndarray
+    class_counts: list[int]
+    group_scheme: str = "thresholds"
+    row_hash: str | None = None
+
+    def counts(self) -> Any:
+        """The [`ClassCounts`] whose groups the table shows."""
+        from ..data import ClassCounts
+
+        return ClassCounts(self.class_counts, grouping=self.group_scheme)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "labels": encode_classes(self.labels),
+            "labels_sha256": hashlib.sha256(self.labels.astype("<u2").tobytes()).hexdigest(),
+            "class_counts": list(self.class_counts),
+            "group_scheme": self.group_scheme,
+            "row_hash": self.row_hash,
+        }
+
+    @classmethod
+    def read(cls, output_dir: str | Path) -> TestSet | None:
+        """Of a table's folder; None before its first run."""
+        path = Path(output_dir) / TEST_FILE
+        if not path.is_file():
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            decode_classes(content["labels"]), content["class_counts"], content["group_scheme"], content["row_hash"]
+        )
+
+    def check_same(self, there: TestSet | None, output_dir: str | Path) -> None:
+        """Refuse a folder whose rows were measured on other images, or grouped by other counts."""
+        found = [] if there is None else differences(there.to_dict(), self.to_dict())
+        if found:
+            raise ValueError(
+                f"{output_dir} holds a table of other data ({'; '.join(found[:3])}). Use another --output_dir."
+            )
+
+    def write(self, output_dir: str | Path) -> None:
+        """Into a table's folder."""
+        write_json(Path(output_dir) / TEST_FILE, self.to_dict())
+
+
+def result_path(output_dir: str | Path, row: MethodSpecification, seed: int) -> Path:
+    """Where the result of a row and seed is written."""
+    return Path(output_dir) / "results" / f"{row.file_name}_seed{seed}.json"
+
+
+def read_result(output_dir: str | Path, row: MethodSpecification, seed: int) -> dict[str, Any] | None:
+    """
+    The result of a row and seed, None if that run is not finished.
+
+    Raises:
+        `ValueError`: for a file of another row or of a form this version does not know.
+    """
+    path = result_path(output_dir, row, seed)
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); delete it to make that run again") from error
+    if content.get("format") != FORMAT:
+        raise ValueError(f"{path} has form {content.get('format')}, this version reads {FORMAT}")
+    if content["row"] != row.label:
+        raise ValueError(f"{path} is the result of {content['row']!r}, not of {row.label!r}; rename one of them")
+    return content
+
+
+def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str | Path) -> None:
+    """
+    Refuse a finished run that was made with other settings.
+
+    Args:
+        content (`dict`): A result.
+        expected (`dict`): Parts of a result (`settings`, `description`, `data`, ...) that must be equal.
+        path (`str`): For the message.
+    """
+    found = differences({key: content.get(key) for key in expected}, json.loads(json.dumps(expected)))
+    if found:
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        raise ValueError(
+            f"{path} is a finished run with other settings ({shown}). Rows of one table share a protocol: use another "
+            "--output_dir, or delete that file and its folder under runs/ to make the run again."
+        )

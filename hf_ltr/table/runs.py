@@ -1,0 +1,357 @@
+"""Runs what a table lacks, each result written whole; what two rows share is trained once."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.class_counts import label_array
+from ..files import write_json
+from ..methods import Stage, get_method
+from .measures import TRAINING_FILE, TrainingMeasures
+from .plans import Plan, share_of_process
+from .protocol import Protocol, json_form
+from .results import FORMAT, TestSet, check_settings, encode_classes, read_result, result_path
+from .specification import MethodSpecification
+
+_EVALUATION = (
+    "per_device_eval_batch_size mixed_precision_mode bf16 fp16 image_loading use_cpu cpu_threads channels_last"
+).split()
+
+
+class Table:
+    """
+    A folder of finished runs under one protocol.
+
+    Args:
+        protocol ([`Protocol`]): What all rows share.
+        rows (sequence of `str` or [`MethodSpecification`]): The rows, in order.
+        seeds (sequence of `int`): Every row is run with each.
+        output_dir (`str` or `Path`): `results/` holds one JSON per finished run, `first_stages/` and `runs/` the
+            weights.
+        command (`str`, *optional*): For the record.
+        announce (`Callable`, defaults to `print`): Told on the main process what begins and what is done.
+
+    Example:
+
+    ```python
+    >>> from hf_ltr.table import Table, load_protocol
+    >>> table = Table(load_protocol("cifar100_lt_40ep"), ["cross_entropy", "crt"], [0], "outputs/table")
+    >>> table.run()
+    >>> print(table.report().markdown())
+    ```
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        rows: Sequence[str | MethodSpecification],
+        seeds: Sequence[int],
+        output_dir: str | Path,
+        *,
+        command: str | None = None,
+        announce: Callable[[str], None] = print,
+    ):
+        self.protocol = protocol
+        self.rows = [row if isinstance(row, MethodSpecification) else MethodSpecification.parse(row) for row in rows]
+        self.seeds = [int(seed) for seed in seeds]
+        for what, values in (("rows", [row.label for row in self.rows]), ("seeds", self.seeds)):
+            if not values:
+                raise ValueError(f"A table needs {what}")
+            twice = sorted({str(value) for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"The {what} must differ, but {', '.join(twice)} is given more than once")
+        self.output_dir = Path(output_dir)
+        self.command = command
+        self.announce = announce
+        self._data: dict[str, tuple[Any, Any]] = {}
+        self._made_arguments: Any = None
+
+    # ------------------------------------------------------------------ for users
+    def run(self) -> list[Path]:
+        """
+        Make the runs that are missing, seed by seed.
+
+        An interrupted call is repaired by repeating it: finished runs are kept, the interrupted one continues from its
+        last complete checkpoint. A run that diverges does not keep the others from being made.
+
+        Returns:
+            `list[Path]`: the results written by this call.
+
+        Raises:
+            `ValueError`: before anything is trained, for a row that cannot be built or trained so, and for a finished
+                run of other settings.
+            `FloatingPointError`: at the end, naming the runs that diverged.
+        """
+        test = self.check()
+        pairs = [(row, seed) for seed in self.seeds for row in self.rows]
+        missing = [(row, seed) for row, seed in pairs if read_result(self.output_dir, row, seed) is None]
+        self._wait()  # until every process has seen what is missing, nobody writes
+        if self.is_main_process:
+            test.write(self.output_dir)
+        self.say(f"{len(pairs) - len(missing)} of {len(pairs)} runs are finished in {self.output_dir}")
+        written, diverged = [], []
+        for number, (row, seed) in enumerate(missing, start=1):
+            place = f"[{number}/{len(missing)}] {row.label}, seed {seed}"
+            self.say(place)
+            try:
+                content = self._make(row, seed, test)
+            except FloatingPointError as error:
+                diverged.append(f"{row.label}, seed {seed}: {error}")
+                self.say(f"{place}: {error}")
+                continue
+            path = result_path(self.output_dir, row, seed)
+            if self.is_main_process:
+                write_json(path, content)
+            written.append(path)
+            metrics = content["metrics"]
+            shown = [name for name in ("accuracy", "many", "medium", "few") if name in metrics]
+            self.say(f"{place}: {', '.join(f'{name} {100 * metrics[name]:.1f}' for name in shown)}")
+        self._wait()
+        if diverged:
+            raise FloatingPointError(f"{len(diverged)} of {len(missing)} runs diverged. {' '.join(diverged)}")
+        return written
+
+    def report(self, **options: Any) -> Any:
+        """The [`TableReport`] of what is finished; nothing is run. `options` are its other arguments."""
+        from .report import TableReport
+
+        return TableReport(self.protocol, self.rows, self.seeds, self.output_dir, **options)
+
+    def measure_cost(self, baseline: str | None = None, **options: Any) -> dict[str, Any]:
+        """Paired step times and memory of the rows; see [`~hf_ltr.table.cost.measure_cost`]."""
+        from .cost import measure_cost
+
+        return measure_cost(self, baseline=baseline, **options)
+
+    @property
+    def is_main_process(self) -> bool:
+        """Only this one writes results and reports."""
+        return self._arguments().process_index == 0
+
+    def say(self, text: str) -> None:
+        """Announce on the main process."""
+        if self.is_main_process:
+            self.announce(text)
+
+    # ------------------------------------------------------------------ before anything is trained
+    def check(self) -> TestSet:
+        """
+        Find every mistake that can be known before the first run.
+
+        Returns:
+            [`TestSet`]: what the rows are measured on.
+        """
+        from ..trainer import LongTailTrainingArguments
+        from ..trainer.checks import check_arguments
+        from ..trainer.stages import stage_arguments, stage_config
+
+        data, counts = self.load(self.protocol.data)
+        test = TestSet(
+            label_array(data["test"]), list(counts.counts), counts.grouping, _info(data["test"]).get("row_hash")
+        )
+        test.check_same(TestSet.read(self.output_dir), self.output_dir)
+        for row in self.rows:
+            plan = self.plan(row, self.seeds[0])
+            if row.post_hoc and plan.method.adds_prior:
+                raise ValueError(
+                    f"{row.label}: {row.name} has the class prior in its loss; subtracting it again from the logits "
+                    f"corrects twice. Use cross_entropy+{row.post_hoc}, or {row.name} alone."
+                )
+            if row.post_hoc:
+                plan.counts.require_images(f"post-hoc logit adjustment ({row.label})")
+            for stage in plan.stages:
+                folder = self.output_dir / "runs" / stage.name
+                options = stage_arguments(stage, plan.stages, plan.arguments, folder, lambda text: None)
+                options = share_of_process(options, self._arguments().world_size)
+                check_arguments(stage.method, LongTailTrainingArguments(**options))
+                stage_config(stage, plan.model_config())
+            for seed in self.seeds:
+                content = read_result(self.output_dir, row, seed)
+                if content is not None:
+                    self._check_finished(row, seed, content)
+        return test
+
+    def _check_finished(self, row: MethodSpecification, seed: int, content: dict[str, Any]) -> None:
+        expected = self._identity(row, seed)
+        if content["description"] != expected["description"]:
+            try:
+                # The same method as before an option was added to it whose default changes nothing.
+                rebuilt = get_method(content["description"], class_counts=content["data"]["class_counts"])
+                content = {**content, "description": json_form(rebuilt.describe())}
+            except ValueError:
+                pass  # the comparison names what is different
+        check_settings(content, expected, result_path(self.output_dir, row, seed))
+
+    def _identity(self, row: MethodSpecification, seed: int) -> dict[str, Any]:
+        """What makes a run this run, as it is written into its result and compared with it."""
+        plan = self.plan(row, seed)
+        return json_form(
+            {
+                "settings": plan.settings(row.post_hoc),
+                "description": plan.method.describe(),
+                "data": {
+                    "row_hash": self._row_hash(row),
+                    "class_counts": list(plan.counts.counts),
+                    "group_scheme": plan.counts.grouping,
+                },
+            }
+        )
+
+    # ------------------------------------------------------------------ one run
+    def _make(self, row: MethodSpecification, seed: int, test: TestSet) -> dict[str, Any]:
+        from ..hub.environment import git_commit, hardware, package_versions
+
+        plan = self.plan(row, seed)
+        folders = self._train(plan)
+        metrics, predictions = self._evaluate(row, plan, folders[-1], test)
+        per_class = metrics.pop("per_class_accuracy")
+        return json_form(
+            {
+                "format": FORMAT,
+                "row": row.label,
+                "seed": seed,
+                **self._identity(row, seed),
+                "overrides": self.protocol.overrides,
+                "metrics": metrics,
+                "per_class_accuracy": per_class,
+                "predictions": encode_classes(predictions),
+                "stages": [
+                    self._stage_record(stage, folder) for stage, folder in zip(plan.stages, folders, strict=True)
+                ],
+                "selection": "last epoch",
+                "processes": self._arguments().world_size,
+                "hardware": hardware(),
+                "versions": package_versions(),
+                "commit": git_commit(Path(__file__).parent),
+                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "command": self.command,
+            }
+        )
+
+    def _train(self, plan: Plan) -> list[Path]:
+        """Train the stages that are not trained; their folders."""
+        from ..trainer import run_stages
+
+        data, _ = self.load(self.protocol.data_options(plan.row.name))
+        processes = self._arguments().world_size
+        for stage in plan.stages:
+            stage.arguments = share_of_process(stage.arguments, processes)
+        common = {
+            "config": plan.model_config(),
+            "arguments": share_of_process(plan.arguments, processes),
+            "train_dataset": data["train"],
+            "validation_dataset": data.get("validation"),
+            "callbacks": [TrainingMeasures()],
+        }
+        first = plan.stages[0]
+        shared = self.output_dir / "first_stages" / self._first_stage(plan)
+        alone = Stage("train", first.method, config=first.config, arguments=first.arguments)
+        alone.model_class = first.model_class
+        run_stages([alone], output_dir=shared, announce=self._tell_stage, **common)
+        if len(plan.stages) == 1:
+            return [shared / "train"]
+        # Taken over as a finished stage of this run: run_stages compares its settings with those it needs.
+        folder = self.output_dir / "runs" / f"{plan.row.file_name}_seed{plan.seed}"
+        if self.is_main_process:
+            _copy_folder(shared / "train", folder / first.name)
+        self._wait()
+        run_stages(plan.stages, output_dir=folder, announce=self._tell_stage, **common)
+        return [folder / stage.name for stage in plan.stages]
+
+    def _tell_stage(self, text: str) -> None:
+        if "finished before" not in text:
+            self.say(f"    {text}")
+
+    def _evaluate(
+        self, row: MethodSpecification, plan: Plan, folder: Path, test: TestSet
+    ) -> tuple[dict[str, Any], Any]:
+        from ..models import LongTailForImageClassification
+        from ..models.quiet import quiet_loading
+        from ..trainer.evaluation import evaluate_model
+
+        data, _ = self.load(self.protocol.data_options(row.name))
+        with quiet_loading():
+            model = LongTailForImageClassification.from_pretrained(folder)
+        if row.post_hoc:
+            model.set_logit_adjustment({"tau": self.protocol.tau, "remove": list(plan.counts.counts)})
+        options = {name: plan.arguments[name] for name in _EVALUATION if name in plan.arguments}
+        metrics, predictions = evaluate_model(model, data["test"], options, return_predictions=True)
+        if len(predictions) != len(test.labels):
+            raise ValueError(f"{row.label}: {len(predictions)} predictions for {len(test.labels)} test images")
+        return metrics, predictions
+
+    def _stage_record(self, stage: Stage, folder: Path) -> dict[str, Any]:
+        """What a stage took; zero steps where its classifier is computed and not trained."""
+        finished = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        measures = folder / TRAINING_FILE
+        measured = json.loads(measures.read_text(encoding="utf-8")) if measures.is_file() else {"steps": 0}
+        return {
+            "name": stage.name,
+            "method": stage.method.name,
+            "seconds": finished["seconds"],
+            "folder": folder.relative_to(self.output_dir).as_posix(),
+            **measured,
+        }
+
+    # ------------------------------------------------------------------ services
+    def plan(self, row: MethodSpecification, seed: int) -> Plan:
+        """A row and seed with the class counts of its data."""
+        _, counts = self.load(self.protocol.data_options(row.name))
+        return Plan.make(self.protocol, row, seed, counts)
+
+    def load(self, options: dict[str, Any]) -> tuple[Any, Any]:
+        """`(data, class counts)` of data options, loaded once."""
+        from ..cli.recipe import DataOptions
+
+        key = json.dumps(options, sort_keys=True)
+        if key not in self._data:
+            made = DataOptions(**options)
+            data = made.load()
+            if "test" not in data:
+                raise ValueError("The data have no test split and none could be held out: there is nothing to report")
+            self._data[key] = (data, made.counts(data))
+        return self._data[key]
+
+    def _row_hash(self, row: MethodSpecification) -> str | None:
+        data, _ = self.load(self.protocol.data_options(row.name))
+        return _info(data["train"]).get("row_hash")
+
+    def _first_stage(self, plan: Plan) -> str:
+        return plan.first_stage(self._row_hash(plan.row))
+
+    def _arguments(self) -> Any:
+        """Training arguments made once; they start the distributed state where a launcher asks for it."""
+        from ..trainer import LongTailTrainingArguments
+
+        if self._made_arguments is None:
+            options = {name: value for name, value in self.protocol.arguments.items() if name in _EVALUATION}
+            options |= {"output_dir": str(self.output_dir), "report_to": "none"}
+            self._made_arguments = LongTailTrainingArguments(**options)
+        return self._made_arguments
+
+    def _wait(self) -> None:
+        from accelerate import PartialState
+
+        self._arguments()
+        PartialState().wait_for_everyone()
+
+
+def _info(dataset: Any) -> dict[str, Any]:
+    from ..data import long_tail_info
+
+    return long_tail_info(dataset) or {}
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy a finished stage in one step; a copy that is there stays."""
+    if target.is_dir():
+        return
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    temporary.rename(target)
