@@ -7,7 +7,7 @@ LOWEST_VENV ?= .venv-lowest
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install quickstart test test-slow test-lowest constraints lint format bench clean
+.PHONY: install quickstart test test-slow test-lowest constraints lint format pages bench clean
 
 install: $(STAMP)
 
@@ -54,11 +54,16 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# recipes/<method>.md and the table of methods in README.md, from the methods, their configs and the measured runs.
+pages: $(STAMP)
+	$(BIN)/python -m hf_ltr.hub.method_pages
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/large_datasets.py
 
 clean:
 	rm -rf outputs runs .pytest_cache .ruff_cache

@@ -10,6 +10,7 @@ A local copy of CIFAR-100 is given with --data_dir. Training arguments of one st
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from hf_ltr.cli.options import parse_options
@@ -45,6 +46,12 @@ def build_method(recipe: DecoupledOptions, counts):
     )
 
 
+def tell(text: str) -> None:
+    """Print once, also where several processes run this script."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
+
+
 def main(argv: list[str]) -> None:
     from hf_ltr import LongTailConfig, LongTailTrainingArguments
 
@@ -57,7 +64,11 @@ def main(argv: list[str]) -> None:
     recipe, data_options = options.build(DecoupledOptions), options.build(DataOptions)
     data = data_options.load()
     method = build_method(recipe, data_options.counts(data))
-    if getattr(method, "needs_validation", False) and "validation" not in data:
+    if not method.trains_classifier:
+        unused = [name for name in ("num_train_epochs", "max_steps") if options.sections["classifier"].pop(name, None)]
+        if unused:
+            tell(f"The classifier of {recipe.method} is computed, not trained: classifier.{unused[0]} has no effect.")
+    if method.needs_validation and "validation" not in data:
         # The last stage would find this out only after the first one was trained.
         raise ValueError(
             f"{recipe.method} chooses on a validation split, and there is none: set validation_per_class, or give the "
@@ -77,7 +88,7 @@ def main(argv: list[str]) -> None:
     report.finish(classifier, method=method, stages=list(results.values()), push_to=push_to)
     tau = (LongTailConfig.from_pretrained(classifier.folder).head_options or {}).get("tau")
     if tau is not None:
-        print(f"tau = {tau}{'' if method.tau is not None else ', chosen on the validation split'}")
+        tell(f"tau = {tau}{'' if method.tau is not None else ', chosen on the validation split'}")
 
 
 if __name__ == "__main__":

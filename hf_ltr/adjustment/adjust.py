@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,33 +11,16 @@ import torch
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
-from ..data.class_counts import class_counts as count_classes
-from ..methods.corrections import corrections, recorded_sampler, warn_of_double_correction
-from ..models.prior_offset import prior_offset
-from .checkpoint import (
-    LoadedClassifier,
-    check_output,
-    head_dtype,
-    load_classifier,
-    probe_logits,
-    save_classifier,
-)
-from .classes import check_class_order, check_number_of_classes, model_class_names, read_class_counts, read_prior
+from .checkpoint import LoadedClassifier, check_output, load_classifier, probe_logits, save_classifier
+from .classes import check_class_order, dataset_class_names, model_class_names, read_prior, training_counts
 from .decision import Decision, choose_tau, measure
 from .features import collect, iterate
 from .head import LinearHead, NotLinearError, find_linear_head, no_bias
 from .options import DEFAULT_TAU, READS_TRAINING_IMAGES, TAUS, AdjustmentOptions
 from .report import AdjustmentReport
-from .retraining import learn_scales, retrain_classifier
-from .rules import class_means, nearest_centroid_classifier, tau_normalize
+from .solvers import current_decision, make_solver, warn_of_earlier_corrections
+from .storing import adjustment_record, apply_decision, rounded
 
-# They change the prior of the logits, or work on a classifier that may have been corrected; the others make a new one.
-_KEEP_THE_CLASSIFIER = {
-    "logit_adjustment": "logit_adjustment subtracts the log prior from the logits",
-    "pc_softmax": "pc_softmax subtracts the log prior from the logits",
-    "tau_norm": "tau_norm divides the class vectors by their norms",
-    "lws": "lws scales the logits on class-balanced batches",
-}
 _OFFSETS = ("logit_adjustment", "pc_softmax")
 _NEED_BIAS = (*_OFFSETS, "ncm")
 
@@ -83,9 +64,9 @@ def adjust_checkpoint(
         data (`DatasetDict`, *optional*): From [`load_long_tailed`]: `train` gives the counts and, for `ncm`, `crt` and
             `lws`, the images; `validation` is what before and after are measured on, and where tau is chosen; `test`
             is not touched unless `evaluate_test`. Validation images must not be among those the model was trained on.
-        class_counts (*optional*): Training counts in place of those of the data: [`ClassCounts`], list, `dict` by class
-            name, or the path of a JSON file with one of the latter. Without either, a model of this package knows its
-            own.
+        class_counts (*optional*): Training counts in place of those of the data: [`ClassCounts`], list, `dict` by
+            class name, or the path of a JSON file with one of the latter. Without either, a model of this package
+            knows its own.
         target_prior (*optional*): Prior of the images the model will see, for `pc_softmax`: list, `dict` or path.
             Uniform if not given.
         group_scheme (`str`, defaults to `"thresholds"`): Of the groups in the tables, see [`ClassCounts`].
@@ -121,6 +102,8 @@ def adjust_checkpoint(
         raise ValueError(f"A target prior belongs to pc_softmax, not to {method}")
     if method in READS_TRAINING_IMAGES and "train" not in data:
         raise ValueError(f"{method} needs training images: give data with a train split")
+    if options.taus is not None and "validation" not in data:
+        raise ValueError("taus are tried on the validation split, and there is none; give one tau instead")
     if evaluate_test and "test" not in data:
         raise ValueError("There is no test split to evaluate on")
     check_output(output)
@@ -129,23 +112,20 @@ def adjust_checkpoint(
     config = loaded.model.config
     for split in ("train", "validation", *(("test",) if evaluate_test else ())):
         if split in data:
-            check_class_order(config, _class_names(data[split]), f"the {split} split", trust_class_order)
-    counts = _counts(config, data, class_counts, group_scheme)
+            check_class_order(config, dataset_class_names(data[split]), f"the {split} split", trust_class_order)
+    counts = training_counts(config, data, class_counts, group_scheme)
     counts.require_images(method)
     prior = None if target_prior is None else read_prior(target_prior, model_class_names(config), len(counts))
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     loaded.model.to(device)
     head = _head(loaded, method, device)
-    _warn_of_double_correction(config, method, checkpoint)
+    warn_of_earlier_corrections(config, method, checkpoint)
 
-    read = partial(
-        iterate, loaded.model, head, processor=loaded.processor, device=device, batch_size=batch_size,
-        num_workers=num_workers, progress=progress,
-    )  # fmt: skip
-    before = _decision(config, head, None)
-    start = _decision(config, head, method)
-    solve = _solver(method, start, counts, prior, head, options, device, progress)
-    train = (partial(read, data["train"], description="Training images")) if method in READS_TRAINING_IMAGES else None
+    passes = {"device": device, "batch_size": batch_size, "num_workers": num_workers, "progress": progress}
+    read = partial(iterate, loaded.model, head, processor=loaded.processor, **passes)
+    before = current_decision(config, head, None)
+    start = current_decision(config, head, method)
+    solve = make_solver(method, start, counts, prior, head, options, device, progress)
     validation = collect(read(data["validation"], description="Validation images")) if "validation" in data else None
 
     tau, sweep = None, {}
@@ -154,14 +134,15 @@ def adjust_checkpoint(
         tau = candidates[0]
         if len(candidates) > 1:
             tau, sweep = choose_tau(candidates, solve, *validation, counts)
-    after = solve(tau) if method not in READS_TRAINING_IMAGES else solve(train)
-    after = _rounded(after, loaded, head)
+    reads_images = method in READS_TRAINING_IMAGES
+    after = solve(partial(read, data["train"], description="Training images") if reads_images else tau)
+    after = rounded(after, loaded, head)
 
     report = AdjustmentReport(method, loaded.source, str(output), {}, sweep=sweep, dataset=dataset_name)
     if validation is not None:
         report.validation = _before_and_after(before, after, *validation, counts)
-    report.record = _record(options, loaded, counts, prior, tau, bool(sweep), folded=head is not None)
-    after = _apply(loaded, head, method, after, report.record, counts, tau, prior)
+    report.record = adjustment_record(options, loaded, counts, prior, tau, bool(sweep), folded=head is not None)
+    after = apply_decision(loaded, head, method, after, report.record, counts, tau, prior)
     if evaluate_test:
         test = collect(read(data["test"], description="Test images"))
         report.test = _before_and_after(before, after, *test, counts)
@@ -191,28 +172,6 @@ def _head(loaded: LoadedClassifier, method: str, device: torch.device) -> Linear
     return head
 
 
-def _rounded(after: Decision, loaded: LoadedClassifier, head: LinearHead | None) -> Decision:
-    if head is None:
-        return after
-    dtype = head_dtype(loaded, head.name)
-    stored = after.rounded(dtype)
-    moved = max(
-        float((a - b).abs().max()) for a, b in ((after.weight, stored.weight), (after.bias, stored.bias))
-    )
-    if moved > 0:
-        warnings.warn(
-            f"The checkpoint is stored in {str(dtype).removeprefix('torch.')}, which rounds the adjusted head by up to "
-            f"{moved:.1e}; what is measured is the rounded one. Convert the checkpoint to float32 first to avoid it.",
-            UserWarning,
-            stacklevel=3,
-        )
-    if not (torch.isfinite(stored.weight).all() and torch.isfinite(stored.bias).all()):
-        raise ValueError(
-            f"The adjusted head has values that {dtype} cannot hold; convert the checkpoint to float32 first"
-        )
-    return stored
-
-
 def _before_and_after(
     before: Decision, after: Decision, rows: Tensor, labels: Tensor, counts: ClassCounts
 ) -> dict[str, Any]:
@@ -220,64 +179,6 @@ def _before_and_after(
         "before": measure(before, rows, labels, counts),
         "after": measure(after, rows, labels, counts),
     }
-
-
-def _record(
-    options: AdjustmentOptions,
-    loaded: LoadedClassifier,
-    counts: ClassCounts,
-    prior: list[float] | None,
-    tau: float | None,
-    swept: bool,
-    folded: bool,
-) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "method": options.method,
-        "source": loaded.source,
-        "class_counts": list(counts.counts),
-        "folded_into_head": folded,
-    }
-    if tau is not None:
-        record.update(tau=tau, tau_chosen_on="validation" if swept else None)
-    if prior is not None:
-        record["target_prior"] = prior
-    if options.method in ("crt", "lws"):
-        record["training"] = dataclasses.asdict(options.retraining)
-    earlier = getattr(loaded.model.config, "long_tail_adjustment", None)
-    if earlier is not None:
-        record["previous"] = earlier
-    return record
-
-
-def _apply(
-    loaded: LoadedClassifier,
-    head: LinearHead | None,
-    method: str,
-    after: Decision,
-    record: dict[str, Any],
-    counts: ClassCounts,
-    tau: float | None,
-    prior: list[float] | None,
-) -> Decision:
-    """Put the decision into the model; returns it as the model has it then."""
-    model, config = loaded.model, loaded.model.config
-    own = hasattr(config, "logit_adjustment")
-    if head is not None:
-        head.store(after.weight, after.bias)
-        if own and method in READS_TRAINING_IMAGES:
-            model.set_logit_adjustment(None)
-    else:
-        if config.logit_adjustment is None:
-            adjustment = {"tau": 1.0 if tau is None else tau, "remove": list(counts.counts), "add": prior}
-        else:
-            # Two adjustments in one: any offset is the logarithm of a prior, up to a constant no softmax sees.
-            adjustment = {"tau": 1.0, "remove": None, "add": after.offset.double().softmax(0).tolist()}
-        model.set_logit_adjustment(adjustment)
-        after = dataclasses.replace(after, offset=prior_offset(**adjustment).float())
-    if own and config.class_counts is None:
-        config.class_counts = counts
-    config.long_tail_adjustment = record
-    return after
 
 
 @torch.no_grad()

@@ -19,7 +19,9 @@ def model_class_names(config: Any) -> list[str] | None:
     return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
-def read_class_counts(source: str | Path | Sequence[int] | Mapping[str, int], names: Sequence[str] | None) -> ClassCounts:
+def read_class_counts(
+    source: str | Path | Sequence[int] | Mapping[str, int], names: Sequence[str] | None
+) -> ClassCounts:
     """
     Training images per class.
 
@@ -48,8 +50,8 @@ def read_prior(
         `list[float]`: in label order, with sum 1.
 
     Raises:
-        `ValueError`: also for another number of classes, and for shares that are not positive, whose logarithm does not
-            exist.
+        `ValueError`: also for another number of classes, and for shares that are not positive, which have no
+            logarithm.
     """
     values = [float(value) for value in _in_order(*_content(source, "target prior"), names, "target prior")]
     if len(values) != num_labels:
@@ -58,8 +60,8 @@ def read_prior(
     if bad:
         name = names[bad[0]] if names is not None else bad[0]
         raise ValueError(
-            f"The target prior must be positive for every class, but class {name} has {values[bad[0]]} ({len(bad)} such "
-            "classes): its logarithm is added to the logits"
+            f"The target prior must be positive for every class, but class {name} has {values[bad[0]]} ({len(bad)} "
+            "such classes): its logarithm is added to the logits"
         )
     total = math.fsum(values)
     return [value / total for value in values]
@@ -72,8 +74,8 @@ def check_number_of_classes(counts: ClassCounts, num_labels: int, what: str) -> 
     """
     if len(counts) != num_labels:
         raise ValueError(
-            f"{what}: there are {len(counts)} classes, but the model has {num_labels}. The counts of all classes of the "
-            "model are needed, in the order of its labels."
+            f"{what}: there are {len(counts)} classes, but the model has {num_labels}. The counts of all classes of "
+            "the model are needed, in the order of its labels."
         )
 
 
@@ -126,7 +128,7 @@ def dataset_class_names(dataset: Any) -> Sequence[str] | None:
 
 def training_counts(config: Any, data: Mapping[str, Any], given: Any, group_scheme: str) -> ClassCounts:
     """The training counts, from the first place that has them, grouped as the model or the user wants."""
-    own, names = getattr(config, "class_counts", None), modeldataset_class_names(config)
+    own, names = getattr(config, "class_counts", None), model_class_names(config)
     if given is not None:
         what = "The class counts"
         counts = given if isinstance(given, ClassCounts) else read_class_counts(given, names)
@@ -178,7 +180,8 @@ def _in_order(content: Any, where: str, names: Sequence[str] | None, what: str) 
                 raise ValueError(
                     f"The classes of {where} are not those of the model: "
                     + "; ".join(
-                        f"{kind} {', '.join(map(repr, found[:5]))}" + (f" and {len(found) - 5} more" * (len(found) > 5))
+                        f"{kind} {', '.join(map(repr, found[:5]))}"
+                        + (f" and {len(found) - 5} more" * (len(found) > 5))
                         for kind, found in (("missing", missing), ("unknown", unknown))
                         if found
                     )

@@ -22,8 +22,8 @@ _ROWS_FOR_WORKERS = 2000
 
 class ProcessedBatches(Dataset):
     """
-    Batches of a split as the model takes them. Item `i` is `(rows, pixel values)`, or `(rows, problems)` with one line
-    for every image that cannot be read: an exception would lose its type and gain a traceback on the way from a worker.
+    Batches of a split as the model takes them. Item `i` is `(rows, pixel values)`, or `(rows, problems)` with one
+    line for every image that cannot be read: an exception would gain a traceback on its way from a worker.
 
     Args:
         dataset: What `image_source` takes.
@@ -33,9 +33,7 @@ class ProcessedBatches(Dataset):
         image_column (`str`)
     """
 
-    def __init__(
-        self, dataset: Any, processor: Any, num_channels: int, batch_size: int, image_column: str = "image"
-    ):
+    def __init__(self, dataset: Any, processor: Any, num_channels: int, batch_size: int, image_column: str = "image"):
         self.source = image_source(dataset, image_column)
         self.processor, self.num_channels, self.batch_size = processor, num_channels, batch_size
 
@@ -113,7 +111,7 @@ def iterate(
     labels = read_labels(dataset, ("label", "labels"), model.config.num_labels, required=True)
     batches = ProcessedBatches(dataset, processor, number_of_channels(model.config), batch_size)
     workers = default_workers(len(labels)) if num_workers is None else num_workers
-    loader = DataLoader(batches, batch_size=None, num_workers=workers)
+    loader = DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
     bar = tqdm(total=len(labels), desc=description, unit="image", disable=not progress)
     with bar, _inputs(head) as seen:
         for rows, images in loader:
@@ -133,3 +131,8 @@ def collect(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 def _inputs(head: LinearHead | None) -> Any:
     return contextlib.nullcontext() if head is None else head.inputs()
+
+
+def _as_it_is(batch: Any) -> Any:
+    """In place of the loader's own conversion; a function by name, for workers that are spawned."""
+    return batch

@@ -28,8 +28,8 @@ class LinearHead:
 
     Attributes:
         name (`str`)
-        weight (`Tensor` of shape `(C, D)`), bias (`Tensor` of shape `(C,)`): float32 copies on the CPU; a layer without
-            bias has zeros.
+        weight (`Tensor` of shape `(C, D)`), bias (`Tensor` of shape `(C,)`): float32 copies on the CPU; a layer
+            without bias has zeros.
         has_bias (`bool`): Whether the layer can hold another bias than zero in a saved checkpoint.
     """
 

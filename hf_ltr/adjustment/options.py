@@ -35,9 +35,9 @@ class RetrainingOptions:
     Defaults are those of Kang et al. 2020 for ImageNet-LT (facebookresearch/classifier-balancing): SGD, learning rate
     0.2, momentum 0.9, weight decay 5e-4, batches of 512, cosine to zero over 10 epochs (`crt`) or 5 (`lws`),
     class-aware sampling. Two things differ. Features are those of the evaluation transform, computed once, in place of
-    augmented ones. And the schedule is scaled to the data: there are at least `min_steps` steps (the published 10 epochs
-    of ImageNet-LT are 2,260; those of a set with a thousand images would be 20), and where features are longer than
-    those of the published networks, mean squared norm above 512, the learning rate of `crt` shrinks in inverse
+    augmented ones. And the schedule is scaled to the data: there are at least `min_steps` steps (the published 10
+    epochs of ImageNet-LT are 2,260; those of a set with a thousand images would be 20), and where features are longer
+    than those of the published networks, mean squared norm above 512, the learning rate of `crt` shrinks in inverse
     proportion, without which plain SGD oscillates.
 
     Args:
@@ -84,8 +84,8 @@ class AdjustmentOptions:
 
     Args:
         method (`str`): A name in `ADJUSTMENTS`.
-        tau (`float`, *optional*): Strength of `logit_adjustment` or `tau_norm`. If not given, the best of `taus` on the
-            validation split, or 1.0 where there is none.
+        tau (`float`, *optional*): Strength of `logit_adjustment` or `tau_norm`. If not given, the best of `taus` on
+            the validation split, or 1.0 where there is none.
         taus (sequence of `float`, *optional*): Values tried; 0, 0.1, ..., 2 if not given.
         retraining ([`RetrainingOptions`]): Of `crt` and `lws`.
 

@@ -91,8 +91,8 @@ class AdjustmentReport:
         if counts:
             lines += [
                 f"Training images per class: {max(counts):,} to {min(counts):,}, {len(counts):,} classes, "
-                f"{sum(counts):,} in all. The backbone is unchanged; `long_tail_adjustment` in config.json says what was "
-                "done.",
+                f"{sum(counts):,} in all. The backbone is unchanged; `long_tail_adjustment` in config.json says "
+                "what was done.",
                 "",
             ]
         lines += ["## Accuracy in percent", "", self.summary(), ""]

@@ -130,8 +130,8 @@ def _train(
         raise FloatingPointError(f"{method}: the loss is {after}; lower the learning rate ({learning_rate:g})")
     if after > before:
         warnings.warn(
-            f"{method} made the class-balanced training loss worse ({before:.3f} before, {after:.3f} after): lower the "
-            f"learning rate ({learning_rate:g}) or train longer ({steps} steps).",
+            f"{method} made the class-balanced training loss worse ({before:.3f} before, {after:.3f} after): lower "
+            f"the learning rate ({learning_rate:g}) or train longer ({steps} steps).",
             UserWarning,
             stacklevel=3,
         )

@@ -14,8 +14,8 @@ def tau_normalize(weight: Tensor, tau: float) -> Tensor:
     """
     `w_c / ||w_c||^tau`, to be used without a bias.
 
-    Kang et al. 2020, section 4.2, as in `tau_norm.py` of facebookresearch/classifier-balancing, which drops the bias. A
-    row of zeros stays.
+    Kang et al. 2020, section 4.2, as in `tau_norm.py` of facebookresearch/classifier-balancing, which drops the bias.
+    A row of zeros stays.
 
     Args:
         weight (`Tensor` of shape `(C, D)`).

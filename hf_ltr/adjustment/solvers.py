@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ _KEEP_THE_CLASSIFIER = {
 }
 
 
-def _warn_of_double_correction(config: Any, method: str, checkpoint: str | Path) -> None:
+def warn_of_earlier_corrections(config: Any, method: str, checkpoint: str | Path) -> None:
+    """Warn, naming both, if a method corrects the prior of a model whose training or config did so already."""
     done = {
         "sampler": recorded_sampler(checkpoint),
         "logit_adjustment": getattr(config, "logit_adjustment", None),
@@ -49,14 +50,14 @@ def _warn_of_double_correction(config: Any, method: str, checkpoint: str | Path)
         )
 
 
-def _decision(config: Any, head: LinearHead | None, method: str | None) -> Decision:
+def current_decision(config: Any, head: LinearHead | None, method: str | None) -> Decision:
     """What the model does now; without its own logit adjustment if the method makes that pointless."""
     adjustment = None if method in READS_TRAINING_IMAGES else getattr(config, "logit_adjustment", None)
     offset = prior_offset(**(adjustment or {})).expand(config.num_labels).float()
     return Decision(None if head is None else head.weight, None if head is None else head.bias, offset)
 
 
-def _solver(
+def make_solver(
     method: str,
     start: Decision,
     counts: ClassCounts,
@@ -93,5 +94,3 @@ def _solver(
         return dataclasses.replace(start, weight=weight, bias=bias)
 
     return retrain
-
-

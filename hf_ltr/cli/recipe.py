@@ -56,6 +56,9 @@ class ModelOptions:
     backbone: str = field(default="resnet32_cifar", metadata={"help": "Any timm model, or one of ours."})
     image_size: int | None = field(default=None, metadata={"help": "Pixels; the backbone's own if unset."})
     num_channels: int = field(default=3, metadata={"help": "1 for grayscale."})
+    image_mean: list[float] | None = field(default=None, metadata={"help": "Per channel; 0.5 from scratch if unset."})
+    image_std: list[float] | None = field(default=None, metadata={"help": "Per channel; 0.5 from scratch if unset."})
+    interpolation: str | None = field(default=None, metadata={"help": "Of evaluation images; bicubic if unset."})
     backbone_pretrained: bool = field(default=False, metadata={"help": "Start from timm's weights (Hub)."})
     backbone_kwargs: dict | None = field(default=None, metadata={"help": "Arguments of timm.create_model, JSON."})
     drop_path_rate: float = field(default=0.0, metadata={"help": "Stochastic depth."})
@@ -72,6 +75,9 @@ class ModelOptions:
             "backbone": self.backbone,
             "image_size": self.image_size,
             "num_channels": self.num_channels,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+            "interpolation": self.interpolation,
             "backbone_kwargs": self.backbone_kwargs or {},
             "drop_path_rate": self.drop_path_rate,
             "global_pool": self.global_pool,

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from ..naming import unknown_name
 from .policies import apply_policy, autoaugment_policy, randaugment_policy
 from .randomness import STREAM_AUGMENTATION, uniform
-from .resampling import BOX_DRAWS, crop_and_resize, random_boxes
+from .resampling import BOX_DRAWS, crop_and_resize, random_boxes, resize_shorter_side, window_scale
 
 MAX_VIEWS = 256
 _ERASING_ATTEMPTS = 10
@@ -142,22 +142,59 @@ def random_resized_crop(
     return crop_and_resize(images, boxes, image_size or (height, width), interpolation)
 
 
+def random_window(
+    images: torch.Tensor,
+    uniforms: torch.Tensor,
+    image_size: tuple[int, int] | None = None,
+    shorter_side: int | None = None,
+    interpolation: str = "bilinear",
+) -> torch.Tensor:
+    """
+    Resize the shorter side, then cut out a window of `image_size` at a uniform place: "resize to 256, random 224 crop"
+    (the ImageNet-LT recipe of DiVE, He et al., ICCV 2021; torchvision's Resize and RandomCrop).
+
+    Args:
+        uniforms: `(B, 2)`.
+        image_size: Height and width of the result; default those of `images`.
+        shorter_side (`int`, *optional*): Pixels; by default the larger side of `image_size` / 0.875, which is 256 for
+            224.
+        interpolation: `"bicubic"` or `"bilinear"`, antialiased.
+    """
+    size = image_size or tuple(images.shape[2:])
+    images = resize_shorter_side(images, shorter_side or window_scale(size), interpolation)
+    (height, width), (channels, rows, columns) = size, images.shape[1:]
+    if height > rows or width > columns:
+        raise ValueError(f"shorter_side={shorter_side} of random_window is smaller than images of {size}")
+    tops = (uniforms[:, 0:1] * (rows - height + 1)).to(torch.int64)
+    lefts = (uniforms[:, 1:2] * (columns - width + 1)).to(torch.int64)
+    down = tops + torch.arange(height, device=images.device)
+    across = lefts + torch.arange(width, device=images.device)
+    window = (down[:, :, None] * columns + across[:, None, :]).view(len(images), 1, height * width)
+    return images.flatten(2).gather(2, window.expand(-1, channels, -1)).view(len(images), channels, height, width)
+
+
 def color_jitter(
     images: torch.Tensor,
     uniforms: torch.Tensor,
     brightness: float = 0.4,
     contrast: float = 0.4,
     saturation: float = 0.4,
+    hue: float = 0.0,
 ) -> torch.Tensor:
     """
-    Brightness, contrast and saturation by factors uniform in max(0, 1 - x)..1 + x, in random order per image
-    (torchvision's ColorJitter without hue; ImageNet-LT recipe of Kang et al., ICLR 2020).
+    Brightness, contrast and saturation by factors uniform in max(0, 1 - x)..1 + x, and a turn of the hue uniform in
+    -hue..hue, in random order per image (torchvision's ColorJitter; without hue the ImageNet-LT recipe of Kang et al.,
+    ICLR 2020).
 
-    Every adjustment is a blend with a base: black, the mean gray of the image, or the image in gray.
+    The first three are blends with a base: black, the mean gray of the image, or the image in gray. A hue of 0.5 is
+    half the colour circle; gray images have none.
 
     Args:
-        uniforms: `(B, 6)`.
+        uniforms: `(B, 8)`.
+        hue (`float`): 0 .. 0.5.
     """
+    if not 0 <= hue <= 0.5:
+        raise ValueError(f"hue of color_jitter must lie in 0..0.5, got {hue}")
     values = images if images.is_floating_point() else images.to(torch.float32)
     lowest = [max(0.0, 1 - strength) for strength in (brightness, contrast, saturation)]
     widths = [1 + strength - low for strength, low in zip((brightness, contrast, saturation), lowest, strict=True)]
@@ -165,18 +202,59 @@ def color_jitter(
     columns = zip(uniforms[:, :3].to(values.dtype).unbind(1), lowest, widths, strict=True)
     factors = torch.stack([low + width * column for column, low, width in columns], dim=1)
     order = uniforms[:, 3:6].argsort(dim=1)
-    for position in range(3):
-        which = order[:, position : position + 1]
-        factor = factors.gather(1, which)[:, :, None, None]
-        if values.shape[1] == 3:
-            gray = 0.2989 * values[:, 0:1] + 0.587 * values[:, 1:2] + 0.114 * values[:, 2:3]
-        else:
-            gray = values.mean(dim=1, keepdim=True)
-        to_mean = (which == 1)[:, :, None, None].to(values.dtype)
-        to_gray = (which == 2)[:, :, None, None].to(values.dtype)
-        base = to_mean * gray.mean(dim=(2, 3), keepdim=True) + to_gray * gray
-        values = (factor * values + (1 - factor) * base).clamp(0, 255)
+    if hue == 0 or values.shape[1] != 3:
+        for position in range(3):
+            which = order[:, position : position + 1]
+            values = _blend(values, which, factors.gather(1, which))
+    else:
+        # Before the hue are turned 0..3 of the blends of each image, and the others after it; a factor of 1 is none.
+        # (A turn at every place of the order, for the images that have it there, would cost three times as much.)
+        before = (uniforms[:, 7:8] > uniforms[:, 3:6]).sum(dim=1, keepdim=True)
+        for position in range(3):
+            which = order[:, position : position + 1]
+            values = _blend(values, which, torch.where(position < before, factors.gather(1, which), 1))
+        values = _turn_hue(values, (uniforms[:, 6].to(values.dtype) * 2 - 1) * hue)
+        for position in range(3):
+            which = order[:, position : position + 1]
+            values = _blend(values, which, torch.where(position < before, 1, factors.gather(1, which)))
     return values if images.is_floating_point() else values.round().to(images.dtype)
+
+
+def _blend(values: torch.Tensor, which: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Brightness (0), contrast (1) or saturation (2) of each image; `which` and `factor` are `(B, 1)`."""
+    if values.shape[1] == 3:
+        gray = 0.2989 * values[:, 0:1] + 0.587 * values[:, 1:2] + 0.114 * values[:, 2:3]
+    else:
+        gray = values.mean(dim=1, keepdim=True)
+    to_mean = (which == 1)[:, :, None, None].to(values.dtype)
+    to_gray = (which == 2)[:, :, None, None].to(values.dtype)
+    base = to_mean * gray.mean(dim=(2, 3), keepdim=True) + to_gray * gray
+    factor = factor[:, :, None, None]
+    return (factor * values + (1 - factor) * base).clamp(0, 255)
+
+
+def _turn_hue(values: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """
+    Add `turn` (`(B,)`, 1 is the whole circle) to the hue of RGB images, saturation and value unchanged.
+
+    HSV in hexagon coordinates (A. R. Smith, Color gamut transform pairs, 1978): hue in 0..6, and back by channel n in
+    (5, 3, 1) as `max - chroma * clamp(min(k, 4 - k), 0, 1)` with `k = (n + hue) mod 6`.
+    """
+    red, green, blue = values.unbind(1)
+    highest, lowest = values.amax(dim=1), values.amin(dim=1)
+    chroma = highest - lowest
+    safe = torch.where(chroma == 0, torch.ones_like(chroma), chroma)
+    hue = torch.where(
+        highest == red,
+        (green - blue) / safe,
+        torch.where(highest == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )
+    hue = hue + 6 * turn[:, None, None]
+    channels = []
+    for number in (5, 3, 1):
+        place = (number + hue).remainder(6)
+        channels.append(highest - chroma * torch.minimum(place, 4 - place).clamp(0, 1))
+    return torch.stack(channels, dim=1)
 
 
 _noise_banks: dict[tuple[torch.device, int], torch.Tensor] = {}
@@ -250,12 +328,15 @@ OPERATIONS: dict[str, Operation] = {
     "horizontal_flip": Operation(horizontal_flip, 1, "pixel"),
     "rotation": Operation(rotation, 1, "pixel"),
     "random_resized_crop": Operation(random_resized_crop, BOX_DRAWS, "pixel"),
-    "color_jitter": Operation(color_jitter, 6, "pixel"),
+    "color_jitter": Operation(color_jitter, 8, "pixel"),
     "autoaugment": Operation(autoaugment_policy, 0, "policy"),
     "randaugment": Operation(randaugment_policy, 0, "policy"),
     "cutout": Operation(cutout, 2, "normalized"),
     "random_erasing": Operation(random_erasing, 4 + 2 * _ERASING_ATTEMPTS, "normalized"),
+    "random_window": Operation(random_window, 2, "pixel"),
 }
+# They cut a part of the size of the model's input out of an image that may have any size.
+CROPS = ("random_resized_crop", "random_window")
 # Each operation owns a fixed range of counters: adding one to a recipe leaves the draws of the others as they are.
 _FIRST_COUNTER = {name: 64 * position for position, name in enumerate(OPERATIONS)}
 # Filled in by `Augmentation`, not by the user.
@@ -270,7 +351,7 @@ class Augmentation:
         names: Keys of `OPERATIONS`, each at most once. Normalised operations are applied after the pixel operations
             whatever their place.
         options: `{name: {option: value}}`; the options of an operation are the keyword arguments of its function.
-        image_size: Height and width of the result of `random_resized_crop`.
+        image_size: Height and width of the result of `random_resized_crop` and `random_window`.
         image_mean: Mean colour in [0, 1]; RandAugment fills with it.
         interpolation: Default of the operations that have this option.
 
@@ -322,6 +403,9 @@ class Augmentation:
                 values[option] = tuple(value) if isinstance(value, list) else value
             self.options[name] = values
         self._counters: dict[tuple[str, torch.device], torch.Tensor] = {}
+        shorter_side = self.options.get("random_window", {}).get("shorter_side")
+        if shorter_side is not None and image_size and shorter_side < max(image_size):
+            raise ValueError(f"shorter_side={shorter_side} of random_window is smaller than images of {image_size}")
         for name in names:
             if OPERATIONS[name].stage == "policy":
                 OPERATIONS[name].function(**self.options[name])  # a bad policy fails now, not in the first batch
@@ -392,6 +476,11 @@ class Augmentation:
             images = OPERATIONS[name].function(images, uniforms, **self.options[name])
         return images
 
+    @property
+    def crop(self) -> str | None:
+        """The first operation that takes images of any size, if there is one."""
+        return next((name for name in self.names if name in CROPS), None)
+
     def boxes(
         self, keys: torch.Tensor, heights: torch.Tensor, widths: torch.Tensor, seed: int, view: int = 0
     ) -> torch.Tensor:
@@ -400,3 +489,13 @@ class Augmentation:
         uniforms = self.uniforms("pixel", keys, seed, view)["random_resized_crop"]
         ranges = {name: options[name] for name in ("scale", "ratio") if name in options}
         return random_boxes(uniforms, heights, widths, **ranges)
+
+    def windows(
+        self, images: Sequence[torch.Tensor], keys: torch.Tensor, seed: int, view: int = 0
+    ) -> list[torch.Tensor]:
+        """What `random_window` makes of uint8 images `(C, H, W)`, each of a size of its own: the same per image."""
+        uniforms = self.uniforms("pixel", keys, seed, view)["random_window"]
+        options = self.options["random_window"]
+        return [
+            random_window(image[None], own[None], **options)[0] for image, own in zip(images, uniforms, strict=True)
+        ]

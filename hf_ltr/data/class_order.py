@@ -9,58 +9,13 @@ folder of its class, so the paths say what the labels must be.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .class_counts import ClassCounts
+from .list_rows import Rows
 
 _MOST_NAMED = 5
-
-
-@dataclass
-class Rows:
-    """
-    Rows of one split.
-
-    Args:
-        file (`Path`): Where they are from.
-        paths (`pyarrow.StringArray`): Relative, with `/`.
-        labels (`np.ndarray`): int64.
-        official (`bool`): The file is the published one, by its checksum.
-    """
-
-    file: Path
-    paths: Any
-    labels: np.ndarray
-    official: bool = False
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def split_path(paths: Any) -> tuple[Any, Any]:
-    """
-    Args:
-        paths (`pyarrow.StringArray`): With `/`.
-
-    Returns:
-        `(folders, names)`: dictionary array (an empty string where there is no folder), string array.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
-    offsets = parts.offsets.to_numpy()
-    values = parts.values
-    has_folder = np.diff(offsets) == 2
-    names = values.take(pa.array(offsets[1:] - 1))
-    if has_folder.all():
-        return values.take(pa.array(offsets[:-1])).dictionary_encode(), names
-    first = pa.array(np.where(has_folder, offsets[:-1], 0), mask=~has_folder)
-    return values.take(first).fill_null("").dictionary_encode(), names
 
 
 def class_names(
@@ -85,7 +40,7 @@ def class_names(
     class_of: dict[int, str] = {}
     for split, rows in splits.items():
         for folder, label in _pairs(rows):
-            name = class_of_folder(folder)
+            name = class_of_folder(folder.rstrip("/"))
             if name is None:
                 if split == "train" and not rows.official:
                     raise ValueError(
@@ -93,16 +48,16 @@ def class_names(
                         f"{folder or 'no folder'}, which is not named after their class"
                     )
                 continue
-            known, where = label_of.setdefault(name, (label, f"{rows.file}, {folder}/"))
+            known, where = label_of.setdefault(name, (label, f"{rows.file}, {folder}"))
             if known != label:
                 raise ValueError(
-                    f"One class with two labels: {name} is {known} in {where} and {label} in {rows.file}, {folder}/. "
+                    f"One class with two labels: {name} is {known} in {where} and {label} in {rows.file}, {folder}. "
                     "Labels and classes must agree in all lists."
                 )
             if class_of.setdefault(label, name) != name:
                 raise ValueError(
                     f"One label with two classes: {label} is {class_of[label]} in {label_of[class_of[label]][1]} and "
-                    f"{name} in {rows.file}, {folder}/. Labels and classes must agree in all lists."
+                    f"{name} in {rows.file}, {folder}. Labels and classes must agree in all lists."
                 )
     wrong = {name: (label, want) for name, (label, _) in label_of.items() if (want := label_of_class(name)) != label}
     wrong = {name: pair for name, pair in wrong.items() if pair[1] >= 0}
@@ -123,10 +78,9 @@ def _first(wrong: Mapping[str, tuple[int, int]]) -> list[tuple[str, tuple[int, i
 
 def _pairs(rows: Rows) -> list[tuple[str, int]]:
     """The different (folder, label) of a split, sorted by label."""
-    folders = split_path(rows.paths)[0]
-    names = folders.dictionary.to_pylist()
-    keys = np.unique(rows.labels * len(names) + folders.indices.to_numpy())
-    return [(names[key % len(names)], int(key // len(names))) for key in keys.tolist()]
+    number = len(rows.folders)
+    keys = np.unique(rows.labels * number + rows.folder_of_row)
+    return [(rows.folders[key % number], key // number) for key in keys.tolist()]
 
 
 def require_labels(rows: Rows, num_classes: int, what: str) -> None:
@@ -138,7 +92,7 @@ def require_labels(rows: Rows, num_classes: int, what: str) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(
-            f"{rows.file}, row {row + 1} ({rows.paths[row]}): label {rows.labels[row]}, but {what} has the classes "
+            f"{rows.file}, row {row + 1} ({rows.path(row)}): label {rows.labels[row]}, but {what} has the classes "
             f"0..{num_classes - 1} ({int(bad.sum()):,} such rows)"
         )
 
@@ -184,16 +138,20 @@ def require_distinct(splits: Mapping[str, Rows]) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    everything = pa.concat_arrays([rows.paths for rows in splits.values()])
+    names = pa.chunked_array([rows.names for rows in splits.values()])
+    if pc.count_distinct(names).as_py() == len(names):
+        return
+    paths = {split: rows.paths() for split, rows in splits.items()}
+    everything = pa.concat_arrays(list(paths.values()))
+    if pc.count_distinct(everything).as_py() == len(everything):
+        return
     counted = pc.value_counts(everything)
     counts = counted.field("counts").to_numpy()
-    if (counts == 1).all():
-        return
     twice = counted.field("values").filter(pa.array(counts > 1))
     where = [
         f"{rows.file}, row {row + 1}"
-        for rows in splits.values()
-        for row in np.flatnonzero(pc.equal(rows.paths, twice[0]).to_numpy(zero_copy_only=False)).tolist()
+        for split, rows in splits.items()
+        for row in np.flatnonzero(pc.equal(paths[split], twice[0]).to_numpy(zero_copy_only=False)).tolist()
     ]
     raise ValueError(
         f"{len(twice):,} images are listed more than once, such as {twice[0].as_py()}: {'; '.join(where)}. An image "

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .class_order import Rows
+from .list_rows import Rows
 
 
 def read_annotations(path: Path) -> tuple[Rows, dict[int, str]]:
@@ -61,7 +61,7 @@ def read_annotations(path: Path) -> tuple[Rows, dict[int, str]]:
             f"image needs one ({int((per_image != 1).sum()):,} such images)"
         )
     labels = annotations.field("category_id").to_numpy()[by_owner[first]].astype(np.int64)
-    return Rows(path, images.field("file_name"), labels), _names(categories)
+    return Rows.of_paths(path, images.field("file_name"), labels), _names(categories)
 
 
 def _names(categories: Any) -> dict[int, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .columns import numeric_order
-from .prepared import is_prepared, with_records
+from .prepared import is_prepared, require_finished, with_records
 
 # Words in a file or folder name that stand for a split; the same that `datasets` knows, but for "eval".
 SPLIT_WORDS = {
@@ -59,6 +59,7 @@ def load_folder(path: Path, only: Collection[str] | None = None) -> dict[str, An
         loaded = load_from_disk(str(path))
         splits = standard_splits(loaded, path) if isinstance(loaded, DatasetDict) else {"train": loaded}
         return _wanted(splits, only, path)
+    require_finished(path)
     listing = _list_files(path)
     parquet: dict[str, list[str]] = {}
     for folder, names in listing.items():

@@ -3,79 +3,87 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .class_order import Rows, split_path
+from .list_rows import Rows
+from .splits import stable_order
 
-# Patterns and replacements (RE2), applied to the paths of a list one after the other.
+# Patterns and replacements of `re`, applied one after the other to the folders of a list (with `/` at their end).
 Layout = Sequence[tuple[str, str]]
 _PROBED = 16
+_BLOCK = 16_384
 _MOST_NAMED = 5
 
 
-def rewrite(paths: Any, layout: Layout) -> Any:
-    """The paths (`pyarrow.StringArray`) as they are in a layout."""
-    import pyarrow.compute as pc
-
+def rewrite(folders: Sequence[str], layout: Layout) -> list[str]:
+    """The folders as they are in a layout."""
     for pattern, replacement in layout:
-        paths = pc.replace_substring_regex(paths, pattern=pattern, replacement=replacement)
-    return paths
+        folders = [re.sub(pattern, replacement, folder) for folder in folders]
+    return list(folders)
 
 
-def in_their_layout(root: Path, paths: Any, layouts: Sequence[Layout]) -> Any:
+def in_their_layout(root: Path, rows: Rows, layouts: Sequence[Layout]) -> Rows:
     """
-    The paths as they are under `root`: of the list's own layout and `layouts`, the one in which most of a few images
-    are there; the list's own where none is.
+    The rows with folders as they are under `root`: of the list's own layout and `layouts`, the one in which most of a
+    few images are there; the list's own where none is.
     """
-    probe = paths.take(np.unique(np.linspace(0, len(paths) - 1, _PROBED).astype(np.int64)))
-    best, found = (), 0
+    probe = np.unique(np.linspace(0, len(rows) - 1, _PROBED).astype(np.int64)).tolist()
+    best, found = rows, 0
     for layout in ((), *layouts):
-        there = sum((root / path).is_file() for path in rewrite(probe, layout).to_pylist())
+        candidate = rows.in_folders(rewrite(rows.folders, layout))
+        there = sum((root / candidate.path(row)).is_file() for row in probe)
         if there == len(probe):
-            return rewrite(paths, layout)
+            return candidate
         if there > found:
-            best, found = layout, there
-    return rewrite(paths, best)
+            best, found = candidate, there
+    return best
 
 
-def missing_images(root: Path, paths: Any) -> np.ndarray:
+def missing_images(root: Path, rows: Rows) -> np.ndarray:
     """
     Rows whose image is not there. Every folder is read once: asking for each file by itself takes minutes on a network
     file system. Names count, not contents.
 
     Args:
         root (`Path`): Folder that the paths are relative to.
-        paths (`pyarrow.StringArray`): With `/`.
+        rows ([`Rows`])
 
     Returns:
         `np.ndarray`: int64, ascending.
     """
-    folders, names = split_path(paths)
-    folder_of_row = folders.indices.to_numpy()
-    order = np.argsort(folder_of_row, kind="stable")
-    ends = np.cumsum(np.bincount(folder_of_row, minlength=len(folders.dictionary)))
-    grouped = names.take(order)
+    import pyarrow as pa
+
+    # Several folders of a list may be one on disk, such as the flat folder of ImageNet's validation images.
+    folders = {folder: number for number, folder in enumerate(dict.fromkeys(rows.folders))}
+    folder_of_row = np.asarray([folders[folder] for folder in rows.folders], dtype=np.int64)[rows.folder_of_row]
+    order = stable_order(folder_of_row)
+    ends = np.cumsum(np.bincount(folder_of_row, minlength=len(folders))).tolist()
+    names = rows.names.take(pa.array(order))
     missing: list[np.ndarray] = []
-    start = 0
-    for folder, end in zip(folders.dictionary.to_pylist(), ends.tolist(), strict=True):
-        wanted = grouped.slice(start, end - start).to_pylist()
-        there = _names_in(os.path.join(root, folder))
-        if not there.issuperset(wanted):
-            absent = np.fromiter((name not in there for name in wanted), dtype=bool, count=len(wanted))
-            missing.append(order[start:end][absent])
+    start = block_start = block_end = 0
+    block: list[str] = []
+    for folder, end in zip(folders, ends, strict=True):
+        if end > block_end:
+            # Python strings of some thousand rows at a time: of all rows they would take more room than the rest.
+            block_start, block_end = start, min(max(end, start + _BLOCK), len(names))
+            block = names.slice(block_start, block_end - block_start).to_pylist()
+        wanted = block[start - block_start : end - block_start]
+        absent = set(wanted).difference(_names_in(os.path.join(root, folder)))
+        if absent:
+            missing.append(order[start:end][[name in absent for name in wanted]])
         start = end
     return np.sort(np.concatenate(missing)) if missing else np.zeros(0, dtype=np.int64)
 
 
-def _names_in(folder: str) -> set[str]:
+def _names_in(folder: str) -> list[str]:
     try:
-        return set(os.listdir(folder))
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return set()
+        return []
 
 
 def require_images(root: Path, splits: Mapping[str, Rows], hint: str) -> None:
@@ -84,13 +92,13 @@ def require_images(root: Path, splits: Mapping[str, Rows], hint: str) -> None:
 
     Args:
         root (`Path`): Folder that the paths are relative to.
-        splits (`dict[str, Rows]`): With paths as they are under `root`.
+        splits (`dict[str, Rows]`): With folders as they are under `root`.
         hint (`str`): What the folder must hold.
 
     Raises:
         `FileNotFoundError`: with the number of missing images of each split and the first few names.
     """
-    absent = {split: missing_images(root, rows.paths) for split, rows in splits.items()}
+    absent = {split: missing_images(root, rows) for split, rows in splits.items()}
     number = sum(map(len, absent.values()))
     if not number:
         return
@@ -98,10 +106,10 @@ def require_images(root: Path, splits: Mapping[str, Rows], hint: str) -> None:
     parts = []
     for split, rows in splits.items():
         if len(absent[split]):
-            first = rows.paths.take(absent[split][:_MOST_NAMED]).to_pylist()
+            first = [rows.path(row) for row in absent[split][:_MOST_NAMED].tolist()]
             more = ", ..." if len(absent[split]) > len(first) else ""
             parts.append(f"{split} lacks {len(absent[split]):,} of {len(rows):,}: {', '.join(first)}{more}")
-    none = (
-        f"none of the {total:,} images is there" if number == total else f"{number:,} of {total:,} images are missing"
-    )
-    raise FileNotFoundError(f"{root}: {none}.\n  " + "\n  ".join(parts) + f"\n{hint}")
+    summary = f"{number:,} of {total:,} images are missing"
+    if number == total:
+        summary = f"none of the {total:,} images is there"
+    raise FileNotFoundError(f"{root}: {summary}.\n  " + "\n  ".join(parts) + f"\n{hint}")

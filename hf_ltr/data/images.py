@@ -285,9 +285,7 @@ def resize_image(
 
     if crop not in ("center", "none"):
         raise ValueError(f"crop must be 'center' or 'none', got {crop!r}")
-    if not image.flags.writeable:
-        image = image.copy()  # torch warns about read-only memory (PIL's), and a resize reads it anyway
-    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    tensor = as_tensors([image])[0]
     mode = functional.InterpolationMode(interpolation)
     if box is not None:
         top, left, height, width = box
@@ -345,6 +343,12 @@ def decode_rows(source: ImageSource, rows: Sequence[int], num_channels: int) -> 
     if problems:
         raise unreadable_images(problems[:MAX_REPORTED], len(problems) <= MAX_REPORTED)
     return images
+
+
+def as_tensors(images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    """Decoded images as tensors uint8 `(C, H, W)`."""
+    # torch warns about read-only memory (PIL's), and a resize reads it anyway.
+    return [torch.from_numpy(image if image.flags.writeable else image.copy()).permute(2, 0, 1) for image in images]
 
 
 def stack_resized(

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from ..naming import unknown_name
-from .augmentation import MAX_VIEWS, Augmentation
+from .augmentation import CROPS, MAX_VIEWS, Augmentation
 from .batches import GlobalBatchSampler, KeyedDataLoader
 from .images import (
     MAX_REPORTED,
@@ -91,8 +91,9 @@ class InputPipeline:
             reached), and unknown names and options.
         TypeError: for something that is not a map-style dataset.
 
-    Note: with `random_resized_crop`, resident images larger than the input are kept at `image_size / 0.875`, as a
-    centre crop: the classic pre-decoded 256-pixel store. Each box is cut from that, not from the original.
+    Note: with `random_resized_crop` or `random_window`, resident images larger than the input are kept at
+    `image_size / 0.875`, as a centre crop: the classic pre-decoded 256-pixel store. Each box or window is cut from
+    that, not from the original.
     """
 
     def __init__(
@@ -225,15 +226,15 @@ class InputPipeline:
         if self.loading == "workers":
             crops = []
             for place, (view, (first, rest)) in enumerate(zip(self._views, parts, strict=True)):
-                crops.append("random_resized_crop" in view.names)
-                if not crops[-1]:
+                crops.append(view.crop)
+                if view.crop is None:
                     continue
-                if view.names[0] != "random_resized_crop":
+                if view.names[0] != view.crop or set(CROPS) <= set(view.names):
                     raise ValueError(
-                        f"with loading='workers' random_resized_crop must come first, got {view.names}: it is done "
-                        "while the image still has its own size"
+                        f"with loading='workers' {view.crop} must come first, and be the only crop of its kind, got "
+                        f"{view.names}: it is done while the image still has its own size"
                     )
-                parts[place] = (first.without("random_resized_crop"), rest.without("random_resized_crop"))
+                parts[place] = (first.without(view.crop), rest.without(view.crop))
             self._device_views = [rest for _, rest in parts]  # without the crops
             reader = DecodedRows(
                 source, self.num_channels, self.image_size, self._resize, self.seed, self._views, crops
@@ -250,7 +251,7 @@ class InputPipeline:
 
     def _decode(self, dataset: Any, image_column: str, sizes: set[tuple[int, int]]) -> torch.Tensor:
         size = self.image_size
-        if sizes and all("random_resized_crop" in view.names for view in self._views):
+        if sizes and all(view.crop is not None for view in self._views):
             stored = tuple(round(side / _STORED_RATIO) for side in size)
             # Images smaller than that would gain nothing from being stored enlarged.
             if all(height >= stored[0] and width >= stored[1] for height, width in sizes):

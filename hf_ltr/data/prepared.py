@@ -34,18 +34,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
+def require_finished(folder: Path) -> None:
+    """
+    Raises:
+        `ValueError`: for a prepared folder whose preparation was interrupted.
+    """
+    if is_prepared(folder) and not read_manifest(folder)["complete"]:
+        raise ValueError(
+            f"{folder} is not finished: run the same `hf-ltr prepare` again, it continues where it stopped"
+        )
+
+
 def with_records(folder: Path, splits: Mapping[str, Any]) -> dict[str, Any]:
     """
     The splits of a prepared folder with the records they had before: Parquet keeps the class names, but no record.
 
     Raises:
-        `ValueError`: if the preparation was not finished.
+        `ValueError`: if there are other rows than were written.
     """
     manifest = read_manifest(folder)
-    if not manifest["complete"]:
-        raise ValueError(
-            f"{folder} is not finished: run the same `hf-ltr prepare` again, it continues where it stopped"
-        )
     result = {}
     for split, part in splits.items():
         known = manifest["splits"].get(split, {})

@@ -115,3 +115,28 @@ def crop_and_resize(
     values = images if images.is_floating_point() else images.to(torch.float32)
     result = torch.matmul(torch.matmul(rows[:, None].to(values.dtype), values), columns[:, None].mT.to(values.dtype))
     return result if images.is_floating_point() else result.round().clamp(0, 255).to(images.dtype)
+
+
+def window_scale(size: tuple[int, int]) -> int:
+    """Pixels that a crop of `size` is cut from: 256 for 224, as in most ImageNet recipes."""
+    return round(max(size) / 0.875)
+
+
+def resize_shorter_side(images: torch.Tensor, shorter_side: int, interpolation: str = "bilinear") -> torch.Tensor:
+    """
+    Resize images so that their shorter side has this many pixels, antialiased; the longer side is rounded down, as
+    torchvision's Resize does.
+
+    Args:
+        images (`torch.Tensor` uint8 or float `(..., H, W)`): All of one size.
+        shorter_side (`int`)
+        interpolation: `"bicubic"` or `"bilinear"`.
+    """
+    from torchvision.transforms.v2 import functional
+
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
+    if min(images.shape[-2:]) == shorter_side:
+        return images
+    mode = functional.InterpolationMode(interpolation)
+    return functional.resize(images, [shorter_side], interpolation=mode, antialias=True)

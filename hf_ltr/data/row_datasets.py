@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .augmentation import Augmentation
-from .images import ImageSource, decode_rows, stack_resized
+from .images import ImageSource, as_tensors, decode_rows, stack_resized
 from .randomness import rows_of
 
 Batch = dict[str, Any]
@@ -49,8 +49,8 @@ class StoredRows:
 
 class DecodedRows:
     """
-    Images decoded when asked for, then brought to `image_size` for each view: by its random resized crop where `crops`
-    says that it has one (the box is drawn for the image's own size), else by `resize` (options of `resize_image`).
+    Images decoded when asked for, then brought to `image_size` for each view: by the crop that `crops` names for it
+    (drawn for the image's own size), else by `resize` (options of `resize_image`).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DecodedRows:
         resize: Mapping[str, Any],
         seed: int,
         views: Sequence[Augmentation],
-        crops: Sequence[bool],
+        crops: Sequence[str | None],
     ):
         self.source, self.num_channels, self.image_size = source, num_channels, image_size
         self.resize, self.seed, self.views, self.crops = resize, seed, views, crops
@@ -73,9 +73,12 @@ class DecodedRows:
         images = decode_rows(self.source, rows_of(keys).tolist(), self.num_channels)
         dimensions = torch.tensor([image.shape[:2] for image in images])
         results = []
-        for place, (view, crops) in enumerate(zip(self.views, self.crops, strict=True)):
+        for place, (view, crop) in enumerate(zip(self.views, self.crops, strict=True)):
             options, boxes = self.resize, None
-            if crops:
+            if crop == "random_window":
+                results.append(torch.stack(view.windows(as_tensors(images), keys, self.seed, place)))
+                continue
+            if crop == "random_resized_crop":
                 boxes = view.boxes(keys, dimensions[:, 0], dimensions[:, 1], self.seed, place)
                 options = {"interpolation": view.options["random_resized_crop"]["interpolation"]}
             results.append(stack_resized(images, self.image_size, boxes, **options))

@@ -21,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from .class_counts import ClassCounts
+from .list_rows import Rows
 
 _SUFFIXES = (".txt", ".txt.gz")
+_NEWLINE, _SPACE, _SLASH = b"\n /"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ class OfficialList:
         """The checksum with its kind, for a message."""
         return f"sha256 {self.sha256}" if self.sha256 else f"git blob sha1 {self.git_blob_sha1}"
 
-    def checksum_of(self, text: bytes) -> str:
+    def checksum_of(self, text: bytes | bytearray) -> str:
         """The checksum of a text, of the kind this list has."""
         if self.sha256:
             return f"sha256 {hashlib.sha256(text).hexdigest()}"
-        return f"git blob sha1 {hashlib.sha1(b'blob %d' % len(text) + bytes(1) + text).hexdigest()}"
+        blob = hashlib.sha1(b"blob %d\0" % len(text))
+        blob.update(text)
+        return f"git blob sha1 {blob.hexdigest()}"
 
 
 @cache
@@ -87,23 +91,25 @@ def find_list(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def read_text(path: Path) -> bytes:
+def read_text(path: Path) -> bytearray:
     """
-    The text of a list, uncompressed.
+    The text of a list, uncompressed; a `bytearray`, so that `parse_list` needs no copy of it.
 
     Raises:
         `ValueError`: for a damaged `.gz`.
     """
-    content = path.read_bytes()
+    content = bytearray(path.stat().st_size)
+    with path.open("rb") as stream:
+        del content[stream.readinto(content) :]
     if content[:2] != b"\x1f\x8b":
         return content
     try:
-        return gzip.decompress(content)
+        return bytearray(gzip.decompress(content))
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be uncompressed ({error}); was the download cut short?") from error
 
 
-def identify(text: bytes, candidates: Sequence[OfficialList]) -> OfficialList | None:
+def identify(text: bytes | bytearray, candidates: Sequence[OfficialList]) -> OfficialList | None:
     """
     The one of `candidates` that has this text; None if none has. Windows line ends make no difference.
     """
@@ -113,7 +119,7 @@ def identify(text: bytes, candidates: Sequence[OfficialList]) -> OfficialList | 
     return identify(text.replace(b"\r\n", b"\n"), candidates) if b"\r\n" in text[:4096] else None
 
 
-def not_official(path: Path, text: bytes, candidates: Sequence[OfficialList]) -> str:
+def not_official(path: Path, text: bytes | bytearray, candidates: Sequence[OfficialList]) -> str:
     """In words: the file, what was expected of it, what it is, and what that means."""
     expected = " or ".join(f"{known.checksum} ({known.name}, {known.lines:,} lines)" for known in candidates)
     return (
@@ -123,12 +129,13 @@ def not_official(path: Path, text: bytes, candidates: Sequence[OfficialList]) ->
     )
 
 
-def parse_list(text: bytes, path: Path) -> tuple[Any, np.ndarray]:
+def parse_list(text: bytearray, file: Path) -> Rows:
     """
     Read lines of `relative/path label`; the path may have spaces.
 
-    Returns:
-        `(paths, labels)`: Arrow array of strings, int64 array.
+    Args:
+        text (`bytearray`): Of the list; it is used up.
+        file (`Path`): Where it is from.
 
     Raises:
         `ValueError`: naming the file and the line that is not of this form.
@@ -136,33 +143,59 @@ def parse_list(text: bytes, path: Path) -> tuple[Any, np.ndarray]:
     import pyarrow as pa
     from pyarrow import csv
 
+    # The last slash of every line becomes a space: Arrow then reads folder, name and label as columns, the folder as
+    # a dictionary, and nothing needs to be split again.
+    content = np.frombuffer(text, dtype=np.uint8)
+    slashes = np.flatnonzero(content == _SLASH)
+    last = np.searchsorted(slashes, np.flatnonzero(content == _NEWLINE)) - 1
+    last = slashes[last[last >= 0]]
+    del slashes
+    content[last] = _SPACE
     try:
         table = csv.read_csv(
-            pa.py_buffer(text),
-            read_options=csv.ReadOptions(column_names=["path", "label"], block_size=1 << 23),
+            pa.py_buffer(content),
+            # Threads save little here, and each holds blocks.
+            read_options=csv.ReadOptions(
+                column_names=["folder", "name", "label"], block_size=1 << 20, use_threads=False
+            ),
             parse_options=csv.ParseOptions(delimiter=" ", quote_char=False),
             convert_options=csv.ConvertOptions(
-                column_types={"path": pa.string(), "label": pa.int64()}, null_values=[], strings_can_be_null=False
+                column_types={
+                    "folder": pa.dictionary(pa.int32(), pa.string()),
+                    "name": pa.string(),
+                    "label": pa.int64(),
+                },
+                null_values=[],
+                strings_can_be_null=False,
             ),
-        ).combine_chunks()
-        return table.column("path").chunk(0), table.column("label").chunk(0).to_numpy()
-    except (pa.ArrowInvalid, IndexError):
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        content[last] = _SLASH
         # Slower, but it knows the line, and where a path ends that has spaces.
-        return _parse_lines(text, path)
+        return _parse_lines(text, file)
+    folder, name, label = (_one_chunk(column) for column in table.unify_dictionaries().columns)
+    return Rows(
+        file, [f"{part}/" for part in folder.dictionary.to_pylist()], folder.indices.to_numpy(), name, label.to_numpy()
+    )
 
 
-def _parse_lines(text: bytes, path: Path) -> tuple[Any, np.ndarray]:
+def _one_chunk(column: Any) -> Any:
+    column = column.combine_chunks()
+    return column.chunk(0) if hasattr(column, "chunk") else column
+
+
+def _parse_lines(text: bytearray, file: Path) -> Rows:
     import pyarrow as pa
 
-    names, labels = [], []
+    paths, labels = [], []
     for number, line in enumerate(text.decode("utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
-        name, _, label = line.rstrip().rpartition(" ")
-        if not name.strip() or not label.removeprefix("-").isdecimal():
-            raise ValueError(f"{path}, line {number}: expected `relative/path label`, got {line[:120]!r}")
-        names.append(name.strip())
+        path, _, label = line.rstrip().rpartition(" ")
+        if not path.strip() or not label.removeprefix("-").isdecimal():
+            raise ValueError(f"{file}, line {number}: expected `relative/path label`, got {line[:120]!r}")
+        paths.append(path.strip())
         labels.append(int(label))
-    if not names:
-        raise ValueError(f"{path} is empty; expected lines of `relative/path label`")
-    return pa.array(names, pa.string()), np.asarray(labels, dtype=np.int64)
+    if not paths:
+        raise ValueError(f"{file} is empty; expected lines of `relative/path label`")
+    return Rows.of_paths(file, pa.array(paths, pa.string()), np.asarray(labels, dtype=np.int64))

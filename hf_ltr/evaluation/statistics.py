@@ -136,8 +136,8 @@ def hits(predictions: Any, labels: Any, class_counts: ClassCounts | Sequence[int
 
 def mcnemar_test(predictions: Any, baseline: Any, labels: Any, class_counts: Any) -> dict[str, dict[str, Any]]:
     """
-    McNemar's test of two classifiers on the same test images, over all of them and inside each group (McNemar 1947; the
-    mid-p form is that of Fagerland, Lydersen and Laake, "The McNemar test for binary matched-pairs data", 2013).
+    McNemar's test (1947) of two classifiers on the same test images, over all of them and inside each group; the mid-p
+    form is that of Fagerland, Lydersen and Laake, "The McNemar test for binary matched-pairs data", 2013.
 
     What is tested is accuracy over *images*. A group's accuracy in a table is the mean over its classes: on a balanced
     test set the two are one, on another one the test speaks about the images of the group.

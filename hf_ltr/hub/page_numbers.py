@@ -31,7 +31,14 @@ _BACKBONES = {
 _INITIAL = {"imagenet1k": "ImageNet-1k weights", "mae_own": "own MAE pretraining", "clip": "CLIP weights"}
 _GROUPS = ("many", "medium", "few")
 # Remarks of the table of results that say nothing here: epochs are those of the supervised training everywhere.
-_PLAIN_VARIANTS = ("e2e", "test prior unknown", "epochs = supervised fine-tuning", "epochs = stage 1")
+_PLAIN_VARIANTS = (
+    "e2e",
+    "decoupled",
+    "test prior unknown",
+    "instance-balanced sampling",
+    "epochs = supervised fine-tuning",
+    "epochs = stage 1",
+)
 # `las` in the table of results is a loss in one source and a second stage in another.
 _VARIANTS = {"label_aware_smoothing": "single-stage", "las_stage2": "decoupled"}
 
@@ -100,13 +107,18 @@ def _published_cells(row: Mapping[str, Any]) -> list[str]:
     network = _BACKBONES.get(row["backbone"], row["backbone"])
     if row["init"] in _INITIAL:
         network += f", {_INITIAL[row['init']]}"
-    numbers = [f"{row[name]:.1f}" if row[name] is not None else "" for name in ("top1_all", *_GROUPS)]
+    numbers = [_as_printed(row[name]) for name in ("top1_all", *_GROUPS)]
     epochs = f"{row['epochs']:g}" if row["epochs"] else "not stated"
     augmentation = "not stated" if row["augmentation"] in ("", "unknown") else row["augmentation"]
     source = re.sub(r" \(methods_\w+\.md\)", "", row["source"])
     if row["copied_from_other_paper"] == "yes":
         source += " (copied there)"
     return [_TITLES[row["dataset"]], network, epochs, augmentation, *numbers, _what(row), source]
+
+
+def _as_printed(value: float | None) -> str:
+    """With the one or two decimals of the source; empty where it prints nothing."""
+    return "" if value is None else f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
 
 
 def _what(row: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ DATASET_TITLES = {
 # Method of a script whose config names none.
 _DEFAULT_METHODS = {"classifier": "cross_entropy", "decoupled": "crt", "mem_vit": "mem"}
 # Stages of a script that are methods with a page of their own.
-STAGE_METHODS = {"mem_vit": {"pretraining": "masked_autoencoding"}}
+_STAGE_METHODS = {"mem_vit": {"pretraining": "masked_autoencoding"}}
 # Stages of a script beyond those of its method.
 _EXTRA_STAGES = {"mem_vit": ["pretraining", "finetuning", "classifier", "modulator"]}
 
@@ -33,12 +34,14 @@ class RecipeConfig:
         script (`str`): Name of the recipe it belongs to (its folder).
         comment (`str`): The comment at the top, as one paragraph.
         values (`dict`): What stands in the file, sections included.
+        stage (`str`, *optional*): The one stage that is shown; all if not given.
     """
 
     path: Path
     script: str
     comment: str
     values: dict[str, Any] = field(default_factory=dict)
+    stage: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> RecipeConfig:
@@ -74,6 +77,14 @@ class RecipeConfig:
         factor = self.values.get("imbalance_factor")
         return DATASET_TITLES.get(name, str(name)) + (f", IF {factor:g}" if factor else "")
 
+    def stages_that_are(self, method: str) -> list[str]:
+        """Names of the stages that are the method `method`, which has a page of its own."""
+        return [stage for stage, name in _STAGE_METHODS.get(self.script, {}).items() if name == method]
+
+    def only(self, stage: str) -> RecipeConfig:
+        """The same, showing one stage."""
+        return dataclasses.replace(self, stage=stage)
+
     def stage_settings(self, stage: str | None, own: dict[str, Any] | None = None) -> dict[str, Any]:
         """
         What a stage runs with, defaults of the training arguments included.
@@ -99,10 +110,12 @@ class RecipeConfig:
         own = {stage.name: stage.arguments for stage in stages}
         names = _EXTRA_STAGES.get(self.script, list(own))
         if len(names) == 1:
-            return [(None, self.stage_settings(None, own[names[0]] if names[0] in own else {}))]
-        return [(name, self.stage_settings(name, own.get(name))) for name in names]
+            return [(None, self.stage_settings(None, own[names[0]]))]
+        shown = names if self.stage is None else [self.stage]
+        return [(name, self.stage_settings(name, own.get(name))) for name in shown]
 
 
+@cache
 def training_defaults() -> dict[str, Any]:
     """Default of every field of the training arguments."""
     from ..trainer import LongTailTrainingArguments
@@ -160,4 +173,4 @@ def _augmentation(settings: dict[str, Any]) -> str:
     return ", ".join(names) or "none"
 
 
-__all__ = ["DATASET_TITLES", "STAGE_METHODS", "RecipeConfig", "read_configs", "settings_row", "training_defaults"]
+__all__ = ["DATASET_TITLES", "RecipeConfig", "read_configs", "settings_row", "training_defaults"]

@@ -40,7 +40,8 @@ def max_norm_radius(weight: Tensor, threshold: float = 0.1) -> Tensor:
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"`threshold` must lie in [0, 1], got {threshold!r}.")
-    smallest, largest = torch.aminmax(_row_norms(weight))
+    norms = _row_norms(weight)
+    smallest, largest = norms.min(), norms.max()
     return smallest + threshold * (largest - smallest)
 
 

@@ -98,6 +98,7 @@ class LongTailMethod(nn.Module):
         sharded_parameters (`bool`): False when parameters are read outside forward (refused under FSDP and ZeRO-3).
         uses_labels (`bool`): False for self-supervised methods, which need no label column.
         adds_prior (`bool`): The loss adds log priors to the logits, so the logits need no further correction.
+        needs_validation (`bool`): Something is measured or chosen on the validation split, which must be given.
         views (`tuple[str, ...]`): Augmented views of each image that a batch carries.
 
     Args:
@@ -114,6 +115,7 @@ class LongTailMethod(nn.Module):
     sharded_parameters: bool = True
     uses_labels: bool = True
     adds_prior: bool = False
+    needs_validation: bool = False
     views: tuple[str, ...] = ("train",)
 
     def __init__(self, class_counts: ClassCounts | list[int]):
@@ -257,6 +259,7 @@ class MethodWrapper(LongTailMethod):
         self.sharded_parameters = base.sharded_parameters
         self.uses_labels = base.uses_labels
         self.adds_prior = base.adds_prior
+        self.needs_validation = base.needs_validation
         self.views = base.views
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:

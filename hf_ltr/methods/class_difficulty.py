@@ -81,6 +81,11 @@ class ClassDifficultyBalance(LongTailMethod):
         # Part of the method's state: a run resumed in mid-epoch continues with the weights that epoch began with.
         self.register_buffer("class_weights", torch.ones(len(self.class_counts)))
 
+    @property
+    def needs_validation(self) -> bool:
+        """Whether a validation split has to be there."""
+        return self.difficulty_from == "validation"
+
     # ------------------------------------------------------------------ difficulty
     def setup(self, trainer) -> None:
         dataset = self._measured_dataset(trainer)

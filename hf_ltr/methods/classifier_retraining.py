@@ -32,8 +32,8 @@ class ClassifierRetraining(DecoupledMethod):
     name = "crt"
     summary = "Learns the representation first, then trains a new classifier on it with class-balanced batches."
     when_to_use = (
-        "When there is a trained network whose rare classes are weak: the second stage is short and leaves the backbone "
-        "alone."
+        "When there is a trained network whose rare classes are weak: the second stage is short and leaves the "
+        "backbone alone."
     )
     published_names = ("crt",)
     paper = KANG_2020

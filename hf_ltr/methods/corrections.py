@@ -30,8 +30,8 @@ def corrections(description: Mapping[str, Any] | None, arguments: Mapping[str, A
     """
     What a training run did, or will do, about the class prior, as phrases with the method's name in front.
 
-    One is the point of a long-tailed method; a second one, on top of it, corrects too much. They are: log priors in the
-    loss, class weights, a sampler that is not instance-balanced, and a change of the finished classifier.
+    One is the point of a long-tailed method; a second one, on top of it, corrects too much. They are: log priors in
+    the loss, class weights, a sampler that is not instance-balanced, and a change of the finished classifier.
 
     Args:
         description (`dict`, *optional*): Of the method, as [`LongTailMethod.describe`] makes it and `config.method`
@@ -86,8 +86,8 @@ def warn_of_training_corrections(method: Any, sampler: str | None, stacklevel: i
     class-balanced batches, or class weights with either.
 
     Args:
-        method ([`LongTailMethod`]): Of the run. What the representation of an earlier stage did is past: its classifier
-            or its calibration is what the later stage changes.
+        method ([`LongTailMethod`]): Of the run. What the representation of an earlier stage did is past: its
+            classifier or its calibration is what the later stage changes.
         sampler (`str`, *optional*): The training argument.
         stacklevel (`int`): As in `warnings.warn`, counted from the caller.
     """

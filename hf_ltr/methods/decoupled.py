@@ -38,7 +38,12 @@ class DecoupledMethod(LongTailMethod):
         sampler (`str`, *optional*): Sampler of stage 2, a name in `SAMPLERS`; unset: that of the training arguments.
         norm (`str`, *optional*, defaults to `"train"`): Mode of the frozen backbone's layers in stage 2, see
             [`~hf_ltr.models.freezing.FreezableMixin.freeze`].
+
+    Class attributes:
+        trains_classifier (`bool`): False where stage 2 has no epochs, because its classifier is computed.
     """
+
+    trains_classifier: bool = True
 
     def __init__(
         self,
@@ -69,7 +74,8 @@ class DecoupledMethod(LongTailMethod):
 
     def classifier_arguments(self) -> dict[str, Any]:
         """Training arguments of stage 2 that are part of the method."""
-        return {}
+        # max_steps too: where all stages are limited to some steps, a computed classifier still has none.
+        return {} if self.trains_classifier else {"num_train_epochs": 0, "max_steps": -1}
 
     def stages(self) -> list[Stage]:
         return [

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..losses.label_aware_smoothing import LabelAwareSmoothingLoss
+from ..losses import LabelAwareSmoothingLoss
 from ..naming import unknown_name
 from .base import LongTailMethod
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
@@ -29,9 +29,9 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
         representation ([`LongTailMethod`], *optional*): Method of stage 1, with a linear head; cross-entropy if not
             given.
-        head (`float`, *optional*): Smoothing of the most frequent class. If neither it nor `tail` is given, both follow
-            the imbalance factor as in the released CIFAR code: above 100 (0.4, 0), above 50 (0.4, 0.1), above 20 (0.3,
-            0), else (0.2, 0). Its ImageNet-LT configs have (0.3, 0), its Places-LT config (0.4, 0.1).
+        head (`float`, *optional*): Smoothing of the most frequent class. If neither it nor `tail` is given, both
+            follow the imbalance factor as in the released CIFAR code: above 100 (0.4, 0), above 50 (0.4, 0.1), above
+            20 (0.3, 0), else (0.2, 0). Its ImageNet-LT configs have (0.3, 0), its Places-LT config (0.4, 0.1).
         tail (`float`, *optional*): Smoothing of the rarest class; given together with `head`.
         shape (`str`, *optional*, defaults to `"concave"`): Between the two, see [`LabelAwareSmoothingLoss`].
         power (`float`, *optional*): Of the shape `"exp"`.
@@ -43,8 +43,8 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
 
     name = "las_stage2"
     summary = (
-        "Learns the representation first, then the classifier and one factor per class with label smoothing that grows "
-        "with a class's frequency, on class-balanced batches."
+        "Learns the representation first, then the classifier and one factor per class with label smoothing that "
+        "grows with a class's frequency, on class-balanced batches."
     )
     when_to_use = "Behind any first stage whose probabilities are over-confident, where lws or crt would be used too."
     published_names = ("las",)
@@ -91,7 +91,7 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
 
 
 def default_smoothing(imbalance_factor: float) -> tuple[float, float]:
-    """Smoothing of the most frequent and of the rarest class for an imbalance factor (hitachi-rd-cv/Difficulty_Net)."""
+    """Smoothing of the most frequent and of the rarest class, as in hitachi-rd-cv/Difficulty_Net."""
     for above, smoothing in ((100, (0.4, 0.0)), (50, (0.4, 0.1)), (20, (0.3, 0.0))):
         if imbalance_factor > above:
             return smoothing

@@ -13,8 +13,8 @@ from .decoupled import BACKBONE, KANG_2020, LINEAR_PART, DecoupledMethod, use_sc
 
 class LearnableWeightScaling(DecoupledMethod):
     """
-    Decoupled training with learnable weight scaling (Kang et al. 2020, section 4.3): stage 2 keeps the backbone and the
-    classifier of stage 1 and trains one factor per class, `logits_c = s_c (w_c x + b_c)`, from ones, with
+    Decoupled training with learnable weight scaling (Kang et al. 2020, section 4.3): stage 2 keeps the backbone and
+    the classifier of stage 1 and trains one factor per class, `logits_c = s_c (w_c x + b_c)`, from ones, with
     cross-entropy on class-balanced batches.
 
     The paper writes the factor on the weight only; the released code (facebookresearch/classifier-balancing,
@@ -35,8 +35,8 @@ class LearnableWeightScaling(DecoupledMethod):
     name = "lws"
     summary = "Learns the representation first, then one factor per class on the logits of its classifier."
     when_to_use = (
-        "Like crt, when the classifier's directions are to stay as they are: only as many numbers as there are classes "
-        "are trained, which cannot overfit the rare ones."
+        "Like crt, when the classifier's directions are to stay as they are: only as many numbers as there are "
+        "classes are trained, which cannot overfit the rare ones."
     )
     published_names = ("lws",)
     paper = KANG_2020

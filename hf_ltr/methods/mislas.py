@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from ..losses.label_aware_smoothing import LabelAwareSmoothingLoss
+from ..losses import LabelAwareSmoothingLoss
 from .base import LongTailMethod
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
 
 
 class MiSLAS(DecoupledMethod):
     """
-    MiSLAS (Zhong et al. 2021): stage 1 trains with mixup; stage 2 trains the classifier slowly and one factor per class
-    fast, with label-aware smoothing on class-balanced batches of unmixed images (the authors in issue 1 of their
+    MiSLAS (Zhong et al. 2021): stage 1 trains with mixup; stage 2 trains the classifier slowly and one factor per
+    class fast, with label-aware smoothing on class-balanced batches of unmixed images (the authors in issue 1 of their
     repository).
 
     Shifted batch norm is `norm="train"`: the backbone's running means and variances move with the class-balanced
@@ -24,9 +24,9 @@ class MiSLAS(DecoupledMethod):
     The smoothed target includes the true class in its uniform part, as released: the paper's equation leaves it out,
     and its authors say (issue 4) that the code is what was run.
 
-    Defaults are the released ones for CIFAR-100-LT with imbalance factor 100. Released values of (head, tail, lr_factor):
-    CIFAR-100 factor 50 (0.3, 0, 0.1), factor 10 (0.2, 0, 0.1); CIFAR-10 factor 100 (0.3, 0, 0.5), 50 (0.2, 0, 0.2), 10
-    (0.1, 0, 0.2), all three with norm="eval"; ImageNet-LT and iNaturalist 2018 (0.3, 0, 0.05); Places-LT
+    Defaults are the released ones for CIFAR-100-LT with imbalance factor 100. Released values of (head, tail,
+    lr_factor): CIFAR-100 factor 50 (0.3, 0, 0.1), factor 10 (0.2, 0, 0.1); CIFAR-10 factor 100 (0.3, 0, 0.5), 50 (0.2,
+    0, 0.2), 10 (0.1, 0, 0.2), all three with norm="eval"; ImageNet-LT and iNaturalist 2018 (0.3, 0, 0.05); Places-LT
     (0.4, 0.1, 0.05). mixup_alpha is 1 on CIFAR and 0.2 on the large sets.
 
     Args:

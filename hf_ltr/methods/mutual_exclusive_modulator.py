@@ -30,7 +30,7 @@ class MutualExclusiveModulation(LongTailMethod):
     weight of its group.
 
     The loss is `L_DAC + regularization_weight * L_REO` (equations 5, 9 and 10). The paper leaves open the sampler, K,
-    lambda, the width and the training recipe; the defaults here are the choices recorded in `recipes/mem.md`.
+    lambda, the width and the training recipe; the defaults here are the choices recorded in `recipes/notes/mem.md`.
     Positive and negative means of the regularisation are taken separately per group (equation 3); each of them is a
     term with its own mass, so an accumulated or distributed batch gives exactly the means over the whole batch, and a
     group without an image in the batch contributes 0.

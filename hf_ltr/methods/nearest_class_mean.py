@@ -30,14 +30,15 @@ class NearestClassMean(DecoupledMethod):
     Args:
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class; none may be zero.
         representation ([`LongTailMethod`], *optional*): Method of stage 1, with any head; cross-entropy if not given.
-        transform (`str`, *optional*, defaults to `"cl2n"`): `"un"`, `"l2n"` or `"cl2n"`. Only `"un"` folds into a linear
-            layer.
+        transform (`str`, *optional*, defaults to `"cl2n"`): `"un"`, `"l2n"` or `"cl2n"`. Only `"un"` folds into a
+            linear layer.
         metric (`str`, *optional*, defaults to `"l2"`): `"l2"` or `"cos"`.
     """
 
     name = "ncm"
     # The classifier is replaced by another module outside the forward pass.
     sharded_parameters = False
+    trains_classifier = False
     summary = "Replaces a trained classifier by the mean training feature of each class; the nearest mean wins."
     when_to_use = (
         "When there is a trained network and no time to train again, and no validation images either: it costs two "
@@ -61,10 +62,6 @@ class NearestClassMean(DecoupledMethod):
         self.transform, self.metric = transform, metric
         self.classifier_loss = CrossEntropy(self.class_counts)
 
-    def classifier_arguments(self) -> dict[str, Any]:
-        # max_steps too: where all stages are limited to some steps, this one still has none.
-        return {"num_train_epochs": 0, "max_steps": -1}
-
     @property
     def head_options(self) -> dict[str, str]:
         """The `config.head_options` of the finished model."""
@@ -78,8 +75,8 @@ class NearestClassMean(DecoupledMethod):
         found = config.complete_head_options()
         if found != self.head_options:
             raise ValueError(
-                f"ncm was asked for {self.head_options}, but the model's centroids are for {found}; give the method the "
-                "same options"
+                f"ncm was asked for {self.head_options}, but the model's centroids are for {found}; give the method "
+                "the same options"
             )
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:

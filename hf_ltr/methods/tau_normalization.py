@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..losses.weight_norms import tau_normalize
+from ..losses import tau_normalize
 from .base import LongTailMethod
 from .cross_entropy import CrossEntropy
 from .decoupled import KANG_2020, DecoupledMethod, require_linear_head
@@ -20,9 +20,10 @@ TAU_GRID = tuple(round(0.1 * step, 1) for step in range(21))
 
 class TauNormalization(DecoupledMethod):
     """
-    Decoupled training with tau-normalisation (Kang et al. 2020, equation 5): after stage 1, `w_c / ||w_c||^tau` replaces
-    the classifier's rows. Nothing is trained in stage 2 (it has no epochs), batch-norm statistics stay, and the bias is
-    removed, as in the paper's "without bias" and in `tau_norm.py` of facebookresearch/classifier-balancing.
+    Decoupled training with tau-normalisation (Kang et al. 2020, equation 5): after stage 1, `w_c / ||w_c||^tau`
+    replaces the classifier's rows. Nothing is trained in stage 2 (it has no epochs), batch-norm statistics stay, and
+    the bias is removed, as in the paper's "without bias" and in `tau_norm.py` of
+    facebookresearch/classifier-balancing.
 
     Without a given tau, stage 2 reads the validation split once and takes the tau of 0, 0.1, ... 2 with the highest
     balanced accuracy there (the lower one of equals). It never looks at a test set; the released numbers for
@@ -42,10 +43,11 @@ class TauNormalization(DecoupledMethod):
     name = "tau_norm"
     # The classifier is read and replaced outside the forward pass.
     sharded_parameters = False
+    trains_classifier = False
     summary = "Divides the rows of a trained classifier by a power of their norm, chosen on validation images."
     when_to_use = (
-        "When there is a trained network and no time to train again: it costs one pass over the validation split, which "
-        "it needs."
+        "When there is a trained network and no time to train again: it costs one pass over the validation split, "
+        "which it needs."
     )
     published_names = ("tau_norm",)
     paper = KANG_2020
@@ -61,16 +63,8 @@ class TauNormalization(DecoupledMethod):
         if tau is not None:
             tau_normalize(torch.ones(1, 1), tau)  # refuses what is no finite number
         self.tau, self.keep_bias = tau, keep_bias
+        self.needs_validation = tau is None
         self.classifier_loss = CrossEntropy(self.class_counts)
-
-    @property
-    def needs_validation(self) -> bool:
-        """Whether a validation split has to be there."""
-        return self.tau is None
-
-    def classifier_arguments(self) -> dict[str, Any]:
-        # max_steps too: where all stages are limited to some steps, this one still has none.
-        return {"num_train_epochs": 0, "max_steps": -1}
 
     def configure(self, config) -> None:
         self.representation.configure(config)

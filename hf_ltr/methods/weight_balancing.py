@@ -1,4 +1,4 @@
-"""Weight balancing: strong weight decay for the representation; class-balanced loss, decay and MaxNorm for the classifier."""
+"""Weight balancing: strong weight decay first, then a class-balanced loss, decay and MaxNorm for the classifier."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..losses.class_balanced import ClassBalancedLoss
-from ..losses.weight_norms import max_norm, max_norm_radius
+from ..losses import ClassBalancedLoss, max_norm, max_norm_radius
 from ..naming import unknown_name
 from .base import LongTailMethod
 from .decoupled import BACKBONE, DecoupledMethod, require_linear_head
@@ -28,9 +27,9 @@ class WeightBalancing(DecoupledMethod):
     weights (`utils/regularizers.py` of ShadeAlsha/LTR-weight-balancing); a resumed run keeps it. Evaluation between
     epochs sees the weights before the projection, the end of the run those after it.
 
-    Where paper and released code differ, the paper is the default. The class-balanced loss of the paper is the weighted
-    softmax cross-entropy of Cui et al. 2019, a mean over the batch; the released code has a port of it that is the
-    binary cross-entropy between softmax probabilities and one-hot labels, averaged over rows and classes
+    Where paper and released code differ, the paper is the default. The class-balanced loss of the paper is the
+    weighted softmax cross-entropy of Cui et al. 2019, a mean over the batch; the released code has a port of it that
+    is the binary cross-entropy between softmax probabilities and one-hot labels, averaged over rows and classes
     (`form="softmax_bce"`), and about a hundred times smaller for 100 classes. The paper says ResNet-32 and
     200 epochs; the code, by which its numbers were made (issues 3 and 16), has a ResNet-34 with a 3x3 stem and 320
     epochs. The released second stage calls `model.train()`, so batch-norm statistics of the frozen backbone move, with
@@ -59,8 +58,8 @@ class WeightBalancing(DecoupledMethod):
         "decay and a bound on the norm of each class."
     )
     when_to_use = (
-        "When a plain network is to stay plain: only regularisation changes. The weight decay of the first stage decides "
-        "and should be tuned on validation images."
+        "When a plain network is to stay plain: only regularisation changes. The weight decay of the first stage "
+        "decides and should be tuned on validation images."
     )
     published_names = ("weight_balancing",)
     paper = {

@@ -76,8 +76,8 @@ class LongTailConfig(PretrainedConfig):
         head_scale (`float`, *optional*): Factor on the cosine of a cosine head; 30 if not given.
         head_init_std (`float`, *optional*): Standard deviation of a new linear head's truncated normal weights (MAE
             fine-tuning: 2e-5). If not given, the head is initialised as timm does it for the backbone.
-        head_options (`dict`, *optional*): Of a linear or scaled head `bias` (`False`: none); of a linear head also `tau`,
-            which only records that its rows were divided by their norm to the power tau; of a centroid head
+        head_options (`dict`, *optional*): Of a linear or scaled head `bias` (`False`: none); of a linear head also
+            `tau`, which only records that its rows were divided by their norm to the power tau; of a centroid head
             `transform` (`"un"`, `"l2n"`, `"cl2n"`) and `metric` (`"l2"`, `"cos"`).
         num_experts (`int`, *optional*, defaults to 1): Experts of a multi-expert network.
         reduce_experts (`bool`, *optional*, defaults to `True`): Whether each expert is thinner than a single network.

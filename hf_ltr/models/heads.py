@@ -66,9 +66,10 @@ class ScaledHead(nn.Module):
     A linear layer whose logits are multiplied by one learnable number per class: `scale_c * (w_c x + b_c)`.
 
     Learnable weight scaling (Kang et al. 2020, section 4.3; `DotProduct_Classifier` in `models/TauNormClassifier.py`
-    of facebookresearch/classifier-balancing, whose scale multiplies the bias too, and the same in dvlab-research/MiSLAS).
-    `weight` and `bias` have the names and shapes of a linear layer, so a linear checkpoint loads into it; `scale`,
-    which such a checkpoint lacks, then stays at one, and the logits are those of the linear layer.
+    of facebookresearch/classifier-balancing, whose scale multiplies the bias too, and the same in
+    dvlab-research/MiSLAS). `weight` and `bias` have the names and shapes of a linear layer, so a linear checkpoint
+    loads into it; `scale`, which such a checkpoint lacks, then stays at one, and the logits are those of the linear
+    layer.
 
     Args:
         linear (`nn.Linear`): Its parameters become this head's (they are shared, not copied); the bias may be absent.

@@ -15,9 +15,9 @@ def prior_offset(
     What inference adds to the logits of a classifier that learned one class prior and is used under another:
     `-tau * log p_remove + log p_add`.
 
-    With `remove` alone this is post-hoc logit adjustment (Menon et al., "Long-Tail Learning via Logit Adjustment", ICLR
-    2021, equation 9); with `tau=1` and both it is PC softmax (Hong et al., "Disentangling Label Distribution for
-    Long-Tailed Visual Recognition", CVPR 2021, equation 3). Losses that add a prior during training need none of it.
+    With `remove` alone this is post-hoc logit adjustment (Menon et al., "Long-Tail Learning via Logit Adjustment",
+    ICLR 2021, section 4.1); with `tau=1` and both it is PC softmax (Hong et al., "Disentangling Label Distribution for
+    Long-Tailed Visual Recognition", CVPR 2021). Losses that add a prior during training need none of it.
 
     Args:
         remove (sequence of numbers of length `C`, *optional*): The prior the model was trained under: training counts

@@ -269,15 +269,16 @@ class LongTailTrainer(Trainer):
         facts = checks.run_facts(self.model.config, self.method, args, self.train_dataset)
         if self.is_world_process_zero():
             check_folder(args.output_dir, facts)
-        # An unreadable image is found here, before the folder is claimed for data that was never trained on.
+        # An unreadable image, or something the method misses, is found here, before the folder is claimed for a run
+        # that was never made.
         self._train_pipeline = self._pipeline(self.train_dataset, train=True)
+        self.method.train()
+        self.method.setup(self)
         if self.is_world_process_zero():
             claim_folder(args.output_dir, facts)
         self.accelerator.wait_for_everyone()
         self._term_sums, self._term_steps, self._epochs_begun = {}, 0, 0
         self._seconds_before, self._began = 0.0, time.perf_counter()
-        self.method.train()
-        self.method.setup(self)
         if args.torch_compile:
             # The whole loss in one graph; the model alone is never compiled, nor wrapped together with the method.
             self._training_loss = torch.compile(

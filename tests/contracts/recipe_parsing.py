@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ from hf_ltr.methods.base import LongTailMethod
 OWN_OPTIONS = {"mem_vit": "MemOptions", "classifier": "ClassifierOptions", "decoupled": "DecoupledOptions"}
 
 
-def parse_config(repository: Path, path: Path) -> set[str]:
-    """Names of the methods the config trains."""
+@functools.cache
+def parse_config(repository: Path, path: Path) -> frozenset[str]:
+    """Names of the methods the config trains. Cached: every method looks through all configs."""
     recipe = path.parent.name
     specification = importlib.util.spec_from_file_location(f"recipe_{recipe}", repository / "recipes" / f"{recipe}.py")
     script = importlib.util.module_from_spec(specification)
@@ -40,4 +42,4 @@ def parse_config(repository: Path, path: Path) -> set[str]:
             **{**parsed.of(LongTailTrainingArguments), **section, "output_dir": "unused", "eval_strategy": "no"}
         )
     parts: list[LongTailMethod] = [stage.method for stage in method.stages()]
-    return {name, *(part.name for part in parts)}
+    return frozenset((name, *(part.name for part in parts)))

@@ -380,7 +380,7 @@ def test_logged_terms_are_the_same_after_a_resume(tmp_path):
     assert terms(straight) == terms(resumed)
 
 
-@pytest.mark.parametrize("name", ["ldam_drw", "mem"])
+@pytest.mark.parametrize("name", ["ldam_drw", "mem", "class_balanced", "equalization"])
 def test_a_process_without_rows_changes_nothing(name, tmp_path, two_processes):
     """37 rows in global micro-batches of 4: the last one has a single row, so one process gets only a padding row."""
     one = make_trainer(
@@ -398,12 +398,13 @@ def test_a_process_without_rows_changes_nothing(name, tmp_path, two_processes):
     assert_same(weights(one), first["weights"], rtol=1e-8, atol=1e-10)
 
 
-def test_two_processes_resume_exactly(tmp_path, two_processes):
+@pytest.mark.parametrize("name", ["mem", "cdb"])
+def test_two_processes_resume_exactly(name, tmp_path, two_processes):
     """A checkpoint of two processes, continued by two."""
     settings = {"double": True, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 7}
-    straight, _ = two_processes.run("train", name="mem", folder=str(tmp_path / "straight"), **settings)
-    two_processes.run("train", name="mem", folder=str(tmp_path / "stopped"), stop_after=7, **settings)
-    resumed, _ = two_processes.run("train", name="mem", folder=str(tmp_path / "stopped"), **settings)
+    straight, _ = two_processes.run("train", name=name, folder=str(tmp_path / "straight"), **settings)
+    two_processes.run("train", name=name, folder=str(tmp_path / "stopped"), stop_after=7, **settings)
+    resumed, _ = two_processes.run("train", name=name, folder=str(tmp_path / "stopped"), **settings)
     assert_same(straight["weights"], resumed["weights"])
 
 
@@ -422,3 +423,21 @@ def test_eval_pass_of_two_processes_covers_every_row_once(two_processes):
     first, second = two_processes.run("eval_pass_rows")
     assert first["index"] + second["index"] == list(range(37))
     assert first["total"] == second["total"] == sum(range(37))
+
+
+def test_a_batch_coupled_loss_bears_a_process_without_rows(tmp_path, two_processes):
+    """The last batch of an epoch has one row, so the second process gathers padding only."""
+    one = make_trainer("lade", tmp_path / "one", double=True, per_device_train_batch_size=4)
+    one.train()
+    first, _ = two_processes.run(
+        "train", name="lade", folder=str(tmp_path / "two"), double=True, per_device_train_batch_size=2
+    )
+    assert_same(weights(one), first["weights"], rtol=1e-8, atol=1e-10)
+
+
+def test_a_setup_that_refuses_leaves_the_folder_free(tmp_path):
+    trainer = make_trainer("cdb", tmp_path)
+    trainer.eval_dataset = None
+    with pytest.raises(ValueError, match="validation"):
+        trainer.train()
+    make_trainer("cdb", tmp_path, method_options={"difficulty_from": "train"}, max_steps=1).train()

@@ -143,12 +143,12 @@ def test_random_boxes_have_torchvisions_distribution():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_color_jitter_against_torchvision(channels):
-    images, uniforms = random_images(channels=channels).float() / 255, random_uniforms(6, 6)
+    images, uniforms = random_images(channels=channels).float() / 255, random_uniforms(6, 8)
     result = operations.color_jitter(images * 255, uniforms, brightness=0.4, contrast=0.3, saturation=1.5) / 255
     adjustments = [functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation]
     for image, draws, out in zip(images, uniforms, result, strict=True):
         expected = image
-        for which in draws[3:].argsort().tolist():
+        for which in draws[3:6].argsort().tolist():
             strength = (0.4, 0.3, 1.5)[which]
             low = max(0.0, 1 - strength)
             expected = adjustments[which](expected, low + (1 + strength - low) * draws[which].item())
@@ -364,3 +364,93 @@ def test_split_gives_the_same_result():
     )
     host, device = Augmentation(["random_crop", "cutout"]).split()
     assert host.names == [] and device.names == ["random_crop", "cutout"]
+
+
+def test_color_jitter_with_hue_against_torchvision():
+    images, uniforms = random_images(24).float() / 255, random_uniforms(24, 8)
+    images[0, :, :3] = images[0, :1, :3]  # gray pixels have no hue
+    result = operations.color_jitter(images * 255, uniforms, 0.4, 0.3, 1.5, hue=0.3) / 255
+    adjustments = [
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    ]
+    places = set()
+    for image, draws, out in zip(images, uniforms, result, strict=True):
+        order = draws[[3, 4, 5, 7]].argsort().tolist()
+        places.add(order.index(3))
+        expected = image
+        for which in order:
+            if which == 3:
+                factor = (draws[6].item() * 2 - 1) * 0.3
+            else:
+                strength = (0.4, 0.3, 1.5)[which]
+                low = max(0.0, 1 - strength)
+                factor = low + (1 + strength - low) * draws[which].item()
+            expected = adjustments[which](expected, factor)
+        torch.testing.assert_close(out, expected, atol=2e-4, rtol=0)
+    assert places == {0, 1, 2, 3}
+
+
+def test_color_jitter_hue_alone_and_limits():
+    images, uniforms = random_images(), random_uniforms(6, 8)
+    alone = operations.color_jitter(images, uniforms, 0, 0, 0, hue=0.5)
+    assert alone.dtype == torch.uint8
+    for image, draw, out in zip(images, uniforms[:, 6].tolist(), alone, strict=True):
+        expected = functional.adjust_hue(image.float() / 255, (draw * 2 - 1) * 0.5) * 255
+        assert (out.float() - expected).abs().max() <= 0.51
+    gray = random_images(channels=1)
+    assert torch.equal(
+        operations.color_jitter(gray, uniforms, hue=0.5), operations.color_jitter(gray, uniforms[:, :6])
+    )
+    with pytest.raises(ValueError, match="hue of color_jitter"):
+        operations.color_jitter(images, uniforms, hue=0.6)
+
+
+def test_hue_leaves_the_other_draws_alone():
+    images = random_images()
+    without = Augmentation(["color_jitter", "horizontal_flip"])
+    draws = without.uniforms("pixel", keys(6), seed=3)
+    assert torch.equal(
+        without.apply(images, keys(6), seed=3),
+        operations.horizontal_flip(
+            operations.color_jitter(images, draws["color_jitter"][:, :6]), draws["horizontal_flip"]
+        ),
+    )
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (40, 61), (75, 33), (20, 24)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_random_window_against_torchvision(shape, interpolation):
+    images, uniforms = random_images(height=shape[0], width=shape[1]), random_uniforms(6, 2)
+    result = operations.random_window(images, uniforms, (28, 28), interpolation=interpolation)
+    assert result.shape == (6, 3, 28, 28) and result.dtype == torch.uint8
+    resize = v2.Resize(32, interpolation=functional.InterpolationMode(interpolation), antialias=True)
+    for image, (row, column), out in zip(images, uniforms.tolist(), result, strict=True):
+        resized = resize(image)
+        assert min(resized.shape[1:]) == 32
+        top, left = int(row * (resized.shape[1] - 27)), int(column * (resized.shape[2] - 27))
+        assert torch.equal(out, functional.crop(resized, top, left, 28, 28))
+
+
+def test_random_window_reaches_every_place():
+    ramp = torch.arange(32 * 40, dtype=torch.float64).view(1, 1, 32, 40)
+    uniforms = torch.tensor([[0.0, 0.0], [0.9999, 0.9999], [0.0, 0.9999]])
+    corners = operations.random_window(ramp.expand(3, -1, -1, -1), uniforms, (28, 30), shorter_side=32)[:, 0, 0, 0]
+    assert corners.tolist() == [0, 4 * 40 + 10, 10]
+
+
+def test_random_window_per_image_equals_the_batch():
+    images, augmentation = random_images(height=50, width=41), Augmentation(["random_window"], image_size=(28, 28))
+    batch = augmentation.apply(images, keys(6), seed=5)
+    each = augmentation.windows(list(images), keys(6), seed=5)
+    assert torch.equal(torch.stack(each), batch)
+    assert not torch.equal(augmentation.apply(images, keys(6, epoch=1), seed=5), batch)
+
+
+def test_random_window_refuses():
+    with pytest.raises(ValueError, match="shorter_side=20 of random_window is smaller"):
+        Augmentation(["random_window"], {"random_window": {"shorter_side": 20}}, image_size=(28, 28))
+    with pytest.raises(ValueError, match="interpolation must be one of"):
+        operations.random_window(random_images(), random_uniforms(6, 2), (8, 8), interpolation="lanczos")

@@ -42,9 +42,7 @@ def test_logits_are_compensated_and_raw_logits_are_not(target):
     shift = (out.logits - out.raw_logits).double()
     expected = goal.log() - source.log()
     # Up to a constant, which no softmax sees.
-    torch.testing.assert_close(
-        shift - shift[:, :1], (expected - expected[0]).expand(4, -1), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(shift - shift[:, :1], (expected - expected[0]).expand(4, -1), rtol=1e-4, atol=1e-4)
 
 
 def test_the_same_adjustment_is_accepted_and_another_refused():

@@ -1,0 +1,69 @@
+"""Rows of a list: relative path and label of every image, in columns (a Python object per row would take seconds)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rows:
+    """
+    Rows of one split.
+
+    Args:
+        file (`Path`): Where they are from.
+        folders (`list[str]`): The different folders of the images, relative, with `/` at the end; an empty string for
+            images in no folder.
+        folder_of_row (`np.ndarray`): int32 `(N,)`, index into `folders`.
+        names (`pyarrow.StringArray`): `(N,)`, file names.
+        labels (`np.ndarray`): int64 `(N,)`.
+        official (`bool`): The file is the published one, by its checksum.
+    """
+
+    file: Path
+    folders: list[str]
+    folder_of_row: np.ndarray
+    names: Any
+    labels: np.ndarray
+    official: bool = False
+
+    @classmethod
+    def of_paths(cls, file: Path, paths: Any, labels: np.ndarray) -> Rows:
+        """
+        Split paths into folder and name.
+
+        Args:
+            paths (`pyarrow.StringArray`): Relative, with `/`.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
+        starts, ends = parts.offsets.to_numpy()[:-1], parts.offsets.to_numpy()[1:]
+        without = pa.array(starts, mask=ends - starts < 2)
+        folders = parts.values.take(without).dictionary_encode(null_encoding="encode")
+        spelled = ["" if folder is None else f"{folder}/" for folder in folders.dictionary.to_pylist()]
+        return cls(file, spelled, folders.indices.to_numpy(), parts.values.take(pa.array(ends - 1)), labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, row: int) -> str:
+        """The path of one row."""
+        return f"{self.folders[self.folder_of_row[row]]}{self.names[row]}"
+
+    def paths(self, root: str = "") -> Any:
+        """All paths behind a prefix, as a `pyarrow.StringArray`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        folders = pa.array([root + folder for folder in self.folders]).take(pa.array(self.folder_of_row))
+        return pc.binary_join_element_wise(folders, self.names, "")
+
+    def in_folders(self, folders: list[str]) -> Rows:
+        """The same with other names of the folders."""
+        return replace(self, folders=folders)

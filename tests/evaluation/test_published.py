@@ -1,0 +1,144 @@
+"""The published numbers that ship with the package, and which of them belong to a method."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from hf_ltr import METHODS, get_method
+from hf_ltr.evaluation import published_results, published_targets
+from hf_ltr.evaluation.published import protocol_in_words
+
+COUNTS = [500, 100, 5]
+PLACE = {"dataset": "cifar100", "imbalance_factor": 100.0, "backbone": "resnet32_cifar", "epochs": 200.0}
+
+
+def test_every_row_is_there_and_typed():
+    rows = published_results()
+    assert len(rows) == 1074
+    for row in rows:
+        assert "note" not in row
+        assert isinstance(row["doubtful"], bool)
+        for column in ("epochs", "imbalance_factor", "num_experts", "test_imbalance"):
+            assert row[column] is None or isinstance(row[column], int)
+        for column in ("top1_all", "many", "medium", "few"):
+            assert row[column] is None or 0 < row[column] < 100
+    assert sum(row["doubtful"] for row in rows) == len(rows) - len(published_results(include_doubtful=False)) == 38
+
+
+def test_it_is_the_reference_without_its_notes(shared_data):
+    path = shared_data.parent / "reference" / "published_results.csv"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    with path.open(encoding="utf-8", newline="") as file:
+        reference = list(csv.DictReader(file))
+    ours = published_results()
+    assert len(reference) == len(ours)
+    for theirs, mine in zip(reference, ours, strict=True):
+        assert set(mine) == set(theirs) - {"note"}
+        assert mine["label"] == theirs["label"] and mine["source"] == theirs["source"]
+        assert mine["top1_all"] == (float(theirs["top1_all"]) if theirs["top1_all"] else None)
+
+
+def test_what_is_changed_in_a_row_is_not_changed_in_the_next():
+    published_results()[0]["top1_all"] = -1.0
+    assert published_results()[0]["top1_all"] != -1.0
+
+
+def test_names_of_this_package_work():
+    row = published_results("cross_entropy", "cifar100", 100, "resnet32_cifar", source="bagoftricks")
+    assert [(line["method"], line["top1_all"], line["epochs"]) for line in row] == [("ce", 38.32, 200)]
+    assert row == published_results("ce", "cifar100_lt", 100, "resnet32", source="BagofTricks")
+
+
+def test_filters():
+    shifted = published_results(test_shift="forward", dataset="imagenet_lt")
+    assert shifted and all(row["test_shift"] == "forward" and row["dataset"] == "imagenet_lt" for row in shifted)
+    combined = published_results("ikl", combined_with="bsce")
+    assert combined and all(row["combined_with"] == "bsce" for row in combined)
+    assert {row["method"] for row in published_results(["ce", "bsce"], epochs=90)} == {"ce", "bsce"}
+    assert all(row["augmentation"] == "randaug" for row in published_results(augmentation="randaug"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "bscee"}, "Unknown method of published results: 'bscee'.*'bsce'"),
+        ({"dataset": "cifar1000"}, "Unknown dataset of published results"),
+        ({"backbone": "resnet33"}, "Unknown backbone of published results.*resnet32"),
+        ({"augmentation": "strong"}, "Unknown augmentation"),
+        ({"test_shift": "sideways"}, "Unknown test_shift"),
+    ],
+)
+def test_a_name_no_row_has_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        published_results(**options)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "source", "value"),
+    [
+        ("cross_entropy", {}, "BagofTricks", 38.32),
+        ("balanced_softmax", {}, "BagofTricks", 42.99),
+        ("ldam", {}, "BagofTricks", 38.88),
+        ("ldam_drw", {}, "BagofTricks", 42.47),
+        ("deferred_reweighting", {}, "BagofTricks", 41.62),
+        ("deferred_reweighting", {"base": "balanced_softmax"}, "BagofTricks", 41.82),
+        ("class_balanced", {"form": "softmax"}, "BagofTricks", 38.97),
+        ("class_balanced", {"form": "focal"}, "BagofTricks", 38.56),
+        ("label_aware_smoothing", {}, "BagofTricks", 37.68),
+        ("las_stage2", {}, None, 45.32),
+        ("crt", {}, "BagofTricks", 40.26),
+        ("lws", {}, "BagofTricks", 40.16),
+        ("tau_norm", {}, "BagofTricks", 40.96),
+    ],
+)
+def test_the_nearest_number_of_a_method(method, options, source, value):
+    if method not in METHODS:
+        pytest.skip(f"{method} is not a method of this version")
+    found = published_targets(get_method(method, class_counts=COUNTS, **options), {**PLACE, "source": source})
+    assert found[0]["top1_all"] == value
+
+
+def test_post_hoc_adjustment_is_a_method_of_its_own():
+    found = published_targets(get_method("cross_entropy", class_counts=COUNTS), PLACE, post_hoc="logit_adjustment")
+    assert {row["method"] for row in found} == {"la_posthoc", "pc_softmax"}
+    plain = published_targets(get_method("cross_entropy", class_counts=COUNTS), PLACE)
+    assert {row["method"] for row in plain} == {"ce"}
+
+
+def test_another_representation_is_another_number():
+    crt = get_method("crt", class_counts=COUNTS, representation="balanced_softmax")
+    assert published_targets(crt, PLACE) == []
+
+
+def test_targets_are_plain_uniform_and_not_doubtful():
+    for name in METHODS:
+        try:
+            method = get_method(name, class_counts=COUNTS)
+        except ValueError:
+            continue  # a method that cannot be built without more options
+        for place in (PLACE, {**PLACE, "dataset": "cifar10"}, {"dataset": "imagenet_lt", "backbone": "resnext50"}):
+            for row in published_targets(method, place):
+                assert not row["doubtful"] and row["test_shift"] == "uniform" and row["num_experts"] is None
+                assert row["top1_all"] is not None
+
+
+def test_the_protocol_decides_what_is_near():
+    method = get_method("balanced_softmax", class_counts=COUNTS)
+    near = published_targets(method, {**PLACE, "epochs": 400, "augmentation": "randaug"})[0]
+    assert (near["epochs"], near["augmentation"]) == (400, "randaug")
+    assert published_targets(method, {**PLACE, "epochs": 200, "augmentation": "basic"})[0]["epochs"] == 200
+
+
+@pytest.mark.parametrize("place", [{"dataset": "digits"}, {"dataset": "path/to/images"}, {}, {**PLACE, "backbone": "x"}])
+def test_nothing_is_published_on_other_data(place):
+    assert published_targets(get_method("cross_entropy", class_counts=COUNTS), place) == []
+
+
+def test_a_number_is_shown_with_its_protocol():
+    (row,) = published_results("cross_entropy", "cifar100", 100, "resnet32_cifar", source="BagofTricks")
+    assert protocol_in_words(row) == "200 epochs, crop+flip; zhangyongshun/BagofTricks-LT"
+    listed = next(row for row in published_results() if row["evidence"] == "third_party_listing")
+    assert protocol_in_words(listed).endswith(", second hand")

@@ -1,0 +1,114 @@
+"""The class prior is corrected once."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pytest
+
+from hf_ltr import METHODS, LongTailTrainingArguments, get_method
+from hf_ltr.methods import corrections as module
+from hf_ltr.methods.corrections import corrections, recorded_sampler
+from hf_ltr.trainer.checks import check_arguments
+
+COUNTS = [5, 40, 12]
+
+
+def described(name, **options):
+    return get_method(name, class_counts=COUNTS, **options).describe()
+
+
+def test_every_method_with_a_prior_in_its_loss_is_known():
+    for name, method in METHODS.items():
+        found = corrections({"name": name, "options": {}})
+        assert any("log prior" in phrase for phrase in found) == method.adds_prior
+
+
+def test_names_in_the_tables_exist():
+    assert {*module._CLASS_WEIGHTS, *module._AFTER_TRAINING} <= {*METHODS}
+
+
+@pytest.mark.parametrize(
+    "description,arguments,expected",
+    [
+        (None, None, []),
+        (None, {"sampler": "instance"}, []),
+        (None, {"sampler": "class_balanced"}, ["class_balanced"]),
+        ({"name": "cross_entropy"}, {"sampler": None, "logit_adjustment": None}, []),
+        ({"name": "cross_entropy"}, {"logit_adjustment": {"tau": 1.0, "remove": None}}, []),
+        ({"name": "cross_entropy"}, {"logit_adjustment": {"remove": COUNTS}}, ["config.logit_adjustment"]),
+        ({"name": "ldam", "options": {"scale": 30.0}}, None, []),
+        ({"name": "ldam_drw", "options": {}}, None, ["weights the loss"]),
+        ({"name": "pc_softmax", "options": {}}, None, ["at inference"]),
+        # The config says what is done at inference; the method only did it by the config.
+        ({"name": "pc_softmax", "options": {}}, {"logit_adjustment": None}, []),
+        ({"name": "a method of somebody's own", "options": {"sampler": "x"}}, None, []),
+    ],
+)
+def test_what_is_found(description, arguments, expected):
+    found = corrections(description, arguments)
+    assert len(found) == len(expected)
+    assert all(part in phrase for part, phrase in zip(expected, found, strict=True))
+
+
+def test_what_is_wrapped_is_found():
+    found = corrections(described("deferred_reweighting", base="balanced_softmax"))
+    assert len(found) == 2 and "deferred_reweighting" in found[0] and "balanced_softmax adds" in found[1]
+    found = corrections(described("crt", representation="balanced_softmax"), {"sampler": "square_root"})
+    # The sampler of the arguments is replaced by the method's own.
+    assert len(found) == 2 and "'class_aware'" in found[0] and "stage that learns the representation" in found[1]
+
+
+def check(method, sampler="instance", **options):
+    method = get_method(method, class_counts=COUNTS, **options)
+    check_arguments(method, LongTailTrainingArguments(output_dir="unused", use_cpu=True, sampler=sampler))
+
+
+@pytest.mark.parametrize(
+    "method,sampler,options,names",
+    [
+        ("balanced_softmax", "class_balanced", {}, ("balanced_softmax", "class_balanced")),
+        ("logit_adjustment", "square_root", {}, ("logit_adjustment", "square_root")),
+        ("deferred_reweighting", "instance", {"base": "balanced_softmax"}, ("deferred_reweighting", "log prior")),
+        ("ldam_drw", "class_aware", {}, ("ldam_drw", "class_aware")),
+    ],
+)
+def test_the_trainer_warns_and_names_both(method, sampler, options, names):
+    with pytest.warns(UserWarning, match="corrected more than once") as record:
+        check(method, sampler, **options)
+    assert all(name in str(record[0].message) for name in names)
+
+
+@pytest.mark.parametrize(
+    "method,sampler,options",
+    [
+        ("cross_entropy", "class_balanced", {}),
+        ("balanced_softmax", "instance", {}),
+        ("ldam_drw", "instance", {}),
+        # The representation is sampled as it is, the classifier is new: one correction each.
+        ("crt", "instance", {"representation": "balanced_softmax"}),
+    ],
+)
+def test_one_correction_is_no_matter(method, sampler, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(method, sampler, **options)
+
+
+def test_a_method_that_is_not_registered_is_seen_by_what_it_says():
+    class Own(METHODS["balanced_softmax"]):
+        name = "own"
+
+    with pytest.warns(UserWarning, match="own adds the log prior"):
+        check_arguments(
+            Own(COUNTS), LongTailTrainingArguments(output_dir="unused", use_cpu=True, sampler="class_balanced")
+        )
+
+
+def test_the_sampler_of_a_run_is_read_where_it_is(tmp_path):
+    assert recorded_sampler(tmp_path) is None and recorded_sampler("owner/name") is None
+    (tmp_path / "run.json").write_text(json.dumps({"stages": []}))
+    assert recorded_sampler(tmp_path) is None
+    (tmp_path / "run.json").write_text(json.dumps({"arguments": {"sampler": "square_root"}}))
+    assert recorded_sampler(tmp_path) == "square_root"

@@ -1,0 +1,46 @@
+"""Tables small enough to be made in a test: digits, a handful of steps."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+PROTOCOL = {
+    "name": "tiny",
+    "title": "Digits, a handful of steps",
+    "source": "this test",
+    "data": {"dataset": "digits", "imbalance_factor": 50},
+    "model": {"backbone": "resnet20_cifar", "image_size": 16, "num_channels": 1},
+    "arguments": {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 128,
+        "learning_rate": 0.02,
+        "warmup_epochs": 0,
+        "augmentation": ["random_crop"],
+        "augmentation_options": {"random_crop": {"padding": 2}},
+        "mixed_precision_mode": "no",
+        "use_cpu": True,
+        "cpu_threads": 1,
+    },
+    "stages": {"classifier": {"num_train_epochs": 1}},
+}
+
+
+@pytest.fixture(scope="session")
+def protocol_file(tmp_path_factory):
+    """Path of the tiny protocol."""
+    path = tmp_path_factory.mktemp("protocols") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(PROTOCOL), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_protocol(tmp_path_factory):
+    """A function that writes the tiny protocol with changes and returns its path."""
+
+    def write(**changes) -> str:
+        path = tmp_path_factory.mktemp("protocols") / "changed.yaml"
+        path.write_text(yaml.safe_dump({**PROTOCOL, **changes}), encoding="utf-8")
+        return str(path)
+
+    return write
