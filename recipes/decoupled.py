@@ -68,12 +68,6 @@ def main(argv: list[str]) -> None:
         unused = [name for name in ("num_train_epochs", "max_steps") if options.sections["classifier"].pop(name, None)]
         if unused:
             tell(f"The classifier of {recipe.method} is computed, not trained: classifier.{unused[0]} has no effect.")
-    if method.needs_validation and "validation" not in data:
-        # The last stage would find this out only after the first one was trained.
-        raise ValueError(
-            f"{recipe.method} chooses on a validation split, and there is none: set validation_per_class, or give the "
-            "choice, for example --method_options '{\"tau\": 1.0}'. The test set is for the end."
-        )
     results, report, push_to = run_recipe(
         method.stages(),
         data=data,

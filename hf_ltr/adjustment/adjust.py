@@ -146,6 +146,8 @@ def adjust_checkpoint(
     if evaluate_test:
         test = collect(read(data["test"], description="Test images"))
         report.test = _before_and_after(before, after, *test, counts)
+    # On the CPU, like the reloaded copy that is compared with it: a GPU rounds convolutions differently.
+    loaded.model.cpu()
     probe = _probe_rows(loaded, head)
     report.folder = str(save_classifier(loaded, output, lambda: after(probe)))
     report.write()

@@ -97,7 +97,8 @@ def save_classifier(loaded: LoadedClassifier, output: str | Path, expected: Call
     The folder appears at once when it is complete.
 
     Args:
-        loaded ([`LoadedClassifier`]): With the changed model; its tensors have the checkpoint's types afterwards.
+        loaded ([`LoadedClassifier`]): With the changed model, on the CPU; its tensors have the checkpoint's types
+            afterwards.
         output (`str` or `Path`): A folder that is not there, or empty.
         expected (`Callable`): Gives the logits `(4, C)` for `loaded.probe` that the saved checkpoint must give.
 
@@ -117,7 +118,7 @@ def save_classifier(loaded: LoadedClassifier, output: str | Path, expected: Call
     try:
         restore_dtypes(loaded)
         with quiet_loading():
-            loaded.model.cpu().save_pretrained(temporary)
+            loaded.model.save_pretrained(temporary)
             loaded.processor.save_pretrained(temporary)
             copy = AutoModelForImageClassification.from_pretrained(temporary, dtype=torch.float32).eval()
         with torch.no_grad():
@@ -188,6 +189,5 @@ def _probe(loaded: LoadedClassifier) -> Tensor:
 
 @torch.no_grad()
 def probe_logits(loaded: LoadedClassifier) -> Tensor:
-    """What the model gives for the probe, float32, before a logit adjustment of its config."""
-    device = next(loaded.model.parameters()).device
-    return logits_of(loaded.model(pixel_values=loaded.probe.to(device))).float().cpu()
+    """What the model, on the CPU, gives for the probe before a logit adjustment of its config."""
+    return logits_of(loaded.model(pixel_values=loaded.probe)).float()

@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "methods:\n" + "\n".join(f"  {name:18}{what}" for name, what in ADJUSTMENTS.items())
     parser.add_argument("checkpoint", help="folder or Hub id of an image classifier")
     parser.add_argument("--method", required=True, choices=tuple(ADJUSTMENTS), help="see below")
-    parser.add_argument("--output", required=True, help="folder for the adjusted checkpoint, not there yet")
+    parser.add_argument(
+        "--output", "--output_dir", required=True, help="folder for the adjusted checkpoint, not there yet"
+    )
     parser.add_argument("--image_processor", help="folder or Hub id of the processor, if not with the checkpoint")
     data = parser.add_argument_group(
         "data",

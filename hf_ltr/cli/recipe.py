@@ -14,11 +14,12 @@ from .options import ParsedOptions
 class DataOptions:
     """Which images, and how long their tail is. Meaning as in [`load_long_tailed`]."""
 
-    dataset: str = field(default="digits", metadata={"help": "digits, cifar10, cifar100, a Hub id or a folder."})
+    dataset: str = field(default="digits", metadata={"help": "A name of `hf-ltr list datasets`, Hub id or folder."})
     imbalance_factor: float | None = field(default=None, metadata={"help": "Head over tail; unset keeps the data."})
     imbalance_type: str = field(default="exponential", metadata={"help": "exponential or step."})
     order_column: str | None = field(default=None, metadata={"help": "Column that fixes which rows stay."})
     data_dir: str | None = field(default=None, metadata={"help": "Local copy of a named dataset."})
+    list_dir: str | None = field(default=None, metadata={"help": "Split lists, if they are not in data_dir."})
     image_column: str | None = field(default=None, metadata={"help": "If it is not found by itself."})
     label_column: str | None = field(default=None, metadata={"help": "If it is not found by itself."})
     validation_per_class: int = field(default=0, metadata={"help": "Rows per class held out before the tail is cut."})
@@ -42,6 +43,7 @@ class DataOptions:
             imbalance_type=self.imbalance_type,
             order_column=self.order_column,
             data_dir=self.data_dir,
+            list_dir=self.list_dir,
             image_column=self.image_column,
             label_column=self.label_column,
             validation_per_class=self.validation_per_class,

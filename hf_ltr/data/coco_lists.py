@@ -35,8 +35,9 @@ def read_annotations(path: Path) -> tuple[Rows, dict[int, str]]:
     try:
         # One object is one row, and one block must hold it. Arrow leaves out what the schema does not name (licences,
         # sizes), and takes a third of the time and a tenth of the memory of Python's parser.
+        # Mapped, so that the text of the file is the system's memory and not ours.
         table = arrow_json.read_json(
-            str(path),
+            pa.memory_map(str(path)),
             read_options=arrow_json.ReadOptions(use_threads=False, block_size=min(path.stat().st_size + 1, 2**31 - 2)),
             parse_options=arrow_json.ParseOptions(
                 explicit_schema=pa.schema(fields), newlines_in_values=True, unexpected_field_behavior="ignore"

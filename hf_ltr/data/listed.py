@@ -253,7 +253,7 @@ def _read_split(
         problem = not_official(path, text, candidates)
         if check_lists:
             raise ValueError(f"{problem}. check_lists=False takes it all the same.")
-        warnings.warn(f"{problem}.", stacklevel=6)
+        warnings.warn(f"{problem}.", stacklevel=5)
     return replace(parse_list(text, path), official=known is not None), {}
 
 

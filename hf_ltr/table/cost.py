@@ -97,7 +97,7 @@ def measure_cost(
         "steps": steps,
         "hardware": hardware(),
         "versions": package_versions(),
-        "commit": git_commit(Path(__file__).parent),
+        "commit": git_commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     write_json(table.output_dir / COST_FILE, content)

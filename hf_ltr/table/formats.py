@@ -91,15 +91,25 @@ def cost_table(rows: Sequence[TableRow]) -> str:
     return _markdown(table)
 
 
-def notes(rows: Sequence[TableRow], test: TestSet | None) -> list[str]:
-    """What a reader of the numbers must know."""
+def notes(rows: Sequence[TableRow], test: TestSet | None, data: Mapping[str, Any]) -> list[str]:
+    """
+    What a reader of the numbers must know.
+
+    Args:
+        rows (sequence of [`TableRow`]).
+        test ([`TestSet`], *optional*): With the class counts of the protocol.
+        data (`dict`): Data options of the protocol.
+    """
     found = []
     for row in rows:
-        if test is not None and row.training_images not in (None, sum(test.class_counts)):
-            found.append(
-                f"{row.label} was trained on {row.training_images:,} of {sum(test.class_counts):,} images: the others "
-                "are the held-out images it measures on while it trains. Groups are those of all images."
-            )
+        if test is None or row.training_images in (None, sum(test.class_counts)):
+            continue
+        own = next(iter(row.runs.values()))["settings"]["data"]
+        options = ", ".join(f"{key}={value}" for key, value in own.items() if data.get(key) != value)
+        found.append(
+            f"{row.label} was trained on {row.training_images:,} images, the other rows on "
+            f"{sum(test.class_counts):,} ({options}); the groups are those of the other rows."
+        )
     missing = [row.label for row in rows if not row.runs]
     if missing:
         found.append(f"Not run: {', '.join(missing)}. The same command runs what is missing.")

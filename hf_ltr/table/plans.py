@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from ..data import ClassCounts
 from ..methods import LongTailMethod, Stage
 from .protocol import Protocol, json_form
 from .specification import MethodSpecification
@@ -35,7 +36,7 @@ class Plan:
     protocol: Protocol
     row: MethodSpecification
     seed: int
-    counts: Any
+    counts: ClassCounts
     method: LongTailMethod
     stages: list[Stage]
     arguments: dict[str, Any]
@@ -47,7 +48,7 @@ class Plan:
             `ValueError`: for options the method refuses, a stage it does not have, or a method that starts from
                 something else than scratch.
         """
-        row = row.trained
+        row, counts = row.trained, ClassCounts.of(counts)
         method = row.build(counts, protocol.method_options(row.name))
         stages = method.stages()
         protocol.check_stages(row.name, [stage.name for stage in stages])

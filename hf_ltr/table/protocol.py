@@ -273,10 +273,10 @@ def _override(protocol: Protocol, key: str, value: Any) -> None:
     for part in ("data", "model", "arguments"):
         kinds = _kinds(part)
         if key in kinds:
-            converted = _convert(key, value, kinds)
-            getattr(protocol, part)[key] = converted
-            if key not in _PLACES:
+            converted, values = _convert(key, value, kinds), getattr(protocol, part)
+            if key not in _PLACES and (key not in values or values[key] != converted):
                 protocol.overrides[key] = converted
+            values[key] = converted
             return
     if key in NOT_PROTOCOL:
         raise ValueError(

@@ -118,7 +118,7 @@ class TableReport:
         cost = formats.cost_table(self.rows)
         if cost:
             parts += [cost, formats.COST_LEGEND.format(baseline=self.costs["baseline"])]
-        parts += formats.notes(self.rows, self.test)
+        parts += formats.notes(self.rows, self.test, self.protocol.data)
         return "\n\n".join(parts)
 
     def write(self) -> list[Path]:

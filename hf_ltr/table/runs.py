@@ -227,7 +227,7 @@ class Table:
                 "processes": self._arguments().world_size,
                 "hardware": hardware(),
                 "versions": package_versions(),
-                "commit": git_commit(Path(__file__).parent),
+                "commit": git_commit(),
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "command": self.command,
             }

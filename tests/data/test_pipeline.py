@@ -550,6 +550,7 @@ def test_wrong_columns_and_datasets():
         ({"views": ()}, "between 1 and 256 views"),
         ({"mixup_alpha": -1.0}, "mixup_alpha"),
         ({"loading": "workers", "augmentation": ["horizontal_flip", "random_resized_crop"]}, "must come first"),
+        ({"loading": "workers", "augmentation": ["random_window", "random_resized_crop"]}, "only crop of its kind"),
     ],
 )
 def test_wrong_options(options, message):
@@ -563,3 +564,32 @@ def test_options_for_training_are_ignored_in_evaluation():
     pipe = pipeline(train=False, views=("train", "weak"), view_augmentations={"weak": ["random_crop"]})
     batch = pipe.prepare(next(iter(pipe.loader(SequentialShards(37, 10)))))
     assert torch.equal(batch["extra_views"][0], batch["pixel_values"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_random_window_of_large_images_follows_each_images_own_size(workers):
+    """Resize the shorter side, then a random window: every image as torchvision would make it alone."""
+    from torchvision.transforms.v2 import functional
+
+    pipe = pipeline(LARGE_DATASET, augmentation="random_window, horizontal_flip", interpolation="bilinear")
+    assert pipe.loading == "workers"
+    found = batches(pipe, 4, num_workers=workers)
+    keys, values = torch.cat([b["keys"] for b in found]), torch.cat([b["pixel_values"] for b in found])
+    draws = pipe._views[0].uniforms("pixel", keys, pipe.seed)
+    for key, window, flip, value in zip(keys, draws["random_window"], draws["horizontal_flip"], values, strict=True):
+        image = torch.from_numpy(LARGE[int(key) & 0xFFFFFFFF]).permute(2, 0, 1)
+        resized = functional.resize(image, [37], antialias=True)  # 32 / 0.875
+        top, left = (int(draw * (side - 31)) for draw, side in zip(window.tolist(), resized.shape[1:], strict=True))
+        expected = functional.crop(resized, top, left, 32, 32)
+        expected = expected.flip(2) if flip < 0.5 else expected
+        torch.testing.assert_close(value, normalised(expected), atol=1e-5, rtol=0)
+
+
+def test_random_window_resident_is_cut_from_the_kept_square():
+    pipe = pipeline(LARGE_DATASET, augmentation=["random_window"], loading="resident")
+    assert pipe._images.shape[2:] == (37, 37)
+    first, second = by_row(batches(pipe)), by_row(batches(pipe, epoch=1))
+    assert first.shape == (9, 3, 32, 32) and not torch.equal(first, second)
+    stored = normalised(pipe._images.numpy())
+    windows = stored[0].unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).reshape(36, -1)
+    assert ((windows - first[0].reshape(1, -1)).abs().amax(dim=1) < 1e-5).sum() == 1

@@ -149,7 +149,7 @@ def test_double_correction_is_said(recipe, repository, tmp_path):
         ),
         *("--method", "balanced_softmax", "--tau", "1.0", "--output_dir", str(tmp_path / "run"), *TINY),
     ]
-    with pytest.warns(UserWarning, match="balanced_softmax has the class prior in its loss.*corrects twice"):
+    with pytest.warns(UserWarning, match="corrected twice.*balanced_softmax adds the log prior in its loss"):
         recipe("classifier").main(arguments)
 
 

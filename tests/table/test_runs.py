@@ -247,15 +247,22 @@ def test_contradicting_arguments_of_the_last_row_are_found_before_the_first_run(
     assert trainings == [] and not (tmp_path / "table" / "first_stages").exists()
 
 
-def test_a_row_may_hold_back_training_images(write_protocol, tmp_path):
-    protocol = load_protocol(write_protocol(methods={"balanced_softmax": {"data": {"validation_per_class": 30}}}))
+def test_a_row_may_have_other_training_images(write_protocol, tmp_path):
+    protocol = load_protocol(write_protocol(methods={"balanced_softmax": {"data": {"imbalance_factor": 100}}}))
     table = quiet(protocol, ["cross_entropy", "balanced_softmax"], [0], tmp_path)
     table.run()
     fewer = result(tmp_path, "balanced_softmax")["data"]["class_counts"]
     assert sum(fewer) < sum(COUNTS)
-    text = table.report().markdown()
-    assert f"balanced_softmax was trained on {sum(fewer):,} of {sum(COUNTS):,} images" in text
+    report = table.report()
+    text = report.markdown()
+    assert f"balanced_softmax was trained on {sum(fewer)} images, the other rows on 342 (imbalance_factor=100" in text
     assert "cross_entropy was trained" not in text
+    # One grouping for the table: class 4 has 21 images under the protocol, and fewer in this row.
+    predicted = decode_classes(result(tmp_path, "balanced_softmax")["predictions"])
+    labels = label_array(load_long_tailed("digits", imbalance_factor=50)["test"])
+    metrics = long_tail_metrics(predicted, labels, COUNTS)
+    for group in ("many", "medium", "few"):
+        assert report.rows[1].values[group]["mean"] == pytest.approx(metrics[group])
 
 
 def test_methods_of_computed_classifiers_take_no_steps(protocol_file, tmp_path):
