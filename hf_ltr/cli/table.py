@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     import sys
 
     from ..table import Table, load_protocol
-    from ..table.protocol import DEFAULT_PROTOCOLS, protocol_names
+    from ..table.protocol_files import DEFAULT_PROTOCOLS, protocol_names
 
     overrides = {}
     for text in options.set:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from .splits import stable_order
 # Patterns and replacements of `re`, applied one after the other to the folders of a list (with `/` at their end).
 Layout = Sequence[tuple[str, str]]
 _PROBED = 16
-_BLOCK = 16_384
+_FOLDERS_AT_A_TIME = 64
+_READERS = 8
 _MOST_NAMED = 5
 
 
@@ -43,40 +45,54 @@ def in_their_layout(root: Path, rows: Rows, layouts: Sequence[Layout]) -> Rows:
     return best
 
 
-def missing_images(root: Path, rows: Rows) -> np.ndarray:
+def missing_images(root: Path, splits: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     """
-    Rows whose image is not there. Every folder is read once: asking for each file by itself takes minutes on a network
-    file system. Names count, not contents.
+    Rows whose image is not there. Every folder is read once, some at the same time: asking for each file by itself
+    takes minutes on a network file system. Names count, not contents.
 
     Args:
         root (`Path`): Folder that the paths are relative to.
-        rows ([`Rows`])
+        splits (`dict[str, Rows]`): They may share folders.
 
     Returns:
-        `np.ndarray`: int64, ascending.
+        `dict[str, np.ndarray]`: int64 rows of each split, ascending.
     """
     import pyarrow as pa
 
     # Several folders of a list may be one on disk, such as the flat folder of ImageNet's validation images.
-    folders = {folder: number for number, folder in enumerate(dict.fromkeys(rows.folders))}
-    folder_of_row = np.asarray([folders[folder] for folder in rows.folders], dtype=np.int64)[rows.folder_of_row]
+    numbers: dict[str, int] = {}
+    columns = []
+    for rows in splits.values():
+        own = [numbers.setdefault(folder, len(numbers)) for folder in rows.folders]
+        columns.append(np.asarray(own, dtype=np.int64)[rows.folder_of_row])
+    folder_of_row = np.concatenate(columns)
     order = stable_order(folder_of_row)
-    ends = np.cumsum(np.bincount(folder_of_row, minlength=len(folders))).tolist()
-    names = rows.names.take(pa.array(order))
-    missing: list[np.ndarray] = []
-    start = block_start = block_end = 0
-    block: list[str] = []
-    for folder, end in zip(folders, ends, strict=True):
-        if end > block_end:
-            # Python strings of some thousand rows at a time: of all rows they would take more room than the rest.
-            block_start, block_end = start, min(max(end, start + _BLOCK), len(names))
-            block = names.slice(block_start, block_end - block_start).to_pylist()
-        wanted = block[start - block_start : end - block_start]
-        absent = set(wanted).difference(_names_in(os.path.join(root, folder)))
-        if absent:
-            missing.append(order[start:end][[name in absent for name in wanted]])
-        start = end
-    return np.sort(np.concatenate(missing)) if missing else np.zeros(0, dtype=np.int64)
+    ends = np.cumsum(np.bincount(folder_of_row, minlength=len(numbers))).tolist()
+    starts = [0, *ends[:-1]]
+    names = pa.chunked_array([rows.names for rows in splits.values()]).take(pa.array(order))
+    folders = [os.path.join(root, folder) for folder in numbers]
+
+    def absent_in(part: slice) -> list[np.ndarray]:
+        # Python strings of a few folders at a time: of all rows they would take more room than all the rest.
+        first, found = starts[part][0], []
+        wanted = names.slice(first, ends[part][-1] - first).to_pylist()
+        for folder, start, end in zip(folders[part], starts[part], ends[part], strict=True):
+            own = wanted[start - first : end - first]
+            absent = set(own).difference(_names_in(folder))
+            if absent:
+                found.append(order[start:end][[name in absent for name in own]])
+        return found
+
+    parts = [slice(first, first + _FOLDERS_AT_A_TIME) for first in range(0, len(folders), _FOLDERS_AT_A_TIME)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        missing = [rows for found in pool.map(absent_in, parts) for rows in found]
+    all_missing = np.sort(np.concatenate(missing)) if missing else np.zeros(0, dtype=np.int64)
+    result, first = {}, 0
+    for split, rows in splits.items():
+        inside = (all_missing >= first) & (all_missing < first + len(rows))
+        result[split] = all_missing[inside] - first
+        first += len(rows)
+    return result
 
 
 def _names_in(folder: str) -> list[str]:
@@ -98,7 +114,7 @@ def require_images(root: Path, splits: Mapping[str, Rows], hint: str) -> None:
     Raises:
         `FileNotFoundError`: with the number of missing images of each split and the first few names.
     """
-    absent = {split: missing_images(root, rows) for split, rows in splits.items()}
+    absent = missing_images(root, splits)
     number = sum(map(len, absent.values()))
     if not number:
         return

@@ -252,7 +252,7 @@ def _read_split(
     if known is None:
         problem = not_official(path, text, candidates)
         if check_lists:
-            raise ValueError(f"{problem}. check_lists=False takes it all the same.")
+            raise ValueError(f"{problem}. check_lists=False (`hf-ltr prepare --any_lists`) takes it.")
         warnings.warn(f"{problem}.", stacklevel=5)
     return replace(parse_list(text, path), official=known is not None), {}
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 _MODULE_OF_NAME = {
     "Protocol": "protocol",
-    "load_protocol": "protocol",
-    "protocol_names": "protocol",
+    "load_protocol": "protocol_files",
+    "protocol_names": "protocol_files",
     "MethodSpecification": "specification",
     "Table": "runs",
     "TableReport": "report",
@@ -19,7 +19,8 @@ __all__ = sorted(_MODULE_OF_NAME)
 
 if TYPE_CHECKING:
     from .cost import measure_cost
-    from .protocol import Protocol, load_protocol, protocol_names
+    from .protocol import Protocol
+    from .protocol_files import load_protocol, protocol_names
     from .report import TableReport
     from .runs import Table
     from .specification import MethodSpecification

@@ -17,13 +17,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from transformers import TrainerCallback
 
 from ..files import write_json
 from ..methods import Stage
@@ -31,6 +27,7 @@ from .measures import COST_FILE, peak_memory, reset_peak_memory, resident_memory
 from .plans import Plan
 from .protocol import Protocol
 from .specification import MethodSpecification
+from .timing import paired_times, timed_trainer
 
 _MEMORY_STEPS = 3
 
@@ -65,14 +62,18 @@ def measure_cost(
         baseline = "cross_entropy" if "cross_entropy" in rows else rows[0]
     baseline = MethodSpecification.parse(baseline).trained.label
     stages = _trained_stages(table, list(dict.fromkeys([baseline, *rows])))
-    contenders = {key: (plan, stage) for parts in stages.values() for key, plan, stage in parts}
+    contenders = {
+        key: (plan, stage, table.load(table.protocol.data_options(plan.row.name))[0])
+        for parts in stages.values()
+        for key, plan, stage in parts
+    }
     base_key = stages[baseline][-1][0]
     table.say(f"Timing {len(contenders)} stages in turn, {rounds} rounds of {steps} steps")
-    times = _paired_times(table, contenders, rounds=rounds, steps=steps)
+    times = paired_times(contenders, rounds=rounds, steps=steps)
     peaks: dict[str, dict[str, Any]] = {}
     if memory:
         table.say(f"Measuring the memory of {len(contenders)} stages, each in its own process")
-        peaks = {key: _memory_in_child(table.protocol, plan, stage) for key, (plan, stage) in contenders.items()}
+        peaks = {key: _memory_in_child(table.protocol, plan, stage) for key, (plan, stage, _) in contenders.items()}
     measured = {}
     for row in rows:
         parts = [
@@ -130,123 +131,6 @@ def _trained_stages(table: Any, rows: Sequence[str]) -> dict[str, list[tuple[str
     return found
 
 
-# ---------------------------------------------------------------------- time
-class _Stopped(Exception):
-    """Ends a training loop that was only timed."""
-
-
-class _Turns(TrainerCallback):
-    """Lets a training loop take its steps in bursts: it waits at the beginning of a step for its next turn."""
-
-    def __init__(self, steps: int):
-        self.steps, self.taken, self.stopped = steps, steps, False
-        self.turn, self.done = threading.Semaphore(0), threading.Semaphore(0)
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.taken == self.steps:
-            if args.device.type == "cuda":
-                import torch
-
-                torch.cuda.synchronize(args.device)
-            # The batch of the coming step is made already, as it was when the burst began.
-            self.done.release()
-            self.turn.acquire()
-            self.taken = 0
-            if self.stopped:
-                raise _Stopped
-        self.taken += 1
-
-
-class _Loop(threading.Thread):
-    """A training loop that stands still except in its turns; only one runs at a time."""
-
-    def __init__(self, make_trainer: Callable[[TrainerCallback], Any], steps: int):
-        super().__init__(daemon=True)
-        self.turns = _Turns(steps)
-        self.trainer = make_trainer(self.turns)
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self.trainer.train()
-            self.error = RuntimeError("The timed training ended before its last turn")
-        except _Stopped:
-            pass
-        except BaseException as error:  # handed to the thread that waits
-            self.error = error
-        self.turns.done.release()
-
-    def take_turn(self) -> float:
-        """Seconds of one burst."""
-        began = time.perf_counter()
-        self.turns.turn.release()
-        self.wait()
-        return time.perf_counter() - began
-
-    def wait(self) -> None:
-        self.turns.done.acquire()
-        if self.error is not None:
-            raise self.error
-
-    def stop(self) -> None:
-        if self.is_alive():
-            self.turns.stopped = True
-            self.turns.turn.release()
-            self.join()
-
-
-def _paired_times(
-    table: Any, contenders: dict[str, tuple[Plan, Stage]], *, rounds: int, steps: int
-) -> dict[str, list[float]]:
-    """Seconds per step of every contender in every round; one round before them warms up."""
-    loops: dict[str, _Loop] = {}
-    times: dict[str, list[float]] = {key: [] for key in contenders}
-    keys = list(contenders)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            for number, (key, (plan, stage)) in enumerate(contenders.items()):
-                data, _ = table.load(table.protocol.data_options(plan.row.name))
-                total = (rounds + 2) * steps
-
-                def make(
-                    callback: TrainerCallback, plan=plan, stage=stage, data=data, number=number, total=total
-                ) -> Any:
-                    return _trainer(plan, stage, data, f"{folder}/{number}", total, callback)
-
-                loops[key] = _Loop(make, steps)
-                loops[key].start()
-                loops[key].wait()  # at its first step
-            for turn in range(rounds + 1):
-                # Whoever comes first in a round comes later in the next.
-                for key in keys[turn % len(keys) :] + keys[: turn % len(keys)]:
-                    seconds = loops[key].take_turn() / steps
-                    if turn:
-                        times[key].append(seconds)
-        finally:
-            for loop in loops.values():
-                loop.stop()
-    return times
-
-
-def _trainer(plan: Plan, stage: Stage, data: Any, folder: str, total_steps: int, *callbacks: Any) -> Any:
-    """A trainer of a stage that begins from scratch, and writes nothing."""
-    from ..trainer import LongTailTrainer, LongTailTrainingArguments
-    from ..trainer.stages import build_stage_model, stage_arguments
-
-    options = stage_arguments(stage, plan.stages, plan.arguments, Path(folder), lambda text: None)
-    options |= {"save_strategy": "no", "logging_strategy": "no", "eval_strategy": "no"}
-    options |= {"max_steps": total_steps, "warmup_epochs": 0, "warmup_steps": 0}
-    return LongTailTrainer(
-        model=build_stage_model(stage, plan.model_config(), None, seed=plan.seed),
-        args=LongTailTrainingArguments(**options),
-        method=stage.method,
-        train_dataset=data["train"],
-        eval_dataset=data.get("validation") if stage.method.uses_labels else None,
-        callbacks=list(callbacks),
-    )
-
-
-# ---------------------------------------------------------------------- memory
 def _memory_in_child(protocol: Protocol, plan: Plan, stage: Stage) -> dict[str, Any]:
     """Peak memory of a few steps in a fresh process."""
     order = {
@@ -284,7 +168,7 @@ def _memory_here(order: dict[str, Any]) -> dict[str, Any]:
     data, _ = table.load(table.protocol.data_options(plan.row.name))
     with tempfile.TemporaryDirectory() as folder:
         before = resident_memory()
-        trainer = _trainer(plan, stage, data, folder, _MEMORY_STEPS)
+        trainer = timed_trainer(plan, stage, data, folder, _MEMORY_STEPS)
         device = trainer.args.device
         reset_peak_memory(device)
         trainer.train()

@@ -11,7 +11,7 @@ from typing import Any
 from ..data import ClassCounts
 from ..evaluation.published import published_targets
 from ..naming import unknown_name
-from . import formats
+from . import formats, page
 from .measures import COST_FILE
 from .plans import Plan
 from .protocol import Protocol
@@ -132,9 +132,9 @@ class TableReport:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         figure = self._figure()
         contents = {
-            "README.md": formats.readme(self, figure),
-            "results.csv": formats.results_csv(self.rows),
-            "published.csv": formats.published_csv(self.rows),
+            "README.md": page.readme(self, figure),
+            "results.csv": page.results_csv(self.rows),
+            "published.csv": page.published_csv(self.rows),
         }
         paths = []
         for name, text in contents.items():

@@ -132,7 +132,9 @@ def test_the_protocol_decides_what_is_near():
     assert published_targets(method, {**PLACE, "epochs": 200, "augmentation": "basic"})[0]["epochs"] == 200
 
 
-@pytest.mark.parametrize("place", [{"dataset": "digits"}, {"dataset": "path/to/images"}, {}, {**PLACE, "backbone": "x"}])
+@pytest.mark.parametrize(
+    "place", [{"dataset": "digits"}, {"dataset": "path/to/images"}, {}, {**PLACE, "backbone": "x"}]
+)
 def test_nothing_is_published_on_other_data(place):
     assert published_targets(get_method("cross_entropy", class_counts=COUNTS), place) == []
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from hf_ltr import get_method
+from hf_ltr import METHODS, get_method
 from hf_ltr.methods.base import weighted_mean
 
 COUNTS = [7, 300, 25, 60]
@@ -86,3 +86,30 @@ def test_weighted_mean_of_nothing_is_zero_with_a_graph():
     mean.backward()
     assert mean == 0
     assert torch.equal(values.grad, torch.zeros(2))
+
+
+SINGLE_STAGE = [
+    name
+    for name, method in METHODS.items()
+    if method.uses_labels and not method.batch_coupled and len(get_method(name, class_counts=COUNTS).stages()) == 1
+]
+
+
+@pytest.mark.parametrize("base", [name for name in SINGLE_STAGE if "drw" not in name and "deferred" not in name])
+def test_the_loss_of_any_base_is_weighted(base):
+    """Mean of the base's row losses under the published weights, whatever the base does to its own mean."""
+    method = get_method("deferred_reweighting", class_counts=COUNTS, base=base, defer_until=0.0).double()
+    method.on_epoch(trainer_with(10), 0) if base != "cdb" else method.class_weights.copy_(method.balanced_weights)
+    logits = torch.randn(10, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
+    labels = torch.tensor([0, 1, 1, 1, 1, 1, 2, 3, 0, 1])
+    batch = batch_of(labels) | {"keys": torch.arange(10)}
+    rows = method.base.row_losses(SimpleNamespace(raw_logits=logits), batch)
+    weights = published_weights()[labels]
+    terms, _ = method.training_loss(FixedModel(logits), batch)
+    torch.testing.assert_close(terms["supervised"], (rows * weights).sum() / weights.sum(), rtol=1e-6, atol=0)
+    assert rows.shape == (10,)
+
+
+def test_a_coupled_loss_has_no_rows_to_weight():
+    with pytest.raises(ValueError, match="couples the rows"):
+        get_method("deferred_reweighting", class_counts=COUNTS, base="lade")

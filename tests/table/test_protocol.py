@@ -172,7 +172,11 @@ def test_a_protocol_that_is_not_there_is_named(tmp_path):
         load_protocol("cifar100_lt_40")
     with pytest.raises(FileNotFoundError, match="cifar100_lt_40ep"):
         load_protocol(tmp_path / "cifar100_lt_40epp.yaml")
-    for content, message in (("- 1", "`key: value` lines"), ("a: [", "is not YAML"), ("title: x", "among them `name`")):
+    for content, message in (
+        ("- 1", "`key: value` lines"),
+        ("a: [", "is not YAML"),
+        ("title: x", "among them `name`"),
+    ):
         path = tmp_path / "broken.yaml"
         path.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=message):

@@ -110,7 +110,9 @@ def test_differences_are_paired_over_common_seeds(report):
     assert (both["accuracy"]["low"], both["accuracy"]["high"]) == intervals["accuracy"]
     assert both["accuracy"]["mean"] == pytest.approx(difference.mean())
     groups = ClassCounts(COUNTS).groups
-    assert both["few"]["mean"] == pytest.approx(np.mean([difference[LABELS == index].mean() for index in groups["few"]]))
+    assert both["few"]["mean"] == pytest.approx(
+        np.mean([difference[LABELS == index].mean() for index in groups["few"]])
+    )
     tests = [
         mcnemar_test(predict("balanced_softmax", seed), predict("cross_entropy", seed), LABELS, COUNTS)
         for seed in (0, 1)
@@ -162,7 +164,9 @@ def test_three_seeds_have_a_standard_deviation(folder, protocol):
     row = TableReport(protocol, ["cross_entropy"], [0, 1, 2], folder).rows[0]
     own = [long_tail_metrics(predict("cross_entropy", seed), LABELS, COUNTS)["many"] for seed in (0, 1, 2)]
     assert row.values["many"]["std"] == pytest.approx(np.std(own, ddof=1))
-    assert f"±{100 * np.std(own, ddof=1):.1f} [" in TableReport(protocol, ["cross_entropy"], [0, 1, 2], folder).markdown()
+    assert (
+        f"±{100 * np.std(own, ddof=1):.1f} [" in TableReport(protocol, ["cross_entropy"], [0, 1, 2], folder).markdown()
+    )
 
 
 def test_files(report, folder):
@@ -237,6 +241,6 @@ def test_cost_stands_beside_accuracy(folder, protocol):
 
 
 def results_of(report) -> str:
-    from hf_ltr.table.formats import results_csv
+    from hf_ltr.table.page import results_csv
 
     return results_csv(report.rows)

@@ -1,0 +1,194 @@
+"""Protocols read from YAML: every key is checked, every value has the type of its field."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib.resources
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..naming import nearest_names, unknown_name
+from .protocol import Protocol
+
+# A protocol says nothing about these: the seed is the table's, the folders are those of the run.
+NOT_PROTOCOL = frozenset(("seed", "data_seed", "output_dir", "push_to_hub", "resume_from_checkpoint", "run_name"))
+# Data options that say where a copy of the data lies on this machine, not which rows are trained on.
+_PLACES = ("data_dir",)
+_PUBLISHED = ("augmentation", "source")
+_PARTS = ("options", "data", "model", "arguments", "stages")
+# Protocol of a dataset where the command line names none.
+DEFAULT_PROTOCOLS = {"cifar100": "cifar100_lt_40ep", "cifar10": "cifar100_lt_40ep"}
+
+
+def protocol_names() -> list[str]:
+    """The protocols that ship with the package."""
+    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+
+
+def load_protocol(name_or_path: str | Path, **overrides: Any) -> Protocol:
+    """
+    Load a protocol of the package or from a YAML file.
+
+    Args:
+        name_or_path (`str` or `Path`): A name that [`protocol_names`] lists, or the path of a YAML file.
+        overrides: Fields of the data options, the model options or the training arguments by name; `"stage.field"` (as
+            a key of `**{...}`) is for one stage. Values may be strings, as from a command line.
+
+    Returns:
+        [`Protocol`]
+
+    Raises:
+        `ValueError`: for an unknown key anywhere, or a value that is not of its field's type, naming both.
+        `FileNotFoundError`: for a file that is not there.
+
+    Example:
+
+    ```python
+    >>> from hf_ltr.table import load_protocol
+    >>> load_protocol("cifar100_lt_40ep", imbalance_factor=50).data["imbalance_factor"]
+    50.0
+    ```
+    """
+    from ..cli.options import _Loader
+
+    text, where = _read(name_or_path)
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or "name" not in content:
+        raise ValueError(f"{where} must hold `key: value` lines, among them `name`")
+    fields = [item.name for item in dataclasses.fields(Protocol) if item.name != "overrides"]
+    for key in content:
+        if key not in fields:
+            raise unknown_name(f"key of {where}", key, fields)
+    protocol = Protocol(**{key: copy.deepcopy(value) for key, value in content.items() if value is not None})
+    _check(protocol, where)
+    for key, value in overrides.items():
+        _override(protocol, key, value)
+    return protocol
+
+
+def _folder() -> Any:
+    return importlib.resources.files("hf_ltr") / "resources" / "protocols"
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str]:
+    text = str(name_or_path)
+    if text in protocol_names():
+        return (_folder() / f"{text}.yaml").read_text(encoding="utf-8"), f"protocol {text}"
+    path = Path(text).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            near = nearest_names(path.stem, protocol_names())
+            raise FileNotFoundError(
+                f"There is no protocol file {text}.{f' Did you mean the protocol {near[0]}?' if near else ''}"
+            )
+        return path.read_text(encoding="utf-8"), str(path)
+    raise unknown_name("protocol", text, protocol_names(), "The path of a YAML file works too.")
+
+
+def _check(protocol: Protocol, where: str) -> None:
+    from ..methods import METHODS
+    from .specification import POST_HOC
+
+    protocol.data = _converted("data", protocol.data, where)
+    protocol.model = _converted("model", protocol.model, where)
+    protocol.arguments = _converted("arguments", protocol.arguments, where)
+    protocol.stages = {
+        stage: _converted("arguments", values, f"{where}, stage {stage}") for stage, values in protocol.stages.items()
+    }
+    for method, parts in protocol.methods.items():
+        if method not in METHODS:
+            raise unknown_name(f"method in {where}", method, METHODS)
+        for part, values in list(_mapping(parts, f"{where}, {method}").items()):
+            place = f"{where}, {method}"
+            if part not in _PARTS:
+                raise unknown_name(f"key of {place}", part, _PARTS)
+            if part == "stages":
+                parts[part] = {
+                    stage: _converted("arguments", inner, f"{place}, stage {stage}")
+                    for stage, inner in _mapping(values, place).items()
+                }
+            elif part == "options":
+                # Names and values are checked by get_method, which knows them.
+                parts[part] = dict(_mapping(values, place))
+            else:
+                parts[part] = _converted(part, values, place)
+    for name, values in protocol.post_hoc.items():
+        if name not in POST_HOC:
+            raise unknown_name(f"post-hoc adjustment in {where}", name, POST_HOC)
+        for key in _mapping(values, where):
+            if key != "tau":
+                raise unknown_name(f"option of {name} in {where}", key, ("tau",))
+    for key in protocol.published:
+        if key not in _PUBLISHED:
+            raise unknown_name(f"key of published in {where}", key, _PUBLISHED)
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must hold `key: value` pairs, got {value!r}")
+    return value
+
+
+def _converted(part: str, values: Any, where: str) -> dict[str, Any]:
+    kinds = _kinds(part)
+    converted = {}
+    for key, value in _mapping(values, where).items():
+        if key not in kinds:
+            hint = "The table sets it for each run." if key in NOT_PROTOCOL else ""
+            raise unknown_name(f"option of {part} in {where}", key, kinds, hint)
+        converted[key] = _convert(key, value, kinds)
+    return converted
+
+
+def _kinds(part: str) -> dict[str, Any]:
+    """Types of the fields of a part; the classes are imported when they are needed."""
+    from ..cli.recipe import DataOptions, ModelOptions
+
+    if part == "arguments":
+        from ..trainer import LongTailTrainingArguments
+
+        kind: Any = LongTailTrainingArguments
+    else:
+        kind = {"data": DataOptions, "model": ModelOptions}[part]
+    hints = typing.get_type_hints(kind)
+    return {
+        item.name: (hints[item.name], item.default == "none")
+        for item in dataclasses.fields(kind)
+        if item.init and item.name not in NOT_PROTOCOL
+    }
+
+
+def _convert(key: str, value: Any, kinds: dict[str, Any]) -> Any:
+    from ..cli.options import convert
+
+    return convert(value, kinds[key][0], key, kinds[key][1])
+
+
+def _override(protocol: Protocol, key: str, value: Any) -> None:
+    stage, dot, inner = key.partition(".")
+    if dot:
+        kinds = _kinds("arguments")
+        if inner not in kinds:
+            raise unknown_name(f"override of stage {stage}", inner, kinds)
+        protocol.stages.setdefault(stage, {})[inner] = protocol.overrides[key] = _convert(inner, value, kinds)
+        return
+    for part in ("data", "model", "arguments"):
+        kinds = _kinds(part)
+        if key in kinds:
+            converted, values = _convert(key, value, kinds), getattr(protocol, part)
+            if key not in _PLACES and (key not in values or values[key] != converted):
+                protocol.overrides[key] = converted
+            values[key] = converted
+            return
+    if key in NOT_PROTOCOL:
+        raise ValueError(
+            f"{key} is not part of a protocol: the table sets it for each run (see --seeds, --output_dir)"
+        )
+    raise unknown_name("override", key, [*_kinds("data"), *_kinds("model"), *_kinds("arguments")])
