@@ -498,6 +498,7 @@ def test_a_method_that_needs_whole_parameters_is_refused_under_sharding():
     method = get_method("cross_entropy", class_counts=[2, 1])
     arguments = SimpleNamespace(
         n_gpu=0,
+        sampler="instance",
         fsdp=True,
         deepspeed=None,
         mixup_alpha=0,

@@ -61,7 +61,7 @@ class DecoupledMethod(LongTailMethod):
         self.sampler, self.norm = sampler, norm
 
     def configure(self, config) -> None:
-        self.representation.configure(config)
+        configure_network(self.representation, config)
 
     def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int):
         if self.sampler is None:
@@ -82,6 +82,16 @@ class DecoupledMethod(LongTailMethod):
             Stage("representation", self.representation, arguments=self.representation_arguments()),
             Stage("classifier", self, start="stage:representation", arguments=self.classifier_arguments()),
         ]
+
+
+def configure_network(representation: LongTailMethod, config) -> None:
+    """
+    What the method of an earlier stage demands of the network. How inference corrects the logits of its own classifier
+    (`pc_softmax`) stays with its stage: the classifier of the next one would be corrected twice.
+    """
+    adjustment = config.logit_adjustment
+    representation.configure(config)
+    config.logit_adjustment = adjustment
 
 
 def require_linear_head(config, who: str, why: str) -> None:
@@ -108,7 +118,7 @@ def use_scaled_head(config, representation: LongTailMethod, who: str) -> None:
     """
     if config.head == "scaled":
         config.head = None  # what the representation is asked about is the head it trains
-    representation.configure(config)
+    configure_network(representation, config)
     require_linear_head(config, who, "multiplies the logits of a linear classifier")
     config.head = "scaled"
 

@@ -24,7 +24,7 @@ class DeferredReweighting(MethodWrapper):
     change it.
 
     Any loss can be deferred: `get_method("deferred_reweighting", base="focal", class_counts=...)`. What is weighted is
-    the loss of each row, so weights that the base itself puts on rows (those of `class_balanced`) are replaced by these.
+    the loss of each row, so weights that the base itself puts on rows (those of `class_balanced`) are replaced.
 
     Args:
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
@@ -40,7 +40,10 @@ class DeferredReweighting(MethodWrapper):
         "Trains with equal weights first and with class-balanced weights for the last fifth of the epochs, around any "
         "loss."
     )
-    when_to_use = "When re-weighting from the start hurts the representation, which it usually does on a long tail; costs nothing."
+    when_to_use = (
+        "When re-weighting from the start hurts the representation, which it usually does on a long tail; it costs "
+        "nothing."
+    )
     published_names = ("drw",)
     accepts_soft_targets = False
     paper = LDAM.paper

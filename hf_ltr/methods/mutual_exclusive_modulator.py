@@ -11,8 +11,8 @@ from ..data.samplers import SAMPLERS
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..naming import unknown_name
 from .base import Batch, LongTailMethod, Stage, row_mass, weighted_mean
-from .classifier_retraining import BACKBONE, make_sampler, single_stage
 from .cross_entropy import CrossEntropy
+from .decoupled import BACKBONE, configure_network, make_sampler, single_stage
 from .masked_autoencoding import MaskedAutoencoding
 
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
@@ -118,7 +118,7 @@ class MutualExclusiveModulation(LongTailMethod):
         self.group_count = max(groups) + 1
 
     def configure(self, config) -> None:
-        self.representation.configure(config)
+        configure_network(self.representation, config)
         wanted = {name: getattr(self, name) for name in _NETWORK_OPTIONS}
         wanted["group_of_class"] = self.group_of_class.tolist()
         given = dict(config.modulator or {})

@@ -8,7 +8,7 @@ import torch
 
 from .base import LongTailMethod
 from .cross_entropy import CrossEntropy
-from .decoupled import KANG_2020, DecoupledMethod
+from .decoupled import KANG_2020, DecoupledMethod, configure_network
 
 if TYPE_CHECKING:
     from ..models import CentroidHead
@@ -69,7 +69,7 @@ class NearestClassMean(DecoupledMethod):
 
     def configure(self, config) -> None:
         if config.head != "centroid":
-            self.representation.configure(config)
+            configure_network(self.representation, config)
             return
         # A finished model: its other fields were filled when it was trained.
         found = config.complete_head_options()

@@ -10,7 +10,7 @@ import torch
 from ..losses import tau_normalize
 from .base import LongTailMethod
 from .cross_entropy import CrossEntropy
-from .decoupled import KANG_2020, DecoupledMethod, require_linear_head
+from .decoupled import KANG_2020, DecoupledMethod, configure_network, require_linear_head
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class TauNormalization(DecoupledMethod):
         self.classifier_loss = CrossEntropy(self.class_counts)
 
     def configure(self, config) -> None:
-        self.representation.configure(config)
+        configure_network(self.representation, config)
         require_linear_head(config, self.name, "divides the rows of a linear classifier by their norms")
 
     def setup(self, trainer) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..losses import ClassBalancedLoss, max_norm, max_norm_radius
 from ..naming import unknown_name
 from .base import LongTailMethod
-from .decoupled import BACKBONE, DecoupledMethod, require_linear_head
+from .decoupled import BACKBONE, DecoupledMethod, configure_network, require_linear_head
 
 # Forms of [`ClassBalancedLoss`]: the paper's and the released code's.
 FORMS = ("softmax", "softmax_bce")
@@ -105,7 +105,7 @@ class WeightBalancing(DecoupledMethod):
         return {"weight_decay": self.weight_decay}
 
     def configure(self, config) -> None:
-        self.representation.configure(config)
+        configure_network(self.representation, config)
         require_linear_head(config, self.name, "bounds the norms of the rows of a linear classifier")
 
     def setup(self, trainer) -> None:

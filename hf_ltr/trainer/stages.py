@@ -165,9 +165,9 @@ def _plan(
             )
         if stage.method.needs_validation and validation_dataset is None:
             raise ValueError(
-                f"Stage {stage.name!r}: {stage.method.name} measures something on a validation split, and there is none: "
-                f"set validation_per_class, or see the options of {stage.method.name} that do without. The test set is "
-                "for the end."
+                f"Stage {stage.name!r}: {stage.method.name} measures something on a validation split, and there is "
+                f"none: set validation_per_class, or see the options of {stage.method.name} that do without. The test "
+                "set is for the end."
             )
         facts = run_facts(stage_config(stage, config), stage.method, args, train_dataset)
         # A stage that started from other weights is another run, whatever its own options.

@@ -495,6 +495,11 @@ class LongTailTrainer(Trainer):
         if len(self.accelerator._models) == 0 and model is self.model:
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
             self.model_wrapped = model if model is not self.model else self.model_wrapped
+        if self.args.world_size > 1:
+            # Batch-norm statistics differ between processes; what is saved, and therefore evaluated, is the first
+            # one's.
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
         return model
 
     def evaluation_loop(
@@ -508,11 +513,6 @@ class LongTailTrainer(Trainer):
         keep_logits = description == "Prediction" or self.compute_metrics is not None
         model = self._evaluation_model()
         self.callback_handler.eval_dataloader = dataloader
-        if self.args.world_size > 1:
-            # Batch-norm statistics differ between processes; what is saved, and therefore evaluated, is the first
-            # one's.
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, 0)
 
         def after_batch() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)

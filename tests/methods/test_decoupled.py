@@ -94,3 +94,18 @@ def test_unknown_sampler_or_norm_names_the_nearest(name):
         get_method(name, class_counts=[2, 1], sampler="class_balance")
     with pytest.raises(ValueError, match="'train'"):
         get_method(name, class_counts=[2, 1], norm="training")
+
+
+SMALL = [30, 12, 5]
+
+
+@pytest.mark.parametrize("name", ["crt", "lws", "las_stage2", "tau_norm", "ncm", "mislas", "weight_balancing"])
+def test_the_correction_of_the_first_stage_stays_there(name):
+    """A classifier on balanced batches, or a normalised one, would have the prior removed a second time."""
+    config = LongTailConfig(backbone="resnet20_cifar", class_counts=SMALL)
+    method = get_method(name, class_counts=SMALL, representation="pc_softmax")
+    method.configure(config)
+    assert config.logit_adjustment is None
+    first = LongTailConfig(backbone="resnet20_cifar", class_counts=SMALL)
+    method.stages()[0].method.configure(first)
+    assert first.logit_adjustment["remove"] == SMALL
