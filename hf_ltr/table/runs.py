@@ -70,6 +70,7 @@ class Table:
         self.announce = announce
         self._data: dict[str, tuple[Any, Any]] = {}
         self._made_arguments: Any = None
+        self._built: set[str] = set()
 
     # ------------------------------------------------------------------ for users
     def run(self) -> list[Path]:
@@ -169,12 +170,23 @@ class Table:
                 options = stage_arguments(stage, plan.stages, plan.arguments, folder, lambda text: None)
                 options = share_of_process(options, self._arguments().world_size)
                 check_arguments(stage.method, LongTailTrainingArguments(**options))
-                stage_config(stage, plan.model_config())
+                self._check_model(stage, stage_config(stage, plan.model_config()))
             for seed in self.seeds:
                 content = read_result(self.output_dir, row, seed)
                 if content is not None:
                     self._check_finished(row, seed, content)
         return test
+
+    def _check_model(self, stage: Stage, config: Any) -> None:
+        """Build a stage's model once, whichever rows have it: a backbone that does not fit says so here."""
+        from ..models import LongTailForImageClassification
+
+        model_class = stage.model_class or LongTailForImageClassification
+        facts = {key: value for key, value in config.to_dict().items() if key != "method"}
+        key = f"{model_class.__name__} {json.dumps(facts, sort_keys=True, default=str)}"
+        if key not in self._built:
+            model_class(config)
+            self._built.add(key)
 
     def _check_finished(self, row: MethodSpecification, seed: int, content: dict[str, Any]) -> None:
         expected = self._identity(row, seed)

@@ -230,6 +230,7 @@ def test_a_run_that_diverges_does_not_stop_the_others(write_protocol, tmp_path):
     [
         (["cross_entropy", "balanced_softmax+logit_adjustment"], "corrects twice"),
         (["cross_entropy", "ldam:margin=3"], "Unknown option of ldam"),
+        (["cross_entropy", "mem"], "needs a plain timm VisionTransformer"),
         (["cross_entropy", "cross-entropy"], "cross_entropy is given more than once"),
         ([], "needs rows"),
     ],
