@@ -1,9 +1,8 @@
 """
 One network, one loss: any single-stage method.
 
-    accelerate launch recipes/classifier.py --config recipes/configs/classifier/digits_lt.yaml --method
-    balanced_softmax accelerate launch recipes/classifier.py --dataset path/to/my_images --backbone resnet50 --method
-    ldam_drw
+    accelerate launch recipes/classifier.py --config recipes/configs/classifier/digits_lt.yaml --method focal
+    accelerate launch recipes/classifier.py --dataset path/to/images --backbone resnet50 --method ldam_drw
 
 Settings of papers, with their sources, are in recipes/configs/classifier/; a local copy is given with --data_dir.
 """

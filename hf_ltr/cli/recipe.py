@@ -65,7 +65,7 @@ class ModelOptions:
     backbone_kwargs: dict | None = field(default=None, metadata={"help": "Arguments of timm.create_model, JSON."})
     drop_path_rate: float = field(default=0.0, metadata={"help": "Stochastic depth."})
     global_pool: str | None = field(default=None, metadata={"help": "avg for MAE fine-tuning."})
-    head: str | None = field(default=None, metadata={"help": "linear or cosine; the method's choice if unset."})
+    head: str | None = field(default=None, metadata={"help": "Kind of head; the method decides if unset."})
     head_scale: float | None = field(default=None, metadata={"help": "Scale of a cosine head."})
     masked_autoencoder: dict | None = field(default=None, metadata={"help": "Decoder options, JSON."})
 

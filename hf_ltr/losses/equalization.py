@@ -88,7 +88,7 @@ class SoftmaxEqualizationLoss(_RareClassLoss):
         self.counts_of(logits)  # refuses another number of classes
         if ignored is None:
             gamma = self.gamma if self.training else 0.0
-            ignored = torch.rand(logits.shape, device=logits.device) < gamma
+            ignored = torch.rand(logits.shape, dtype=logits.dtype, device=logits.device) < gamma
         left_out = (ignored != 0) & self.rare
         # Finite instead of -inf: a row without any kept entry must not give NaN.
         hidden = torch.finfo(logits.dtype).min

@@ -59,11 +59,11 @@ class FocalLoss(ClassificationLoss):
     Soft labels give the expectation of the loss over the label.
 
     Args:
-        gamma (`float`, defaults to 1.0): At least 0, which is cross-entropy. LDAM-DRW uses 1, LADE 2.
+        gamma (`float`, defaults to 2.0): At least 0, which is cross-entropy. The paper and LADE use 2, LDAM-DRW 1.
         detach_modulator (`bool`, defaults to `False`): Treat `(1 - p_y)^gamma` as a constant weight.
     """
 
-    def __init__(self, gamma: float = 1.0, detach_modulator: bool = False) -> None:
+    def __init__(self, gamma: float = 2.0, detach_modulator: bool = False) -> None:
         super().__init__()
         self.gamma = check_gamma(gamma)
         self.detach_modulator = bool(detach_modulator)

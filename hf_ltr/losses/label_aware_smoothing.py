@@ -44,8 +44,8 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
 
     Args:
         class_counts (`ClassCounts` or sequence of `int`): Training images of every class, in label order.
-        head (`float`, defaults to 0.4): Smoothing of the largest class, from `tail` to 1.
-        tail (`float`, defaults to 0.1): Smoothing of the smallest class, from 0 to `head`.
+        head (`float`, defaults to 0.4): Smoothing of the largest class, from 0 to 1.
+        tail (`float`, defaults to 0.1): Smoothing of the smallest class, from 0 to 1, in publications below `head`.
         shape (`str`, defaults to `"concave"`): One of the shapes above.
         power (`float`, *optional*): Above 0; required by the shape `"exp"`, refused by the others.
         exclude_true_class (`bool`, defaults to `False`): Spread the smoothed mass as the paper writes.
@@ -63,8 +63,8 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
         exclude_true_class: bool = False,
     ) -> None:
         super().__init__(class_counts)
-        if not 0 <= tail <= head <= 1:
-            raise ValueError(f"The smoothing must satisfy 0 <= tail <= head <= 1, got tail={tail!r}, head={head!r}.")
+        if not (0 <= tail <= 1 and 0 <= head <= 1):
+            raise ValueError(f"`head` and `tail` must lie in [0, 1], got head={head!r}, tail={tail!r}.")
         if shape not in SMOOTHING_SHAPES:
             raise unknown_name("shape of the label-aware smoothing", shape, SMOOTHING_SHAPES)
         if shape == "exp" and (power is None or not (math.isfinite(power) and power > 0)):

@@ -77,6 +77,17 @@ def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
 
+def check_same_counts(class_counts: Any, part: LongTailMethod, who: str) -> None:
+    """Refuse a method inside the method `who` that was built for other training images."""
+    counts = ClassCounts.of(class_counts)
+    if list(counts.counts) != list(part.class_counts.counts):
+        raise ValueError(
+            f"{who} was given other class counts than the {part.name} inside it "
+            f"({len(counts)} classes, {counts.total:,} images; {len(part.class_counts)} classes, "
+            f"{part.class_counts.total:,} images); build both for the same training set"
+        )
+
+
 def batch_targets(batch: Batch) -> torch.Tensor:
     """Soft targets `(B, C)` where the batch was mixed or smoothed, else the int64 labels `(B,)`."""
     targets = batch.get("targets")

@@ -11,6 +11,7 @@ from torch import nn
 from ..losses import CrossEntropyLoss, difficulty_weights
 from ..naming import unknown_name
 from .base import Batch, LongTailMethod, row_mass, weighted_mean
+from .validation import validation_split
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class ClassDifficultyBalance(LongTailMethod):
         tau (`float` or `str`, *optional*, defaults to 1.0): Power of the difficulty, or `"dynamic"`: computed from the
             best and the worst accuracy, larger where they lie apart (see [`~hf_ltr.losses.dynamic_tau`]).
         form (`str`, *optional*, defaults to `"paper"`): Formula of the dynamic tau, `"paper"` (also in the authors'
-            ImageNet-LT code; between 1 and 2) or `"cifar_code"` (what their CIFAR code computes; between 0.5 and 1).
+            ImageNet-LT code; from 0.54 to 2) or `"cifar_code"` (what their CIFAR code computes; from 0.5 to 1).
         difficulty_from (`str`, *optional*, defaults to `"validation"`): `"validation"` measures on the trainer's
             `eval_dataset` (of several, the one named `validation`), `"train"` on its `train_dataset`.
         reduction (`str`, *optional*, defaults to `"mean_batch"`): `"mean_batch"` divides the weighted losses by the
@@ -43,6 +44,7 @@ class ClassDifficultyBalance(LongTailMethod):
     """
 
     name = "cdb"
+    needs_validation = True
     summary = (
         "Weights classes by their current difficulty, one minus their validation accuracy to the power tau, measured "
         "again before every epoch."
@@ -77,14 +79,10 @@ class ClassDifficultyBalance(LongTailMethod):
             raise unknown_name("reduction of cdb", reduction, REDUCTIONS)
         self.tau, self.form = tau, form
         self.difficulty_from, self.reduction = difficulty_from, reduction
+        self.needs_validation = difficulty_from == "validation"
         self.loss = CrossEntropyLoss()
         # Part of the method's state: a run resumed in mid-epoch continues with the weights that epoch began with.
         self.register_buffer("class_weights", torch.ones(len(self.class_counts)))
-
-    @property
-    def needs_validation(self) -> bool:
-        """Whether a validation split has to be there."""
-        return self.difficulty_from == "validation"
 
     # ------------------------------------------------------------------ difficulty
     def setup(self, trainer) -> None:
@@ -139,21 +137,11 @@ class ClassDifficultyBalance(LongTailMethod):
     def _measured_dataset(self, trainer) -> Any:
         if self.difficulty_from == "train":
             return trainer.train_dataset
-        dataset = trainer.eval_dataset
-        if isinstance(dataset, dict):
-            if "validation" not in dataset and len(dataset) != 1:
-                raise ValueError(
-                    "cdb measures the difficulty of classes on validation images, but eval_dataset has the parts "
-                    f"{', '.join(map(repr, dataset))}; name one of them 'validation'"
-                )
-            dataset = dataset.get("validation", next(iter(dataset.values())))
-        if dataset is None:
-            raise ValueError(
-                "cdb measures the difficulty of classes on validation images, and the trainer has none: hold some out "
-                "(validation_per_class=25; LongTailTrainer(eval_dataset=...)), or measure on the training images with "
-                "difficulty_from='train'"
-            )
-        return dataset
+        return validation_split(
+            trainer,
+            "cdb measures the difficulty of classes",
+            "measure on the training images (difficulty_from='train')",
+        )
 
     # ------------------------------------------------------------------ the loss
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:

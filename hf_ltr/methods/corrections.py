@@ -15,6 +15,8 @@ _CLASS_WEIGHTS = {
     "ldam_drw": "weights the loss by class at the end of the training",
     "weight_balancing": "weights the loss by class in its second stage",
 }
+# Wrappers whose class weights take the place of the base's.
+_REPLACES_WEIGHTS = ("deferred_reweighting", "ldam_drw")
 # Methods that change a finished classifier or its logits.
 _AFTER_TRAINING = {
     "pc_softmax": "removes the prior from the logits at inference",
@@ -57,8 +59,9 @@ def corrections(description: Mapping[str, Any] | None, arguments: Mapping[str, A
     if not own_sampler and arguments.get("sampler") not in _FREE_SAMPLERS:
         found.append(f"the training argument sampler={arguments['sampler']!r} balances the batches")
     adjustment = arguments.get("logit_adjustment")
-    if adjustment is not None and (adjustment.get("remove") is not None or adjustment.get("add") is not None):
-        found.append("config.logit_adjustment changes the prior of the logits at inference")
+    # Adding the prior of the test images is right for every model; removing that of the training images is once.
+    if adjustment is not None and adjustment.get("remove") is not None:
+        found.append("config.logit_adjustment removes a prior from the logits at inference")
     return found
 
 
@@ -80,7 +83,9 @@ def warn_of_double_correction(what: str, found: list[str], advice: str, stacklev
         )
 
 
-def warn_of_training_corrections(method: Any, sampler: str | None, stacklevel: int = 2) -> None:
+def warn_of_training_corrections(
+    method: Any, sampler: str | None, adjustment: Mapping[str, Any] | None = None, stacklevel: int = 2
+) -> None:
     """
     Warn, naming them all, if one run corrects the class prior in more than one way: a prior in the loss with
     class-balanced batches, or class weights with either.
@@ -89,10 +94,14 @@ def warn_of_training_corrections(method: Any, sampler: str | None, stacklevel: i
         method ([`LongTailMethod`]): Of the run. What the representation of an earlier stage did is past: its
             classifier or its calibration is what the later stage changes.
         sampler (`str`, *optional*): The training argument.
+        adjustment (`dict`, *optional*): The field `logit_adjustment` of the model's config.
         stacklevel (`int`): As in `warnings.warn`, counted from the caller.
     """
     description = {key: value for key, value in method.describe().items() if key != "representation"}
-    found = corrections(description, {"sampler": sampler})
+    arguments: dict[str, Any] = {"sampler": sampler}
+    if adjustment is not None:
+        arguments["logit_adjustment"] = adjustment
+    found = corrections(description, arguments)
     if method.adds_prior and not any("log prior" in phrase for phrase in found):
         found.insert(0, f"{method.name or type(method).__name__} adds the log prior in its loss")
     if len(found) > 1:
@@ -113,7 +122,9 @@ def recorded_sampler(folder: str | Path) -> str | None:
         return None
 
 
-def _of_method(description: Mapping[str, Any], arguments: Mapping[str, Any], where: str = "") -> list[str]:
+def _of_method(
+    description: Mapping[str, Any], arguments: Mapping[str, Any], where: str = "", weights_replaced: bool = False
+) -> list[str]:
     from . import METHODS
 
     name, found = description.get("name"), []
@@ -122,11 +133,14 @@ def _of_method(description: Mapping[str, Any], arguments: Mapping[str, Any], whe
         phrase
         for role, suffix in _PARTS.items()
         if isinstance(description.get(role), Mapping)
-        for phrase in _of_method(description[role], arguments, where + suffix)
+        # Deferred re-weighting reads the base's losses without the base's own weights.
+        for phrase in _of_method(
+            description[role], arguments, where + suffix, role == "base" and name in _REPLACES_WEIGHTS
+        )
     ]
     if method_class is not None and method_class.adds_prior:
         found.append(f"{name} adds the log prior in its loss{where}")
-    if name in _CLASS_WEIGHTS:
+    if name in _CLASS_WEIGHTS and not weights_replaced:
         found.append(f"{name} {_CLASS_WEIGHTS[name]}{where}")
     sampler = (description.get("options") or {}).get("sampler")
     if method_class is not None and sampler not in _FREE_SAMPLERS:

@@ -8,7 +8,7 @@ import torch
 
 from ..data.samplers import SAMPLERS
 from ..naming import unknown_name
-from .base import LongTailMethod, Stage
+from .base import LongTailMethod, Stage, check_same_counts
 from .cross_entropy import CrossEntropy
 
 BACKBONE = r"^backbone\."
@@ -58,6 +58,7 @@ class DecoupledMethod(LongTailMethod):
         if norm not in ("train", "eval"):
             raise unknown_name("norm mode", norm, ("train", "eval"))
         self.representation = single_stage(representation or CrossEntropy(self.class_counts), self.name)
+        check_same_counts(self.class_counts, self.representation, self.name)
         self.sampler, self.norm = sampler, norm
 
     def configure(self, config) -> None:

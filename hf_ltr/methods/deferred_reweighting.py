@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..losses import effective_number_weights
-from .base import Batch, LongTailMethod, MethodWrapper, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, MethodWrapper, check_same_counts, row_mass, weighted_mean
 from .cross_entropy import CrossEntropy
 from .ldam import LDAM
 
@@ -24,7 +25,7 @@ class DeferredReweighting(MethodWrapper):
     change it.
 
     Any loss can be deferred: `get_method("deferred_reweighting", base="focal", class_counts=...)`. What is weighted is
-    the loss of each row, so weights that the base itself puts on rows (those of `class_balanced`) are replaced.
+    the loss of each row: weights that the base itself puts on rows (those of `class_balanced` or `cdb`) are replaced.
 
     Args:
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
@@ -51,8 +52,12 @@ class DeferredReweighting(MethodWrapper):
     def __init__(
         self, class_counts, base: LongTailMethod | None = None, beta: float = 0.9999, defer_until: float = 0.8
     ):
-        super().__init__(CrossEntropy(class_counts) if base is None else base)
-        if base is not None and base.batch_coupled:
+        base = CrossEntropy(class_counts) if base is None else base
+        check_same_counts(class_counts, base, "deferred_reweighting")
+        if not base.uses_labels:
+            raise ValueError(f"deferred_reweighting weights classes, but {base.name} does not use labels")
+        super().__init__(base)
+        if base.batch_coupled:
             raise ValueError(
                 f"deferred_reweighting weights the loss of single rows, but {base.name} couples the rows of a batch; "
                 "use another base"
@@ -69,7 +74,8 @@ class DeferredReweighting(MethodWrapper):
 
     def on_epoch(self, trainer, epoch: int) -> None:
         super().on_epoch(trainer, epoch)
-        started = epoch >= int(self.defer_until * trainer.state.num_train_epochs)
+        # Less rounding than any epoch is long: 0.29 * 100 is a little below 29 in floating point.
+        started = epoch >= math.ceil(self.defer_until * trainer.state.num_train_epochs - 1e-9)
         self.class_weights.copy_(self.balanced_weights if started else torch.ones_like(self.class_weights))
 
     def _row_weights(self, batch: Batch) -> torch.Tensor:

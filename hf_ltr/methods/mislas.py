@@ -38,6 +38,8 @@ class MiSLAS(DecoupledMethod):
         tail (`float`, *optional*, defaults to 0.1): Smoothing of the rarest class.
         shape (`str`, *optional*, defaults to `"concave"`): Between the two, see [`LabelAwareSmoothingLoss`].
         power (`float`, *optional*): Of the shape `"exp"`.
+        exclude_true_class (`bool`, *optional*, defaults to `False`): Spread the smoothed mass over the other classes
+            only, as the MiSLAS paper writes; its code, which made all published numbers, spreads it over all.
         lr_factor (`float`, *optional*, defaults to 0.2): Of the classifier's learning rate in stage 2; the factors per
             class have the full rate. It is an argument of the stage (`parameter_options`).
         sampler (`str`, *optional*, defaults to `"class_aware"`): Sampler of stage 2, a name in `SAMPLERS`; the default
@@ -71,6 +73,7 @@ class MiSLAS(DecoupledMethod):
         tail: float = 0.1,
         shape: str = "concave",
         power: float | None = None,
+        exclude_true_class: bool = False,
         lr_factor: float = 0.2,
         sampler: str = "class_aware",
         norm: str = "train",
@@ -87,7 +90,10 @@ class MiSLAS(DecoupledMethod):
             )
         self.mixup_alpha, self.lr_factor = mixup_alpha, lr_factor
         self.head, self.tail, self.shape, self.power = head, tail, shape, power
-        self.loss = LabelAwareSmoothingLoss(self.class_counts, head=head, tail=tail, shape=shape, power=power)
+        self.exclude_true_class = exclude_true_class
+        self.loss = LabelAwareSmoothingLoss(
+            self.class_counts, head, tail, shape, power, exclude_true_class=exclude_true_class
+        )
         self.accepts_soft_targets = self.loss.accepts_soft_targets
 
     def representation_arguments(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..losses import tau_normalize
 from .base import LongTailMethod
 from .cross_entropy import CrossEntropy
 from .decoupled import KANG_2020, DecoupledMethod, configure_network, require_linear_head
+from .validation import validation_split
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class TauNormalization(DecoupledMethod):
     # The classifier is read and replaced outside the forward pass.
     sharded_parameters = False
     trains_classifier = False
+    needs_validation = True
     summary = "Divides the rows of a trained classifier by a power of their norm, chosen on validation images."
     when_to_use = (
         "When there is a trained network and no time to train again: it costs one pass over the validation split, "
@@ -78,7 +80,7 @@ class TauNormalization(DecoupledMethod):
                 "another tau. Start from the checkpoint before."
             )
         if self.needs_validation:
-            validation_split(trainer)
+            validation_split(trainer, "tau_norm chooses tau", "give tau")
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.classifier_loss.sample_loss(outputs, targets)
@@ -89,7 +91,9 @@ class TauNormalization(DecoupledMethod):
             return
         tau = self.tau
         if tau is None:
-            accuracies = sweep_tau(trainer, validation_split(trainer), keep_bias=self.keep_bias)
+            accuracies = sweep_tau(
+                trainer, validation_split(trainer, "tau_norm chooses tau", "give tau"), keep_bias=self.keep_bias
+            )
             tau = best_tau(accuracies)
             logger.info("tau_norm: tau = %s has the highest balanced accuracy of the validation split", tau)
         with torch.no_grad():
@@ -103,23 +107,6 @@ class TauNormalization(DecoupledMethod):
 
 def _recorded_tau(model) -> float | None:
     return (model.config.head_options or {}).get("tau")
-
-
-def validation_split(trainer) -> Any:
-    """
-    The one dataset tau may be chosen on.
-
-    Raises:
-        `ValueError`: if the trainer has none, or several.
-    """
-    dataset = trainer.eval_dataset
-    if dataset is None or isinstance(dataset, dict):
-        problem = "there is none" if dataset is None else f"eval_dataset has several: {', '.join(dataset)}"
-        raise ValueError(
-            f"tau_norm chooses tau on the validation split, but {problem}. Give one as eval_dataset (in a recipe: "
-            "--validation_per_class), or give tau. The test set is for the end."
-        )
-    return dataset
 
 
 def sweep_tau(trainer, dataset: Any, *, keep_bias: bool = False) -> dict[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +84,8 @@ class LongTailConfig(PretrainedConfig):
         reduce_experts (`bool`, *optional*, defaults to `True`): Whether each expert is thinner than a single network.
         logit_adjustment (`dict`, *optional*): `{"tau": 1.0, "remove": [...], "add": [...]}`: inference adds
             `-tau * log(prior of remove) + log(prior of add)` to the raw logits. Lists are priors or counts, one
-            positive number per class; either may be `None`.
+            positive number per class; either may be `None`. Assign a new `dict` to change it: a change inside the
+            old one is not seen.
         modulator (`dict`, *optional*): Options of [`MutualExclusiveModulator`]; unset means none is built.
         masked_autoencoder (`dict`, *optional*): Options of [`MaskedAutoencoder`]: `mask_ratio`, `norm_pix_loss`,
             `decoder_dim`, `decoder_depth`, `decoder_heads`.
@@ -191,8 +193,7 @@ class LongTailConfig(PretrainedConfig):
         Build a config from a dict, with fields replaced by keyword arguments and checked together.
 
         Replacing the classes (`num_labels`, `class_counts` or `id2label` of another length) drops what the stored
-            config
-        says about the old ones: names, counts, logit adjustment and modulator.
+        config says about the old ones: names, counts, logit adjustment and modulator.
         """
         config_dict = dict(config_dict)
         replaced = {key: kwargs.pop(key) for key in list(kwargs) if key in _FIELDS}
@@ -304,6 +305,8 @@ class LongTailConfig(PretrainedConfig):
         options = self.complete_head_options()
         if not isinstance(options.get("bias", True), bool):
             raise ValueError(f"head_options['bias'] must be true or false, not {options['bias']!r}")
+        if options.get("tau") is not None:
+            _finite_number("head_options['tau']", options["tau"])
         for name, known in (("transform", CENTROID_TRANSFORMS), ("metric", CENTROID_METRICS)):
             if name in options and options[name] not in known:
                 raise unknown_name(f"head_options[{name!r}]", options[name], known)
@@ -326,6 +329,7 @@ class LongTailConfig(PretrainedConfig):
         for name in adjustment:
             if name not in ("tau", "remove", "add"):
                 raise unknown_name("field of logit_adjustment", name, ("tau", "remove", "add"))
+        _finite_number("logit_adjustment['tau']", adjustment.get("tau", 1.0))
         for name in ("remove", "add"):
             values = adjustment.get(name)
             if values is None:
@@ -391,6 +395,11 @@ _FIELDS = frozenset(inspect.signature(LongTailConfig.__init__).parameters) - {"s
 def _names_of(class_counts: Any) -> list[str] | None:
     """Class names of a `ClassCounts`; other objects may have a `names` that means something else (tensors do)."""
     return getattr(class_counts, "names", None) if hasattr(class_counts, "counts") else None
+
+
+def _finite_number(name: str, value: Any) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, not {value!r}")
 
 
 def _positive_integer(name: str, value: Any) -> int:

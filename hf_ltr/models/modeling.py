@@ -102,7 +102,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
 
     Attributes:
         backbone (`nn.Module`): The timm model without its classifier.
-        classifier (`nn.Module`): The head: `nn.Linear` or [`CosineHead`].
+        classifier (`nn.Module`): The head: `nn.Linear`, [`CosineHead`], [`ScaledHead`] or [`CentroidHead`].
         modulator ([`MutualExclusiveModulator`] or `None`): Built if `config.modulator` is set.
 
     Example:
@@ -186,10 +186,23 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         Begin with a new head, as for a new model: `head_init_std`, timm's initial values or cosine's, scales of one; a
         centroid head forgets its centroids.
         """
+        self.forget_normalization()
         if self._has_timm_head():
             self._copy_head(self._create_twin()[1])
         else:
             self._initialize_head(self.classifier)
+
+    def forget_normalization(self) -> None:
+        """Drop the record that the head's rows were tau-normalised, which new or trained weights are not."""
+        options = {name: value for name, value in (self.config.head_options or {}).items() if name != "tau"}
+        self.config.head_options = options or None
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Moves and converts; the offset of a logit adjustment is computed again, exact in the new type."""
+        converted = super()._apply(*args, **kwargs)
+        if self.logit_offset.is_floating_point() and not self.logit_offset.is_meta:
+            self._apply_logit_adjustment()
+        return converted
 
     def set_logit_adjustment(self, adjustment: dict[str, Any] | None) -> None:
         """

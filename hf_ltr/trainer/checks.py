@@ -159,7 +159,7 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
                 f"{method.name} needs config.{name}={getattr(built, name)!r} but the model was built with "
                 f"{getattr(config, name)!r}. Call method.configure(config) before building the model."
             )
-    check_arguments(method, args)
+    check_arguments(method, args, model.config.logit_adjustment)
     check_parameter_options(args.parameter_options, [name for name, _ in model.named_parameters()])
     if train_dataset is not None and method.uses_labels:
         check_training_data(model, method, train_dataset)
@@ -169,8 +169,8 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
             check_class_names(model, dataset, "the evaluation set")
 
 
-def check_arguments(method: LongTailMethod, args: Any) -> None:
-    """What a method cannot work with."""
+def check_arguments(method: LongTailMethod, args: Any, adjustment: dict[str, Any] | None = None) -> None:
+    """What a method cannot work with; `adjustment` is the field `logit_adjustment` of the model's config."""
     if args.n_gpu > 1:
         raise ValueError(
             f"{args.n_gpu} GPUs are visible to one process, which would use nn.DataParallel. Start one process per "
@@ -192,7 +192,7 @@ def check_arguments(method: LongTailMethod, args: Any) -> None:
             f"{args.gradient_accumulation_steps} it sees only one micro-batch at a time.",
             stacklevel=3,
         )
-    warn_of_training_corrections(method, args.sampler, stacklevel=3)
+    warn_of_training_corrections(method, args.sampler, adjustment, stacklevel=3)
 
 
 def check_training_data(model: Any, method: LongTailMethod, dataset: Any) -> None:

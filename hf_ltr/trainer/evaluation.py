@@ -37,7 +37,8 @@ def run_evaluation(
         model (`nn.Module`): Returns `logits` of shape `(B, C)`; put in evaluation mode here.
         dataloader (`DataLoader`): Raw batches of this process's shard, with the `pipeline` that prepares them.
         class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
-        none. args ([`LongTailTrainingArguments`]).
+            none.
+        args ([`LongTailTrainingArguments`]).
         keep_logits (`bool`): Also return all logits and labels in row order, on every process.
         compute_metrics (`Callable`, *optional*): Called with all of them.
         after_batch (`Callable`): Progress.

@@ -156,7 +156,7 @@ def _plan(
             check_start_classes(stage.start, config)
         folder = output_dir / stage.name
         args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, announce))
-        check_arguments(stage.method, args)
+        check_arguments(stage.method, args, stage_config(stage, config).logit_adjustment)
         if args.eval_strategy != "no" and validation_dataset is None:
             raise ValueError(
                 f"Stage {stage.name!r} has eval_strategy={args.eval_strategy.value!r}, but there is no validation "

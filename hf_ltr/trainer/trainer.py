@@ -68,10 +68,10 @@ class LongTailTrainer(Trainer):
     ...     args=LongTailTrainingArguments(output_dir="runs/digits", num_train_epochs=30),
     ...     method="balanced_softmax",
     ...     train_dataset=data["train"],
-    ...     eval_dataset=data["test"],
+    ...     eval_dataset=data["validation"],
     ... )
     >>> trainer.train()
-    >>> trainer.evaluate()["eval_few"]
+    >>> trainer.evaluate(data["test"])["eval_few"]
     ```
     """
 
@@ -274,6 +274,10 @@ class LongTailTrainer(Trainer):
         self._train_pipeline = self._pipeline(self.train_dataset, train=True)
         self.method.train()
         self.method.setup(self)
+        trained = args.max_steps > 0 or args.num_train_epochs > 0
+        classifier = getattr(self.model, "classifier", None)
+        if trained and classifier is not None and any(p.requires_grad for p in classifier.parameters()):
+            self.model.forget_normalization()
         if self.is_world_process_zero():
             claim_folder(args.output_dir, facts)
         self.accelerator.wait_for_everyone()
@@ -284,7 +288,7 @@ class LongTailTrainer(Trainer):
             self._training_loss = torch.compile(
                 self.method.training_loss, backend=args.torch_compile_backend, mode=args.torch_compile_mode
             )
-        if args.max_steps <= 0 and args.num_train_epochs == 0:
+        if not trained:
             # Set up and finalised only: a classifier that is computed, not trained.
             output = TrainOutput(0, 0.0, {})
         else:
@@ -315,11 +319,13 @@ class LongTailTrainer(Trainer):
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         results = []
-        for raw in loader:
-            batch = loader.pipeline.prepare(raw)
-            results.append(function(model(pixel_values=batch["pixel_values"]), batch))
-        for module, training in modes:
-            module.training = training
+        try:
+            for raw in loader:
+                batch = loader.pipeline.prepare(raw)
+                results.append(function(model(pixel_values=batch["pixel_values"]), batch))
+        finally:
+            for module, training in modes:
+                module.training = training
         return results
 
     @property

@@ -127,7 +127,7 @@ def test_without_validation_images_one_clear_error_before_training(tmp_path):
     assert trainer.state.global_step == 0
     cdb_trainer(tmp_path / "b", None, difficulty_from="train").train()
     two = {"first": make_dataset(seed=1), "second": make_dataset(seed=2)}
-    with pytest.raises(ValueError, match="'first', 'second'; name one of them 'validation'"):
+    with pytest.raises(ValueError, match="'first', 'second', none of them named 'validation'"):
         cdb_trainer(tmp_path / "c", two).train()
 
 

@@ -112,3 +112,26 @@ def test_the_sampler_of_a_run_is_read_where_it_is(tmp_path):
     assert recorded_sampler(tmp_path) is None
     (tmp_path / "run.json").write_text(json.dumps({"arguments": {"sampler": "square_root"}}))
     assert recorded_sampler(tmp_path) == "square_root"
+
+
+def test_a_prior_loss_with_a_post_hoc_removal_is_warned_about(tmp_path):
+    from hf_ltr import LongTailTrainer
+
+    from ..contracts.builders import make_arguments, make_dataset, make_method, make_model
+
+    method = make_method("balanced_softmax", [16, 10, 7, 4])
+    model = make_model(method)
+    model.set_logit_adjustment({"remove": [16, 10, 7, 4]})
+    with pytest.warns(UserWarning, match="balanced_softmax adds the log prior.*config.logit_adjustment removes"):
+        LongTailTrainer(model, make_arguments(tmp_path), method=method, train_dataset=make_dataset())
+
+
+def test_the_prior_of_the_test_images_may_be_added_to_any_model():
+    added = {"logit_adjustment": {"remove": None, "add": [1, 2, 3]}}
+    assert len(corrections({"name": "lade", "options": {}}, added)) == 1
+    assert corrections({"name": "cross_entropy", "options": {}}, added) == []
+
+
+def test_deferred_weights_replace_those_of_their_base():
+    description = get_method("deferred_reweighting", class_counts=[9, 3, 1], base="class_balanced").describe()
+    assert len(corrections(description)) == 1

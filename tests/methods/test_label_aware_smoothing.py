@@ -58,7 +58,7 @@ def test_equal_counts_smooth_by_the_tail_value():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"head": 0.1, "tail": 0.2}, "tail"), ({"shape": "square"}, "concave"), ({"shape": "exp"}, "power")],
+    [({"head": 0.1, "tail": -0.2}, "tail"), ({"shape": "square"}, "concave"), ({"shape": "exp"}, "power")],
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

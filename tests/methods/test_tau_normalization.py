@@ -101,11 +101,11 @@ def test_a_second_finalize_changes_nothing(tmp_path):
 
 def test_without_a_validation_split_it_asks_for_one(tmp_path):
     trainer = make_trainer(tmp_path / "a", "tau_norm", validation=False, **ZERO_EPOCHS)
-    with pytest.raises(ValueError, match="validation split, but there is none.*--validation_per_class.*or give tau"):
+    with pytest.raises(ValueError, match="validation images, and there are none.*validation_per_class.*or give tau"):
         trainer.train()
     several = make_trainer(tmp_path / "b", "tau_norm", **ZERO_EPOCHS)
     several.eval_dataset = {"one": make_dataset(UNSORTED), "two": make_dataset(UNSORTED)}
-    with pytest.raises(ValueError, match="eval_dataset has several: one, two"):
+    with pytest.raises(ValueError, match="parts 'one', 'two', none of them"):
         several.train()
     make_trainer(tmp_path / "c", "tau_norm", validation=False, method_options={"tau": 1.0}, **ZERO_EPOCHS).train()
 

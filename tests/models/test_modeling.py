@@ -143,7 +143,8 @@ def test_weights_of_timm_are_never_fetched_while_loading(tmp_path, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", record)
     model = make_model("resnet18", backbone_pretrained=True)
-    assert requests and all(requests)
+    # Shapes are looked up without weights, once per process.
+    assert True in requests
     model.save_pretrained(tmp_path)
     requests.clear()
     loaded = LongTailForImageClassification.from_pretrained(tmp_path)

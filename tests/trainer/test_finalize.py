@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hf_ltr import LongTailForImageClassification, class_counts
+from hf_ltr import LongTailForImageClassification, LongTailTrainer, class_counts
 from hf_ltr.methods import Stage
 from hf_ltr.methods.cross_entropy import CrossEntropy
 from hf_ltr.trainer import run_stages
@@ -99,3 +99,31 @@ def test_deferred_reweighting_goes_around_any_loss(tmp_path):
     method = make_method("deferred_reweighting", [16, 10, 7, 4], base="balanced_softmax")
     assert method.adds_prior and method.describe()["base"]["name"] == "balanced_softmax"
     assert make_arguments(tmp_path).num_train_epochs == 2
+
+
+def test_trained_weights_are_no_longer_called_normalised(tmp_path):
+    """A record that outlives its weights would keep a model from being normalised again."""
+    trainer = make_trainer("tau_norm", tmp_path / "a", max_steps=1, method_options={"tau": 1.0})
+    trainer.train()
+    assert trainer.model.config.head_options["tau"] == 1.0
+    counts = trainer.method.class_counts
+    again = LongTailTrainer(
+        model=trainer.model,
+        args=make_arguments(tmp_path / "b", max_steps=1),
+        method=CrossEntropy(counts),
+        train_dataset=make_dataset(),
+    )
+    again.train()
+    assert "tau" not in (again.model.config.head_options or {})
+
+
+def test_the_offset_of_the_prior_is_exact_in_double(tmp_path):
+    model = make_trainer("cross_entropy", tmp_path, max_steps=1).model
+    model.set_logit_adjustment({"tau": 0.7, "remove": [16, 10, 7, 4]})
+    model = model.double().eval()
+    with torch.no_grad():
+        outputs = model(torch.randn(2, 1, 8, 8, dtype=torch.float64))
+    prior = torch.tensor([16, 10, 7, 4], dtype=torch.float64) / 37
+    torch.testing.assert_close(
+        outputs.logits - outputs.raw_logits, (-0.7 * prior.log()).expand(2, 4), rtol=0, atol=1e-13
+    )
