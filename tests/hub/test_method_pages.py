@@ -85,6 +85,7 @@ def test_no_page_without_a_method_and_no_remarks_without_a_page(repository, gene
 def test_write_then_check(tmp_path, repository, capsys):
     copy = tmp_path / "checkout"
     shutil.copytree(repository / "recipes", copy / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(repository / "model_cards", copy / "model_cards")
     shutil.copy(repository / "README.md", copy)
     page, readme = copy / "recipes" / "crt.md", copy / "README.md"
     page.unlink()
