@@ -92,7 +92,7 @@ def adjust_checkpoint(
     >>> from hf_ltr import load_long_tailed
     >>> from hf_ltr.adjustment import adjust_checkpoint
     >>> data = load_long_tailed("my_images", validation_per_class=5)
-    >>> report = adjust_checkpoint("google/vit-base-patch16-224", "runs/vit-adjusted", "logit_adjustment", data=data)
+    >>> report = adjust_checkpoint("runs/my-vit", "runs/vit-adjusted", "logit_adjustment", data=data)
     >>> print(report.summary())
     ```
     """
@@ -106,6 +106,12 @@ def adjust_checkpoint(
         raise ValueError("taus are tried on the validation split, and there is none; give one tau instead")
     if evaluate_test and "test" not in data:
         raise ValueError("There is no test split to evaluate on")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    try:
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"Unknown device {device!r}: {error}") from error
     check_output(output)
 
     loaded = load_classifier(checkpoint, image_processor)
@@ -116,7 +122,6 @@ def adjust_checkpoint(
     counts = training_counts(config, data, class_counts, group_scheme)
     counts.require_images(method)
     prior = None if target_prior is None else read_prior(target_prior, model_class_names(config), len(counts))
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     loaded.model.to(device)
     head = _head(loaded, method, device)
     warn_of_earlier_corrections(config, method, checkpoint)

@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
 
     if not Path(options.checkpoint).exists() and options.checkpoint.count("/") != 1:
         raise FileNotFoundError(f"There is no folder {options.checkpoint!r}; a Hub id has the form owner/name")
+    _require_own_model(options.checkpoint)
     data = load_long_tailed(options.dataset, data_dir=options.data_dir)
     if options.split not in data:
         raise unknown_name("split", options.split, data)
@@ -46,3 +47,16 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(dict(zip(names, per_class, strict=True)), indent=2))
     if options.output:
         write_metrics(options.output, {**metrics, "per_class_accuracy": per_class})
+
+
+def _require_own_model(checkpoint: str) -> None:
+    from transformers import AutoConfig
+
+    from ..models import LongTailConfig
+
+    kind = AutoConfig.from_pretrained(checkpoint).model_type
+    if kind != LongTailConfig.model_type:
+        raise ValueError(
+            f"{checkpoint} is a {kind} model, and `hf-ltr evaluate` reads those of hf_ltr. For others, `hf-ltr "
+            "adjust` prints accuracy per group before and after (--evaluate_test for the test split)."
+        )

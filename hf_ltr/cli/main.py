@@ -18,16 +18,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hf-ltr", description="Long-tailed image recognition on Hugging Face.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
-        command.add_arguments(commands.add_parser(name, help=command.HELP, description=command.HELP))
-    options = parser.parse_args(argv)
+        sub = commands.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
+        command.add_arguments(sub)
+    options = parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
     try:
         COMMANDS[options.command].run(options)
+    except KeyboardInterrupt:
+        print("interrupted; what is finished stays, and the same command continues", file=sys.stderr)
+        return 130
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("HF_LTR_TRACEBACK"):
             raise  # where it happened, for whoever asks
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _with_underscores(argv: Sequence[str]) -> list[str]:
+    """Option names may be spelt with hyphens: `--batch-size=8` is `--batch_size=8`."""
+    words = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        words.append(f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word)
+    return words
 
 
 if __name__ == "__main__":

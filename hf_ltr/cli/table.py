@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from typing import Any
 
 HELP = "compare methods on one protocol: run what is missing, report with intervals beside published numbers"
 
@@ -70,11 +72,15 @@ def run(options: argparse.Namespace) -> None:
         protocol,
         options.methods,
         options.seeds,
-        options.output_dir or f"outputs/table/{protocol.name}",
+        options.output_dir or f"outputs/table/{_folder_name(protocol)}",
         command=_command(sys.argv[1:]),
     )
     changed = ", ".join(f"{key}={value}" for key, value in protocol.overrides.items())
     table.say(f"Protocol {protocol.name}{f', changed: {changed}' if changed else ''}")
+    if options.measure_cost and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ValueError("--measure_cost takes one process; call the table without a launcher for it")
+    # Mistakes in what the report is to say are found before hours of training, not after.
+    table.report(baseline=options.baseline, resamples=options.resamples)
     if not options.report_only:
         table.run()
         if options.measure_cost:
@@ -85,9 +91,14 @@ def run(options: argparse.Namespace) -> None:
         print(f"Written: {', '.join(str(path) for path in report.write())}")
 
 
+def _folder_name(protocol: Any) -> str:
+    """The protocol's name, and what was changed about its data: another tail is another table."""
+    changed = [f"-{key}={value}" for key, value in protocol.overrides.items() if key in protocol.data]
+    return f"{protocol.name}{''.join(changed)}"
+
+
 def _command(argv: list[str]) -> str:
     """The command as others could repeat it: their folders are elsewhere."""
-    import os
     import shlex
     from pathlib import Path
 

@@ -222,9 +222,11 @@ def _same_form(method: LongTailMethod, row: Mapping[str, Any]) -> bool:
 
 def _distance(row: Mapping[str, Any], protocol: Mapping[str, Any]) -> tuple[Any, ...]:
     """Small is near: first the same source, then the same augmentation and number of epochs, then good evidence."""
-    source, epochs = protocol.get("source"), protocol.get("epochs")
+    sources, epochs = protocol.get("source") or [], protocol.get("epochs")
+    sources = [sources] if isinstance(sources, str) else sources
+    known = (place for place, source in enumerate(sources) if source.lower() in row["source"].lower())
     return (
-        not (source and source.lower() in row["source"].lower()),
+        next(known, len(sources)),
         row["evidence"] in _WEAK,
         row["augmentation"] != protocol.get("augmentation", "basic"),
         10**6 if row["epochs"] is None or epochs is None else abs(row["epochs"] - epochs),

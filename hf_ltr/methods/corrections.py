@@ -60,7 +60,7 @@ def corrections(description: Mapping[str, Any] | None, arguments: Mapping[str, A
         found.append(f"the training argument sampler={arguments['sampler']!r} balances the batches")
     adjustment = arguments.get("logit_adjustment")
     # Adding the prior of the test images is right for every model; removing that of the training images is once.
-    if adjustment is not None and adjustment.get("remove") is not None:
+    if adjustment is not None and adjustment.get("remove") is not None and adjustment.get("tau", 1.0) != 0:
         found.append("config.logit_adjustment removes a prior from the logits at inference")
     return found
 

@@ -21,7 +21,8 @@ LEGEND = (
 )
 DIFFERENCE_LEGEND = (
     "Difference to {baseline} in points with its paired 95 % interval, and p of McNemar's test (mid-p, over the "
-    "images of the group; the largest of the seeds). Both are about these weights on other test images, not about "
+    "images of the group; of several seeds the smallest and the largest). Both are about these weights on other test "
+    "images, not about "
     "another training run."
 )
 COST_LEGEND = (
@@ -56,7 +57,7 @@ def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
         for name in columns:
             part = row.differences.get(name)
             cells.append(
-                f"{_signed(part['mean'])} [{_signed(part['low'])}, {_signed(part['high'])}] p {format_p(part['p'])}"
+                f"{_signed(part['mean'])} [{_signed(part['low'])}, {_signed(part['high'])}] p {_p_range(part)}"
                 if part
                 else "-"
             )
@@ -112,6 +113,12 @@ def group_columns(rows: Sequence[TableRow]) -> list[str]:
     """Groups that any row has; all of them where nothing is run."""
     found = [name for name in GROUP_COLUMNS if any(name in row.values for row in rows)]
     return found or list(GROUP_COLUMNS)
+
+
+def _p_range(part: Mapping[str, Any]) -> str:
+    """One p, or the smallest and the largest of the seeds where they read differently."""
+    largest, smallest = format_p(part["p"]), format_p(part.get("p_smallest", part["p"]))
+    return largest if largest == smallest else f"{smallest} to {largest}"
 
 
 def _value(value: Mapping[str, float]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .formats import HEADS, NOT_RUN, group_columns
+from .protocol_files import PLACES
 from .rows import TableRow
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def results_csv(rows: Sequence[TableRow]) -> str:
             for key in ("mean", "low", "high"):
                 line[f"{head}_difference_{key}"] = _percent(part.get(key))
             line[f"{head}_p"] = part.get("p")
+            line[f"{head}_p_smallest_of_seeds"] = part.get("p_smallest")
         line["minutes"] = None if row.minutes is None else round(row.minutes, 2)
         line["step_ratio"] = " + ".join(f"{stage['ratio']:.3f}" for stage in row.cost.get("stages", []))
         line["memory_ratio"] = row.cost.get("memory", {}).get("ratio")
@@ -55,7 +57,9 @@ def readme(report: TableReport, figure: Path | None) -> str:
     """The page of the folder: the tables, and what they were made with."""
     protocol, rows = report.protocol, report.rows
     runs = [run for row in rows for run in row.runs.values()]
-    parts = [f"# {protocol.title or protocol.name}", report.markdown()]
+    changed = ", ".join(f"{key} {value}" for key, value in protocol.overrides.items())
+    title = f"{protocol.title or protocol.name}{f' (changed: {changed})' if changed else ''}"
+    parts = [f"# {title}", report.markdown()]
     if figure is not None:
         parts.append(f"![Accuracy by group with 95 % intervals]({figure.name})")
     facts: dict[str, Iterable[str]] = {
@@ -95,7 +99,7 @@ def readme(report: TableReport, figure: Path | None) -> str:
 
 
 def _protocol_yaml(protocol: Any) -> str:
-    data = {key: value for key, value in protocol.data.items() if key != "data_dir"}
+    data = {key: value for key, value in protocol.data.items() if key not in PLACES}
     content = {
         "data": data,
         "model": protocol.model,

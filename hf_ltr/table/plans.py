@@ -10,6 +10,7 @@ from typing import Any
 from ..data import ClassCounts
 from ..methods import LongTailMethod, Stage
 from .protocol import Protocol, json_form
+from .protocol_files import PLACES
 from .specification import MethodSpecification
 
 # A table is mostly made in the background, where a progress bar per step only fills a log.
@@ -127,4 +128,4 @@ def share_of_process(arguments: dict[str, Any], processes: int) -> dict[str, Any
 
 
 def _without_places(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "data_dir"}
+    return {name: value for name, value in options.items() if name not in PLACES}

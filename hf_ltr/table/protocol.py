@@ -31,7 +31,7 @@ class Protocol:
             `stages`.
         post_hoc (`dict`): `{"logit_adjustment": {"tau": ...}}`.
         published (`dict`): Which published numbers are near, beside the data, backbone and epochs: `augmentation` and
-            `source` as in [`~hf_ltr.evaluation.published_results`].
+            `source` (one, or several in order of preference) as in [`~hf_ltr.evaluation.published_results`].
         overrides (`dict`): What was changed when it was loaded.
     """
 

@@ -17,7 +17,7 @@ from .protocol import Protocol
 # A protocol says nothing about these: the seed is the table's, the folders are those of the run.
 NOT_PROTOCOL = frozenset(("seed", "data_seed", "output_dir", "push_to_hub", "resume_from_checkpoint", "run_name"))
 # Data options that say where a copy of the data lies on this machine, not which rows are trained on.
-_PLACES = ("data_dir",)
+PLACES = ("data_dir", "list_dir")
 _PUBLISHED = ("augmentation", "source")
 _PARTS = ("options", "data", "model", "arguments", "stages")
 # Protocol of a dataset where the command line names none.
@@ -183,7 +183,7 @@ def _override(protocol: Protocol, key: str, value: Any) -> None:
         kinds = _kinds(part)
         if key in kinds:
             converted, values = _convert(key, value, kinds), getattr(protocol, part)
-            if key not in _PLACES and (key not in values or values[key] != converted):
+            if key not in PLACES and (key not in values or values[key] != converted):
                 protocol.overrides[key] = converted
             values[key] = converted
             return

@@ -59,6 +59,8 @@ class TableReport:
             baseline = MethodSpecification.parse(baseline).label
             if baseline not in labels:
                 raise unknown_name("baseline", baseline, labels, "It must be one of the rows.")
+        if resamples < 1:
+            raise ValueError(f"The bootstrap needs at least one resample, got {resamples}")
         self.baseline = baseline or ("cross_entropy" if "cross_entropy" in labels else labels[0])
         self.test = TestSet.read(self.output_dir)
 

@@ -114,6 +114,7 @@ def row_differences(
             "low": intervals[group][0],
             "high": intervals[group][1],
             "p": max(result[group]["p"] for result in tests),
+            "p_smallest": min(result[group]["p"] for result in tests),
             "seeds": seeds,
         }
         for group in tests[0]

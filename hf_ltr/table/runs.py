@@ -11,7 +11,9 @@ from typing import Any
 
 from ..data.class_counts import label_array
 from ..files import write_json
-from ..methods import Stage, get_method
+from ..methods import METHODS, Stage, get_method
+from ..methods.corrections import corrections, warn_of_double_correction
+from ..naming import unknown_name
 from .measures import TRAINING_FILE, TrainingMeasures
 from .plans import Plan, share_of_process
 from .protocol import Protocol, json_form
@@ -65,6 +67,8 @@ class Table:
             twice = sorted({str(value) for value in values if values.count(value) > 1})
             if twice:
                 raise ValueError(f"The {what} must differ, but {', '.join(twice)} is given more than once")
+        if not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"Seeds must lie in 0 ... 2**32 - 1, got {self.seeds}")
         self.output_dir = Path(output_dir)
         self.command = command
         self.announce = announce
@@ -156,6 +160,7 @@ class Table:
             label_array(data["test"]), list(counts.counts), counts.grouping, _info(data["test"]).get("row_hash")
         )
         test.check_same(TestSet.read(self.output_dir), self.output_dir)
+        self._check_stage_names()
         for row in self.rows:
             plan = self.plan(row, self.seeds[0])
             if row.post_hoc and plan.method.adds_prior:
@@ -165,6 +170,7 @@ class Table:
                 )
             if row.post_hoc:
                 plan.counts.require_images(f"post-hoc logit adjustment ({row.label})")
+                self._check_correction(row, plan)
             for stage in plan.stages:
                 folder = self.output_dir / "runs" / stage.name
                 options = stage_arguments(stage, plan.stages, plan.arguments, folder, lambda text: None)
@@ -176,6 +182,28 @@ class Table:
                 if content is not None:
                     self._check_finished(row, seed, content)
         return test
+
+    def _check_stage_names(self) -> None:
+        """A setting for a stage that does not exist would do nothing, silently."""
+        known = {stage.name for name in METHODS for stage in get_method(name, class_counts=[200, 50, 5]).stages()}
+        for stage in self.protocol.stages:
+            if stage not in known:
+                raise unknown_name(f"stage in protocol {self.protocol.name}", stage, sorted(known))
+
+    def _check_correction(self, row: MethodSpecification, plan: Plan) -> None:
+        """A prior that is removed twice: refused where the second would replace the first, else warned about."""
+        from ..trainer.stages import stage_config
+
+        if stage_config(plan.stages[-1], plan.model_config()).logit_adjustment is not None:
+            raise ValueError(
+                f"{row.label}: {row.name} removes the class prior from its logits itself. Use {row.name} alone, or "
+                f"cross_entropy+{row.post_hoc}."
+            )
+        warn_of_double_correction(
+            f"{row.label} removes the class prior from the logits",
+            corrections(plan.method.describe()),
+            f"cross_entropy+{row.post_hoc} corrects once.",
+        )
 
     def _check_model(self, stage: Stage, config: Any) -> None:
         """Build a stage's model once, whichever rows have it: a backbone that does not fit says so here."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from hf_ltr.cli.main import main
+from hf_ltr.table import Table, load_protocol
 from hf_ltr.trainer import LongTailTrainer
 
 
@@ -97,3 +99,42 @@ def test_two_processes_make_the_same_table(protocol_file, tmp_path, repository):
     # A table of two processes is finished for one.
     run(tmp_path / "two")
     assert not list((tmp_path / "two").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--methods", "cross_entropy", "--baseline", "focal"], "baseline.*focal"),
+        (["--methods", "cross_entropy", "--resamples", "0"], "at least one resample"),
+        (["--methods", "cross_entropy", "--seeds", "0", "-1"], "Seeds must lie in"),
+        (["--methods", "crt", "--set", "clasifier.learning_rate=1"], "stage.*clasifier.*classifier"),
+        (["--methods", "pc_softmax+logit_adjustment"], "removes the class prior from its logits itself"),
+    ],
+)
+def test_mistakes_are_found_before_any_training(arguments, message, protocol_file, tmp_path, capsys, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(LongTailTrainer, "train", never)
+    assert main(["table", "--protocol", str(protocol_file), "--output_dir", str(tmp_path / "t"), *arguments]) == 2
+    assert re.search(message, capsys.readouterr().err.replace("\n", " "))
+
+
+def test_a_second_correction_of_the_prior_is_named(protocol_file, tmp_path):
+    table = Table(load_protocol(protocol_file), ["crt+logit_adjustment"], [0], tmp_path, announce=lambda text: None)
+    with pytest.warns(UserWarning, match="crt.logit_adjustment removes the class prior.*crt draws its batches"):
+        table.check()
+
+
+def test_another_tail_is_another_folder_and_title(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = ["--dataset", "digits", "--set", "backbone=resnet20_cifar"]
+    for factor in ("50", "20"):
+        command = ["table", "--protocol", "cifar100_lt_40ep", *data, "--imbalance-factor", factor]
+        assert main([*command, "--methods", "cross_entropy", "--report-only"]) == 0
+    folders = sorted(path.name for path in (tmp_path / "outputs" / "table").iterdir())
+    assert len(folders) == 2 and "imbalance_factor=20.0" in folders[0]
+    assert (
+        "dataset digits, imbalance_factor 20.0)"
+        in (tmp_path / "outputs" / "table" / folders[0] / "README.md").read_text()
+    )
