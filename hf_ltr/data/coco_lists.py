@@ -48,9 +48,17 @@ def read_annotations(path: Path) -> tuple[Rows, dict[int, str]]:
         raise ValueError(
             f"{path} is no annotation file (a JSON object with images, annotations and categories): {error}"
         ) from error
+    for what, values in (
+        *(("image", images.field(name)) for name in ("id", "file_name")),
+        *(("annotation", annotations.field(name)) for name in ("image_id", "category_id")),
+    ):
+        if values.null_count:
+            raise ValueError(f"{path}: {values.null_count:,} entries for an {what} lack a value it needs")
     ids, owners = images.field("id").to_numpy(), annotations.field("image_id").to_numpy()
     if not len(ids):
         raise ValueError(f"{path} lists no images")
+    if len(np.unique(ids)) != len(ids):
+        raise ValueError(f"{path}: {len(ids) - len(np.unique(ids)):,} images share their id with another one")
     by_owner = np.argsort(owners, kind="stable")
     owners = owners[by_owner]
     first = np.searchsorted(owners, ids, side="left")

@@ -118,7 +118,7 @@ def prepare(
     from tqdm.auto import tqdm
 
     preparation = preparation or Preparation()
-    workers = workers or os.cpu_count() or 1
+    workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     folder = Path(output).expanduser()

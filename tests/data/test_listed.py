@@ -161,6 +161,15 @@ def test_annotations_are_proved(tmp_path, published):
     write_annotations(tmp_path, twice)
     with pytest.raises(ValueError, match="listed more than once|rows per class"):
         load_long_tailed("inat18", data_dir=tmp_path)
+    image, owner = '{"id": 1, "file_name": "a/0/b.jpg"}', '{"image_id": 1, "category_id": 0}'
+    for images, annotations, message in (
+        (f"{image}, {image}", owner, "1 images share their id"),
+        (image, '{"image_id": 1}', "1 entries for an annotation lack a value"),
+    ):
+        content = f'{{"images": [{images}], "annotations": [{annotations}], "categories": []}}'
+        (tmp_path / "train2018.json").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            load_long_tailed("inat18", data_dir=tmp_path)
     (tmp_path / "train2018.json").write_text('{"images": [{"id": 1, "file_name": "a/0/b.jpg"}], "annotations": []}')
     with pytest.raises(ValueError, match="no annotation file|has 0 annotations"):
         load_long_tailed("inat18", data_dir=tmp_path)
