@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 
 _MODULE_OF_NAME = {
     "ADJUSTMENTS": "options",
@@ -17,7 +18,6 @@ _MODULE_OF_NAME = {
     "find_linear_head": "head",
     "read_class_counts": "classes",
     "read_prior": "classes",
-    "tau_normalize": "rules",
     "nearest_centroid_classifier": "rules",
     "retrain_classifier": "retraining",
     "learn_scales": "retraining",
@@ -33,14 +33,6 @@ if TYPE_CHECKING:
     from .options import ADJUSTMENTS, AdjustmentOptions, RetrainingOptions
     from .report import AdjustmentReport
     from .retraining import learn_scales, retrain_classifier
-    from .rules import nearest_centroid_classifier, tau_normalize
+    from .rules import nearest_centroid_classifier
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF_NAME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF_NAME)

@@ -10,25 +10,6 @@ from torch import Tensor
 from ..data.class_counts import ClassCounts
 
 
-def tau_normalize(weight: Tensor, tau: float) -> Tensor:
-    """
-    `w_c / ||w_c||^tau`, to be used without a bias.
-
-    Kang et al. 2020, section 4.2, as in `tau_norm.py` of facebookresearch/classifier-balancing, which drops the bias.
-    A row of zeros stays.
-
-    Args:
-        weight (`Tensor` of shape `(C, D)`).
-        tau (`float`): 0 leaves the rows alone, 1 makes them unit vectors.
-
-    Returns:
-        `Tensor` of shape `(C, D)`.
-    """
-    rows = weight.double()
-    norms = rows.norm(dim=1, keepdim=True)
-    return (rows / torch.where(norms > 0, norms, 1.0) ** tau).to(weight.dtype)
-
-
 def class_means(batches: Iterable[tuple[Tensor, Tensor]], class_counts: ClassCounts) -> Tensor:
     """
     Mean feature of every class, summed up batch by batch.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..data.class_counts import ClassCounts
+from ..losses import tau_normalize
 from ..methods.corrections import corrections, recorded_sampler, warn_of_double_correction
 from ..models.prior_offset import prior_offset
 from .decision import Decision
@@ -18,7 +19,7 @@ from .features import collect
 from .head import LinearHead
 from .options import READS_TRAINING_IMAGES, AdjustmentOptions
 from .retraining import learn_scales, retrain_classifier
-from .rules import class_means, nearest_centroid_classifier, tau_normalize
+from .rules import class_means, nearest_centroid_classifier
 
 # They change the prior of the logits, or work on a classifier that may have been corrected; the others make a new one.
 _KEEP_THE_CLASSIFIER = {
@@ -74,7 +75,10 @@ def make_solver(
         return lambda _: start.shifted(prior_offset(remove=counts.counts, add=prior))
     zero = torch.zeros(len(counts))
     if method == "tau_norm":
-        return lambda tau: dataclasses.replace(start, weight=tau_normalize(start.weight, tau), bias=zero)
+        rows = start.weight.double()
+        return lambda tau: dataclasses.replace(
+            start, weight=tau_normalize(rows, tau).to(start.weight.dtype), bias=zero
+        )
     if method == "ncm":
 
         def nearest_centroid(train: Any) -> Decision:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import typing
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..adjustment.options import ADJUSTMENTS
 
@@ -72,24 +68,23 @@ def run(options: argparse.Namespace) -> None:
     check_output(options.output)
     data_options = _data_options(options)
     data = data_options.load() if data_options is not None else None
-    with _plain_warnings():
-        report = adjust_checkpoint(
-            options.checkpoint,
-            options.output,
-            adjustment,
-            data=data,
-            class_counts=options.class_counts,
-            target_prior=options.target_prior,
-            group_scheme=options.group_scheme or "thresholds",
-            image_processor=options.image_processor,
-            trust_class_order=options.trust_class_order,
-            evaluate_test=options.evaluate_test,
-            dataset_name=_name(options.dataset),
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-            device=options.device,
-            progress=not options.quiet,
-        )
+    report = adjust_checkpoint(
+        options.checkpoint,
+        options.output,
+        adjustment,
+        data=data,
+        class_counts=options.class_counts,
+        target_prior=options.target_prior,
+        group_scheme=options.group_scheme or "thresholds",
+        image_processor=options.image_processor,
+        trust_class_order=options.trust_class_order,
+        evaluate_test=options.evaluate_test,
+        dataset_name=_name(options.dataset),
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        device=options.device,
+        progress=not options.quiet,
+    )
     print(f"\n{report.summary()}\n\nModel, processor, metrics.json and README.md are in {report.folder}")
 
 
@@ -113,12 +108,3 @@ def _name(dataset: str | None) -> str | None:
     from pathlib import Path
 
     return Path(dataset).resolve().name if dataset is not None and Path(dataset).exists() else dataset
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Warnings as one line each, without the place in the code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-        yield

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from . import adjust, evaluate, listing, prepare, table
 
@@ -22,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_arguments(sub)
     options = parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
     try:
-        COMMANDS[options.command].run(options)
+        with _plain_warnings():
+            COMMANDS[options.command].run(options)
     except KeyboardInterrupt:
         print("interrupted; what is finished stays, and the same command continues", file=sys.stderr)
         return 130
@@ -41,6 +44,15 @@ def _with_underscores(argv: Sequence[str]) -> list[str]:
         name, equals, value = word.partition("=")
         words.append(f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word)
     return words
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings as one line each, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        yield
 
 
 if __name__ == "__main__":

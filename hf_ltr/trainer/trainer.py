@@ -20,7 +20,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from ..data.batches import GlobalBatchSampler, SequentialShards
 from ..data.pipeline import InputPipeline
 from ..methods import LongTailMethod
-from ..methods.classifier_retraining import make_sampler
+from ..methods.decoupled import make_sampler
 from ..models.quiet import quiet_loading
 from . import checks
 from .arguments import LongTailTrainingArguments

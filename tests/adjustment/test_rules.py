@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from hf_ltr import ClassCounts
-from hf_ltr.adjustment import RetrainingOptions, learn_scales, retrain_classifier, tau_normalize
+from hf_ltr.adjustment import RetrainingOptions, learn_scales, retrain_classifier
 from hf_ltr.adjustment.decision import Decision, choose_tau, measure
 from hf_ltr.adjustment.options import AdjustmentOptions
 from hf_ltr.adjustment.rules import class_means, nearest_centroid_classifier
+from hf_ltr.losses import tau_normalize
 
 
 def make_features(counts, spread, seed=0, dimensions=6):

@@ -95,8 +95,6 @@ def test_a_name_no_row_has_is_named(options, message):
     ],
 )
 def test_the_nearest_number_of_a_method(method, options, source, value):
-    if method not in METHODS:
-        pytest.skip(f"{method} is not a method of this version")
     found = published_targets(get_method(method, class_counts=COUNTS, **options), {**PLACE, "source": source})
     assert found[0]["top1_all"] == value
 
