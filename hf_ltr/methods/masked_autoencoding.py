@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..data.randomness import uniform
-from .base import Batch, LongTailMethod, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, Stage, row_mass, weighted_mean
 
 # Stream of the counter-based generator, apart from those of the augmentations.
 MASK_STREAM = 1_000
@@ -67,3 +67,32 @@ class MaskedAutoencoding(LongTailMethod):
         noise = uniform(batch["keys"], self.seed, MASK_STREAM, self.num_patches)
         outputs = model(pixel_values=batch["pixel_values"], noise=noise)
         return {"reconstruction": weighted_mean(outputs.loss_per_sample, row_mass(batch))}, outputs
+
+
+def pretraining_stage(method: MaskedAutoencoding) -> Stage:
+    """The stage `"pretraining"` of a system that begins with masked autoencoding."""
+    from ..models import MaskedAutoencoder
+
+    return Stage("pretraining", method, model_class=MaskedAutoencoder)
+
+
+def with_pretraining(stages: list[Stage], method: MaskedAutoencoding) -> list[Stage]:
+    """
+    Stages of a method behind masked autoencoding on the same images.
+
+    Args:
+        stages (`list[Stage]`): The first one starts from scratch. A system that begins with masked autoencoding itself
+            does so with `method` instead.
+        method ([`MaskedAutoencoding`]).
+
+    Raises:
+        `ValueError`: if the first stage starts from other weights.
+    """
+    if isinstance(stages[0].method, MaskedAutoencoding):
+        return [pretraining_stage(method), *stages[1:]]
+    if stages[0].start is not None:
+        raise ValueError(
+            f"Stage {stages[0].name!r} starts from {stages[0].start!r}, so there is nothing for pretraining to begin"
+        )
+    stages[0].start = "stage:pretraining"
+    return [pretraining_stage(method), *stages]

@@ -13,7 +13,7 @@ from ..naming import unknown_name
 from .base import Batch, LongTailMethod, Stage, row_mass, weighted_mean
 from .cross_entropy import CrossEntropy
 from .decoupled import BACKBONE, configure_network, make_sampler, single_stage
-from .masked_autoencoding import MaskedAutoencoding
+from .masked_autoencoding import MaskedAutoencoding, with_pretraining
 
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."
@@ -39,6 +39,8 @@ class MutualExclusiveModulation(LongTailMethod):
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class. The groups are
             many / medium / few of these counts, or even parts by cardinality if one of the three is empty.
         representation ([`LongTailMethod`], *optional*): Method of the fine-tuning stage; cross-entropy if not given.
+        pretraining (`bool`, *optional*, defaults to `True`): Begin with masked autoencoding on the training images.
+            `False` for convolutional networks, and where fine-tuning starts from pretrained weights.
         sampler (`str`, *optional*, defaults to `"class_balanced"`): A name in `SAMPLERS`.
         classifier (`str`, *optional*, defaults to `"frozen"`): `"frozen"`, `"finetune"` or `"reinitialize"`.
         num_groups (`int`, *optional*, defaults to 3): Number of even parts when the thresholds leave a group empty.
@@ -79,6 +81,7 @@ class MutualExclusiveModulation(LongTailMethod):
         self,
         class_counts,
         representation: LongTailMethod | None = None,
+        pretraining: bool = True,
         sampler: str = "class_balanced",
         classifier: str = "frozen",
         num_groups: int = 3,
@@ -105,6 +108,7 @@ class MutualExclusiveModulation(LongTailMethod):
                 "magnitude satisfies both sides of the regularisation"
             )
         self.representation = single_stage(representation or CrossEntropy(self.class_counts), "mem")
+        self.pretraining = pretraining
         self.sampler, self.classifier, self.num_groups = sampler, classifier, num_groups
         self.regularization_weight = regularization_weight
         self.margin_positive, self.margin_negative = margin_positive, margin_negative
@@ -137,13 +141,11 @@ class MutualExclusiveModulation(LongTailMethod):
         trainer.model.freeze(frozen, norm="eval")
 
     def stages(self) -> list[Stage]:
-        from ..models import MaskedAutoencoder
-
-        return [
-            Stage("pretraining", MaskedAutoencoding(self.class_counts), model_class=MaskedAutoencoder),
-            Stage("finetuning", self.representation, start="stage:pretraining"),
+        stages = [
+            Stage("finetuning", self.representation),
             Stage("modulator", self, start="stage:finetuning"),
         ]
+        return with_pretraining(stages, MaskedAutoencoding(self.class_counts)) if self.pretraining else stages
 
     def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int):
         return make_sampler(self.sampler, labels, seed=seed, num_epochs=num_epochs)

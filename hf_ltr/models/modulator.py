@@ -32,8 +32,10 @@ class GroupNetwork(nn.Module):
 
     def forward(self, tokens: Tensor, pooled: slice) -> Tensor:
         """Tokens `(B, N, D)` to vectors `(B, width)`; the tokens of `pooled` are averaged."""
-        tokens = self.blocks(self.projection(tokens))
-        return self.output(tokens[:, pooled].mean(dim=1))
+        vector = self.blocks(self.projection(tokens))[:, pooled].mean(dim=1)
+        # The length of this vector grows to 100 and its square enters the loss: not in half precision.
+        with torch.autocast(vector.device.type, enabled=False):
+            return self.output(vector.to(self.output.weight.dtype))
 
 
 class MutualExclusiveModulator(nn.Module):
@@ -49,8 +51,8 @@ class MutualExclusiveModulator(nn.Module):
     of a smaller group; the fusion network is `Linear - GELU - Linear` on layer-normalised inputs; its output goes
     through a softplus whose bias makes every weight 1 at the first step, so that training starts from the given
     classifier, and which keeps weights positive, so that the order of classes inside a group never changes.
-    `activation="none"` is the formula as written. Autocast is switched off inside: magnitudes grow to 100 and their
-    squares enter the loss.
+    `activation="none"` is the formula as written. The blocks follow autocast; from the last linear layer of the group
+    networks on it is switched off: magnitudes grow to 100 and their squares enter the loss.
 
     Args:
         config ([`LongTailConfig`]): `config.modulator` holds the options, all of them optional:
@@ -190,10 +192,10 @@ class MutualExclusiveModulator(nn.Module):
         """
         if tokens.ndim == 2:
             tokens = tokens.unsqueeze(1)
+        # Parameters are float32 unless the whole model was cast (to bfloat16 for inference, to float64 in tests).
+        dtype = self.fusion_norm.weight.dtype
+        magnitudes = self.magnitudes(tokens.to(dtype))
         with torch.autocast(tokens.device.type, enabled=False):
-            # Parameters are float32 unless the whole model was cast (to bfloat16 for inference, to float64 in tests).
-            dtype = self.fusion_norm.weight.dtype
-            tokens, logits = tokens.to(dtype), logits.to(dtype)
-            magnitudes = self.magnitudes(tokens)
+            logits = logits.to(dtype)
             weights = self.group_weights(magnitudes, logits)
             return self._referenced(logits) * weights[:, self.group_of_class], magnitudes, weights

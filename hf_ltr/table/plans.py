@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data import ClassCounts
-from ..methods import LongTailMethod, Stage
+from ..methods import LongTailMethod, Stage, get_method
+from ..methods.masked_autoencoding import MaskedAutoencoding, with_pretraining
 from .protocol import Protocol, json_form
 from .protocol_files import PLACES
 from .specification import MethodSpecification
@@ -52,6 +53,11 @@ class Plan:
         row, counts = row.trained, ClassCounts.of(counts)
         method = row.build(counts, protocol.method_options(row.name))
         stages = method.stages()
+        if protocol.pretraining is not None:
+            pretraining = get_method("masked_autoencoding", class_counts=counts, **protocol.pretraining)
+            stages = with_pretraining(stages, pretraining)
+        if isinstance(stages[0].method, MaskedAutoencoding):
+            stages[0].config["masked_autoencoder"] = protocol.model_options(row.name).get("masked_autoencoder")
         protocol.check_stages(row.name, [stage.name for stage in stages])
         if stages[0].start is not None:
             raise ValueError(f"{row.label} starts from {stages[0].start!r}; a row of a table starts from scratch")
@@ -87,26 +93,33 @@ class Plan:
             "global_batch_size": rows
         }
 
-    def first_stage(self, row_hash: str | None) -> str:
+    def shared_stages(self, row_hash: str | None) -> list[str]:
         """
-        Folder name of the first stage: equal for rows that share it, whatever they call it.
+        Folder names of the stages that rows share: everything up to the first stage with labels. Equal for rows whose
+        stages are equal up to there, whatever they call them.
 
         Args:
             row_hash (`str`, *optional*): Of the training rows.
         """
-        first = self.stages[0]
-        facts = {
-            "method": first.method.describe(),
-            "config": first.config,
-            "model_class": getattr(first.model_class, "__name__", None),
-            "arguments": self.compared(first),
-            "data": _without_places(self.protocol.data_options(self.row.name)),
-            "row_hash": row_hash,
-            "counts": list(self.counts.counts),
-            "model": self.protocol.model_options(self.row.name),
-        }
-        text = json.dumps(json_form(facts), sort_keys=True)
-        return f"{first.method.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        names: list[str] = []
+        for stage in self.stages:
+            facts = {
+                "method": stage.method.describe(),
+                "config": stage.config,
+                "model_class": getattr(stage.model_class, "__name__", None),
+                "arguments": self.compared(stage),
+                "data": _without_places(self.protocol.data_options(self.row.name)),
+                "row_hash": row_hash,
+                "counts": list(self.counts.counts),
+                "model": self.protocol.model_options(self.row.name),
+            }
+            if names:
+                facts["start"] = names[-1]
+            text = json.dumps(json_form(facts), sort_keys=True)
+            names.append(f"{stage.method.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+            if stage.method.uses_labels:
+                break
+        return names
 
 
 def share_of_process(arguments: dict[str, Any], processes: int) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Protocol:
         model (`dict`): Fields of `ModelOptions` (see [`LongTailConfig`]).
         arguments (`dict`): Fields of [`LongTailTrainingArguments`] common to all stages. The batch size is that of one
             step over all processes.
+        pretraining (`dict`, *optional*): Every row begins with masked autoencoding on its training images, made with
+            these options of `masked_autoencoding` (`{}`: its defaults), as stage `pretraining`.
         stages (`dict[str, dict]`): Fields of [`LongTailTrainingArguments`] by stage name (`classifier` is the second
             stage of decoupled methods).
         methods (`dict[str, dict]`): By method name, any of `options` (of the method), `data`, `model`, `arguments`,
@@ -41,6 +43,7 @@ class Protocol:
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
+    pretraining: dict[str, Any] | None = None
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     post_hoc: dict[str, dict[str, Any]] = field(default_factory=lambda: {"logit_adjustment": {"tau": 1.0}})

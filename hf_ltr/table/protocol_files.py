@@ -99,6 +99,9 @@ def _check(protocol: Protocol, where: str) -> None:
     protocol.data = _converted("data", protocol.data, where)
     protocol.model = _converted("model", protocol.model, where)
     protocol.arguments = _converted("arguments", protocol.arguments, where)
+    if protocol.pretraining is not None:
+        # Values are checked by get_method, which knows them.
+        protocol.pretraining = dict(_mapping(protocol.pretraining, f"{where}, pretraining"))
     protocol.stages = {
         stage: _converted("arguments", values, f"{where}, stage {stage}") for stage, values in protocol.stages.items()
     }

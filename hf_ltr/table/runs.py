@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import shutil
@@ -288,20 +289,33 @@ class Table:
             "validation_dataset": data.get("validation"),
             "callbacks": [TrainingMeasures()],
         }
-        first = plan.stages[0]
-        shared = self.output_dir / "first_stages" / self._first_stage(plan)
-        alone = Stage("train", first.method, config=first.config, arguments=first.arguments)
-        alone.model_class = first.model_class
-        run_stages([alone], output_dir=shared, announce=self._tell_stage, **common)
-        if len(plan.stages) == 1:
-            return [shared / "train"]
-        # Taken over as a finished stage of this run: run_stages compares its settings with those it needs.
+        names = plan.shared_stages(self._row_hash(plan.row))
+        alone: list[Stage] = []
+        folders: list[Path] = []
+        for stage, name in zip(plan.stages, names, strict=False):
+            # Rows call the same stage differently; where it is shared it has one name.
+            own = dataclasses.replace(stage, name="train" if stage.method.uses_labels else stage.name)
+            own.start = f"stage:{alone[-1].name}" if alone else None
+            alone.append(own)
+            root = self.output_dir / "first_stages" / name
+            folders = self._take_over(folders, [root / before.name for before in alone[:-1]])
+            run_stages(alone, output_dir=root, announce=self._tell_stage, **common)
+            folders.append(root / own.name)
+        if len(plan.stages) == len(names):
+            return folders
+        # Taken over as finished stages of this run: run_stages compares their settings with those it needs.
         folder = self.output_dir / "runs" / f"{plan.row.file_name}_seed{plan.seed}"
-        if self.is_main_process:
-            _copy_folder(shared / "train", folder / first.name)
-        self._wait()
+        self._take_over(folders, [folder / stage.name for stage in plan.stages[: len(names)]])
         run_stages(plan.stages, output_dir=folder, announce=self._tell_stage, **common)
         return [folder / stage.name for stage in plan.stages]
+
+    def _take_over(self, sources: list[Path], targets: list[Path]) -> list[Path]:
+        """Copy finished stages where they are not there yet; the targets."""
+        if self.is_main_process:
+            for source, target in zip(sources, targets, strict=True):
+                _copy_folder(source, target)
+        self._wait()
+        return targets
 
     def _tell_stage(self, text: str) -> None:
         if "finished before" not in text:
@@ -360,9 +374,6 @@ class Table:
     def _row_hash(self, row: MethodSpecification) -> str | None:
         data, _ = self.load(self.protocol.data_options(row.name))
         return _info(data["train"]).get("row_hash")
-
-    def _first_stage(self, plan: Plan) -> str:
-        return plan.first_stage(self._row_hash(plan.row))
 
     def _arguments(self) -> Any:
         """Training arguments made once; they start the distributed state where a launcher asks for it."""

@@ -87,7 +87,7 @@ def test_a_stage_departs_from_the_common_arguments(write_protocol):
 def test_rows_share_a_first_stage_exactly_when_it_is_the_same(protocol_file, write_protocol):
     def name(row: str, seed: int = 0, protocol=None, row_hash: str = "a") -> str:
         plan = Plan.make(protocol or load_protocol(protocol_file), MethodSpecification.parse(row), seed, [500, 40, 5])
-        return plan.first_stage(row_hash)
+        return plan.shared_stages(row_hash)[-1]
 
     assert name("crt") == name("cross_entropy") == name("crt:sampler=instance")
     assert name("crt:representation=balanced_softmax") == name("balanced_softmax")
