@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from .class_counts import ClassCounts
 from .randomness import hash_integers, occurrences, stable_argsort
 
 Labels = Sequence[int] | np.ndarray | torch.Tensor
@@ -163,6 +164,39 @@ class SquareRootSampler(ClassProbabilitySampler):
         return self._power(0.5)
 
 
+class GroupBalancedSampler(ClassProbabilitySampler):
+    """
+    Every group of classes equally often, inside a group every image equally often, with replacement.
+
+    Between instance and class balance: a network that judges the group of an image sees as many images of each, while
+    the classes of a group keep their sizes (reference: one of the readings of MEM, whose paper names no sampler).
+
+    Args:
+        labels, seed, num_samples: See `LongTailSampler`.
+        group_of_class (sequence of `int`, *optional*): One index per class; unset: many, medium and few of the counts
+            of `labels` (thirds by cardinality where one of them is empty). Groups without images are left out.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        seed: int = 0,
+        num_samples: int | None = None,
+        group_of_class: Sequence[int] | None = None,
+    ):
+        super().__init__(labels, seed, num_samples)
+        if group_of_class is None:
+            group_of_class = ClassCounts(self.counts.tolist(), grouping="auto").group_of_class
+        groups = np.asarray(group_of_class)
+        if len(groups) < len(self.counts):
+            raise ValueError(f"group_of_class names {len(groups)} classes, but the labels have {len(self.counts)}")
+        self.group_of_class = groups[: len(self.counts)]
+
+    def class_probabilities(self, epoch: int) -> np.ndarray:
+        images = np.bincount(self.group_of_class, weights=self.counts)
+        return self.counts / images[self.group_of_class].clip(min=1) / np.count_nonzero(images)
+
+
 class ReverseSampler(ClassProbabilitySampler):
     """
     Class probability proportional to 1 / n_y, with replacement: rare classes most often.
@@ -257,6 +291,7 @@ SAMPLERS: dict[str, type[LongTailSampler]] = {
     "instance": InstanceSampler,
     "class_balanced": ClassBalancedSampler,
     "square_root": SquareRootSampler,
+    "group_balanced": GroupBalancedSampler,
     "progressively_balanced": ProgressivelyBalancedSampler,
     "class_aware": ClassAwareSampler,
     "reverse": ReverseSampler,

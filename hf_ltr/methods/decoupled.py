@@ -135,7 +135,11 @@ def single_stage(method: LongTailMethod, who: str) -> LongTailMethod:
     return method
 
 
-def make_sampler(name: str, labels: torch.Tensor, *, seed: int, num_epochs: int):
-    """A sampler of `SAMPLERS` by name, with the number of epochs for the one that needs it."""
-    options = {"num_epochs": num_epochs} if name == "progressively_balanced" else {}
+def make_sampler(name: str, labels: torch.Tensor, *, seed: int, num_epochs: int, group_of_class: Any = None):
+    """A sampler of `SAMPLERS` by name, with the number of epochs, or the groups, for the one that needs them."""
+    options: dict[str, Any] = {}
+    if name == "progressively_balanced":
+        options["num_epochs"] = num_epochs
+    elif name == "group_balanced":
+        options["group_of_class"] = group_of_class
     return SAMPLERS[name](labels, seed=seed, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from ..data.samplers import SAMPLERS
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..naming import unknown_name
-from .base import Batch, LongTailMethod, Stage, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, Stage, check_same_counts, row_mass, weighted_mean
 from .cross_entropy import CrossEntropy
 from .decoupled import BACKBONE, configure_network, make_sampler, single_stage
 from .masked_autoencoding import MaskedAutoencoding, with_pretraining
@@ -19,7 +20,20 @@ CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."
 
 # Options that describe the network and therefore live in the model's config (`config.modulator`).
-_NETWORK_OPTIONS = ("width", "depth", "top_k", "activation", "logit_reference", "pooling", "detach_magnitude")
+_NETWORK_OPTIONS = (
+    "width",
+    "depth",
+    "heads",
+    "mlp_ratio",
+    "top_k",
+    "fusion_width",
+    "fusion_normalization",
+    "activation",
+    "logit_reference",
+    "tokens",
+    "pooling",
+    "detach_magnitude",
+)
 
 
 class MutualExclusiveModulation(LongTailMethod):
@@ -30,32 +44,48 @@ class MutualExclusiveModulation(LongTailMethod):
     weight of its group.
 
     The loss is `L_DAC + regularization_weight * L_REO` (equations 5, 9 and 10). The paper leaves open the sampler, K,
-    lambda, the width and the training recipe; the defaults here are the choices recorded in `recipes/notes/mem.md`.
+    lambda, the width and the training recipe; the defaults here are the choices recorded in `recipes/mem_vit.md`.
     Positive and negative means of the regularisation are taken separately per group (equation 3); each of them is a
     term with its own mass, so an accumulated or distributed batch gives exactly the means over the whole batch, and a
     group without an image in the batch contributes 0.
 
     Args:
-        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class. The groups are
-            many / medium / few of these counts, or even parts by cardinality if one of the three is empty.
+        class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
         representation ([`LongTailMethod`], *optional*): Method of the fine-tuning stage; cross-entropy if not given.
         pretraining (`bool`, *optional*, defaults to `True`): Begin with masked autoencoding on the training images.
             `False` for convolutional networks, and where fine-tuning starts from pretrained weights.
         sampler (`str`, *optional*, defaults to `"class_balanced"`): A name in `SAMPLERS`.
         classifier (`str`, *optional*, defaults to `"frozen"`): `"frozen"`, `"finetune"` or `"reinitialize"`.
-        num_groups (`int`, *optional*, defaults to 3): Number of even parts when the thresholds leave a group empty.
-        regularization_weight (`float`, *optional*, defaults to 1.0): lambda.
+        groups (`str`, *optional*, defaults to `"auto"`): How classes are divided: `"thresholds"` (many, medium, few),
+            `"cardinality"`, `"random"` or `"auto"`; see [`~hf_ltr.models.class_groups.class_groups`].
+        num_groups (`int`, *optional*, defaults to 3): Number of groups, at least 2.
+        group_seed (`int`, *optional*, defaults to 0): Of `groups="random"`; the training seed does not change groups.
+        regularization_weight (`float`, *optional*, defaults to 1.0): lambda; 0 switches the regularisation off.
         margin_positive (`float`, *optional*, defaults to 100.0): xi; magnitudes of positives below it are penalised.
         margin_negative (`float`, *optional*, defaults to 0.0): mu; magnitudes of negatives above it are penalised.
         normalize_margin (`bool`, *optional*, defaults to `False`): Divide magnitudes and margins by xi, which scales
             the regularisation down to the size of the cross-entropy.
         width (`int`, *optional*, defaults to 256): Embedding dimension of the group networks.
         depth (`int`, *optional*, defaults to 1): Transformer blocks of each group network.
-        top_k (`int`, *optional*, defaults to 5): Logits per group that the fusion network sees.
-        activation (`str`, *optional*, defaults to `"softplus"`): Of the group weights; `"none"` is the literal paper.
-        logit_reference (`str`, *optional*, defaults to `"none"`): Subtracted from the logits before they are weighted.
-        pooling (`str`, *optional*, defaults to `"mean"`): How a group network pools its tokens.
+        heads (`int`, *optional*): Attention heads of each block; `width // 64`, at least 1, if not given.
+        mlp_ratio (`float`, *optional*, defaults to 4.0): Hidden width of a block's perceptron over `width`.
+        top_k (`int`, *optional*, defaults to 5): K, logits per group that the fusion network sees; at most the size of
+            the group.
+        fusion_width (`int`, *optional*, defaults to 64): Hidden width of the fusion network.
+        fusion_normalization (`str`, *optional*, defaults to `"layer"`): Of its inputs; `"none"` leaves them alone.
+        activation (`str`, *optional*, defaults to `"softplus"`): Of the group weights; `"none"` is the literal paper,
+            `"exp"` and `"sigmoid2"` (twice the sigmoid) are the others.
+        logit_reference (`str`, *optional*, defaults to `"none"`): Subtracted from the logits before they are weighted:
+            `"min"`, `"mean"` or `"log_softmax"` (their log-sum-exp).
+        tokens (`str`, *optional*, defaults to `"all"`): What the group networks read: `"all"` tokens after the last
+            block (positions of the last map of a CNN), or the `"pooled"` feature vector as one token.
+        pooling (`str`, *optional*, defaults to `"mean"`): How a group network pools its tokens; `"cls"` takes the
+            class token.
         detach_magnitude (`bool`, *optional*, defaults to `False`): Stop the gradient of L_DAC into the group networks.
+
+    Logged beside the terms of the loss, as means over an epoch's batches: `log/group_weight_<g>`,
+    `log/magnitude_group_accuracy` (the largest magnitude is that of the image's group) and `log/group_accuracy` (the
+    predicted class is in it).
     """
 
     name = "mem"
@@ -84,19 +114,30 @@ class MutualExclusiveModulation(LongTailMethod):
         pretraining: bool = True,
         sampler: str = "class_balanced",
         classifier: str = "frozen",
+        groups: str = "auto",
         num_groups: int = 3,
+        group_seed: int = 0,
         regularization_weight: float = 1.0,
         margin_positive: float = 100.0,
         margin_negative: float = 0.0,
         normalize_margin: bool = False,
         width: int = 256,
         depth: int = 1,
+        heads: int | None = None,
+        mlp_ratio: float = 4.0,
         top_k: int = 5,
+        fusion_width: int = 64,
+        fusion_normalization: str = "layer",
         activation: str = "softplus",
         logit_reference: str = "none",
+        tokens: str = "all",
         pooling: str = "mean",
         detach_magnitude: bool = False,
     ):
+        # Here, because importing models takes seconds that listing the methods need not.
+        from ..models.class_groups import class_groups
+        from ..models.modulator_options import modulator_options
+
         super().__init__(class_counts)
         if sampler not in SAMPLERS:
             raise unknown_name("sampler", sampler, SAMPLERS)
@@ -107,32 +148,46 @@ class MutualExclusiveModulation(LongTailMethod):
                 f"margin_positive ({margin_positive}) must exceed margin_negative ({margin_negative}): otherwise no "
                 "magnitude satisfies both sides of the regularisation"
             )
+        if not 0 <= regularization_weight < math.inf:
+            raise ValueError(f"regularization_weight must be finite and not negative, got {regularization_weight}")
         self.representation = single_stage(representation or CrossEntropy(self.class_counts), "mem")
+        check_same_counts(self.class_counts, self.representation, "mem")
         self.pretraining = pretraining
-        self.sampler, self.classifier, self.num_groups = sampler, classifier, num_groups
+        self.sampler, self.classifier = sampler, classifier
+        self.groups, self.num_groups, self.group_seed = groups, num_groups, group_seed
         self.regularization_weight = regularization_weight
         self.margin_positive, self.margin_negative = margin_positive, margin_negative
         self.normalize_margin = normalize_margin
-        self.width, self.depth, self.top_k = width, depth, top_k
+        self.width, self.depth, self.heads, self.mlp_ratio = width, depth, heads, mlp_ratio
+        self.top_k, self.fusion_width, self.fusion_normalization = top_k, fusion_width, fusion_normalization
         self.activation, self.logit_reference = activation, logit_reference
-        self.pooling, self.detach_magnitude = pooling, detach_magnitude
+        self.tokens, self.pooling, self.detach_magnitude = tokens, pooling, detach_magnitude
+        group_of_class = class_groups(
+            self.class_counts.counts, groups, num_groups, self.class_counts.thresholds, group_seed
+        )
+        self.register_buffer("group_of_class", torch.tensor(group_of_class), persistent=False)
+        self.group_count = max(group_of_class) + 1
+        # Refuses what is no option of the network here, not after hours of the stages before.
+        modulator_options(self._network_options(), len(self.class_counts))
         self.data_aware_loss = CrossEntropyLoss()
-        groups = modulator_groups(self.class_counts, num_groups)
-        self.register_buffer("group_of_class", torch.tensor(groups, dtype=torch.int64), persistent=False)
-        self.group_count = max(groups) + 1
 
     def configure(self, config) -> None:
         configure_network(self.representation, config)
-        wanted = {name: getattr(self, name) for name in _NETWORK_OPTIONS}
-        wanted["group_of_class"] = self.group_of_class.tolist()
         given = dict(config.modulator or {})
-        for key, value in wanted.items():
+        for key, value in self._network_options().items():
+            if value is None:
+                continue  # the model decides
             if given.setdefault(key, value) != value:
                 raise ValueError(
                     f"mem was asked for {key}={value!r} but config.modulator has {given[key]!r}; leave "
                     "config.modulator unset, or give the method the same value"
                 )
         config.modulator = given
+
+    def _network_options(self) -> dict[str, Any]:
+        """What `config.modulator` is to say."""
+        options = {name: getattr(self, name) for name in _NETWORK_OPTIONS}
+        return options | {"group_of_class": self.group_of_class.tolist()}
 
     def setup(self, trainer) -> None:
         if self.classifier == "reinitialize":
@@ -148,7 +203,9 @@ class MutualExclusiveModulation(LongTailMethod):
         return with_pretraining(stages, MaskedAutoencoding(self.class_counts)) if self.pretraining else stages
 
     def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int):
-        return make_sampler(self.sampler, labels, seed=seed, num_epochs=num_epochs)
+        return make_sampler(
+            self.sampler, labels, seed=seed, num_epochs=num_epochs, group_of_class=self.group_of_class.tolist()
+        )
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.data_aware_loss(outputs.raw_logits, targets, reduction="none")
@@ -168,7 +225,22 @@ class MutualExclusiveModulation(LongTailMethod):
         for group in range(self.group_count):
             terms[f"group_{group}_positive"] = self.regularization_weight * regularization.positive_mean[group]
             terms[f"group_{group}_negative"] = self.regularization_weight * regularization.negative_mean[group]
-        return terms, outputs
+        return terms | self._observations(outputs, batch), outputs
+
+    @torch.no_grad()
+    def _observations(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        """What tells how the modulator is doing: means over the rows, not part of the loss."""
+        mass = row_mass(batch)
+        group = self.group_of_class[batch["labels"]]
+        by_magnitude = outputs.magnitudes.argmax(dim=1)
+        by_class = self.group_of_class[outputs.raw_logits.argmax(dim=1)]
+        observations = {
+            "log/magnitude_group_accuracy": weighted_mean((by_magnitude == group).to(mass.dtype), mass),
+            "log/group_accuracy": weighted_mean((by_class == group).to(mass.dtype), mass),
+        }
+        for number in range(self.group_count):
+            observations[f"log/group_weight_{number}"] = weighted_mean(outputs.group_weights[:, number], mass)
+        return observations
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
         mass = row_mass(batch)
@@ -182,27 +254,3 @@ class MutualExclusiveModulation(LongTailMethod):
             masses[f"group_{group}_positive"] = positive[group]
             masses[f"group_{group}_negative"] = negative[group]
         return masses
-
-
-def modulator_groups(class_counts, num_groups: int = 3) -> list[int]:
-    """
-    Group of every class: many / medium / few by the thresholds of `class_counts`, or, where one of the three is empty,
-    `num_groups` even parts by descending cardinality (ties by class index).
-
-    Raises:
-        `ValueError`: with fewer than two classes, or `num_groups` outside 2..number of classes.
-    """
-    groups = class_counts.groups
-    if len(groups) == 3 and num_groups == 3:
-        return class_counts.group_of_class.tolist()
-    classes = len(class_counts)
-    num_groups = min(num_groups, classes)
-    if num_groups < 2:
-        raise ValueError(
-            f"mem needs at least two groups of classes, but there are {classes} classes and {num_groups} groups"
-        )
-    order = sorted(range(classes), key=lambda index: (-class_counts[index], index))
-    group_of_class = [0] * classes
-    for rank, index in enumerate(order):
-        group_of_class[index] = rank * num_groups // classes
-    return group_of_class

@@ -62,7 +62,9 @@ class MutualExclusiveModulator(nn.Module):
             - `activation`: `"softplus"`, `"none"`, `"exp"` or `"sigmoid2"` (twice the sigmoid);
             - `logit_reference`: `"none"`, or what is subtracted from the logits before they are weighted: `"min"`,
               `"mean"`, or `"log_softmax"` (their log-sum-exp);
+            - `tokens`: `"all"`, or `"pooled"`: the feature vector that the classifier reads, as a single token;
             - `pooling`: `"mean"` of the patch tokens, or `"cls"`, the first token;
+            - `fusion_normalization`: `"layer"`, or `"none"`: magnitudes near 100 beside logits near 10 as they are;
             - `detach_magnitude` (`False`): no gradient from the modulated logits into the group networks;
             - `group_of_class`: one group index per class, or `groups`: a list of class indices per group. If neither
               is given, many / medium / few of `config.class_counts`, or even thirds if one of the three is empty.
@@ -78,7 +80,8 @@ class MutualExclusiveModulator(nn.Module):
         self.activation = options["activation"]
         self.logit_reference = options["logit_reference"]
         self.detach_magnitude = options["detach_magnitude"]
-        self.num_prefix_tokens = shape.num_prefix_tokens
+        self.reads_tokens = options["tokens"] == "all"
+        self.num_prefix_tokens = shape.num_prefix_tokens if self.reads_tokens else 0
         self.pooling = options["pooling"]
         if self.pooling == "cls" and not self.num_prefix_tokens:
             raise ValueError(
@@ -90,12 +93,14 @@ class MutualExclusiveModulator(nn.Module):
         self.num_groups = max(self._group_list) + 1
         sizes = [self._group_list.count(group) for group in range(self.num_groups)]
         self.top_k = [min(options["top_k"], size) for size in sizes]
+        input_dim = shape.token_dim if self.reads_tokens else shape.feature_dim
         self.networks = nn.ModuleList(
-            GroupNetwork(shape.token_dim, options["width"], options["depth"], options["heads"], options["mlp_ratio"])
+            GroupNetwork(input_dim, options["width"], options["depth"], options["heads"], options["mlp_ratio"])
             for _ in range(self.num_groups)
         )
         fusion_inputs = self.num_groups + sum(self.top_k)
-        self.fusion_norm = nn.LayerNorm(fusion_inputs)
+        layer_norm = options["fusion_normalization"] == "layer"
+        self.fusion_norm = nn.LayerNorm(fusion_inputs) if layer_norm else nn.Identity()
         self.fusion = nn.Sequential(
             nn.Linear(fusion_inputs, options["fusion_width"]),
             nn.GELU(),
@@ -193,7 +198,7 @@ class MutualExclusiveModulator(nn.Module):
         if tokens.ndim == 2:
             tokens = tokens.unsqueeze(1)
         # Parameters are float32 unless the whole model was cast (to bfloat16 for inference, to float64 in tests).
-        dtype = self.fusion_norm.weight.dtype
+        dtype = self.fusion[0].weight.dtype
         magnitudes = self.magnitudes(tokens.to(dtype))
         with torch.autocast(tokens.device.type, enabled=False):
             logits = logits.to(dtype)

@@ -1,15 +1,26 @@
-"""Options of the mutual exclusive modulator: defaults, checks, and the groups of classes."""
+"""Options of the mutual exclusive modulator: defaults and checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from .class_groups import class_groups
 from .errors import unknown_name
 
 ACTIVATIONS = ("softplus", "none", "exp", "sigmoid2")
 LOGIT_REFERENCES = ("none", "min", "mean", "log_softmax")
 POOLINGS = ("mean", "cls")
+TOKENS = ("all", "pooled")
+FUSION_NORMALIZATIONS = ("layer", "none")
+
+_CHOICES = {
+    "activation": ACTIVATIONS,
+    "logit_reference": LOGIT_REFERENCES,
+    "tokens": TOKENS,
+    "pooling": POOLINGS,
+    "fusion_normalization": FUSION_NORMALIZATIONS,
+}
 
 # What the paper leaves open is filled with the choices that the modulator's docstring explains.
 MODULATOR_DEFAULTS: dict[str, Any] = {
@@ -21,7 +32,9 @@ MODULATOR_DEFAULTS: dict[str, Any] = {
     "fusion_width": 64,
     "activation": "softplus",
     "logit_reference": "none",
+    "tokens": "all",
     "pooling": "mean",
+    "fusion_normalization": "layer",
     "detach_magnitude": False,
     "group_of_class": None,
 }
@@ -55,15 +68,21 @@ def modulator_options(
         if name not in MODULATOR_DEFAULTS:
             raise unknown_name("option of the modulator", name, [*MODULATOR_DEFAULTS, "groups"])
     complete = {**MODULATOR_DEFAULTS, **options}
-    for name, valid in (("activation", ACTIVATIONS), ("logit_reference", LOGIT_REFERENCES), ("pooling", POOLINGS)):
-        complete[name] = "none" if complete[name] is None else complete[name]
+    for name, valid in _CHOICES.items():
+        complete[name] = "none" if complete[name] is None and "none" in valid else complete[name]
         if complete[name] not in valid:
             raise unknown_name(f"{name} of the modulator", complete[name], valid)
-    for name in ("width", "depth", "top_k", "fusion_width"):
-        if not isinstance(complete[name], int) or complete[name] < 1:
-            raise ValueError(f"modulator option {name} must be a positive integer, not {complete[name]!r}")
-    if complete["heads"] is None:
+    if complete["tokens"] == "pooled" and complete["pooling"] != "mean":
+        raise ValueError(
+            "modulator tokens 'pooled' are one vector: there is no class token to pool; leave pooling 'mean'"
+        )
+    if complete["heads"] is None and isinstance(complete["width"], int):
         complete["heads"] = max(1, complete["width"] // 64)
+    for name in ("width", "depth", "heads", "top_k", "fusion_width"):
+        if not isinstance(complete[name], int) or isinstance(complete[name], bool) or complete[name] < 1:
+            raise ValueError(f"modulator option {name} must be a positive integer, not {complete[name]!r}")
+    if not isinstance(complete["mlp_ratio"], int | float) or not complete["mlp_ratio"] > 0:
+        raise ValueError(f"modulator option mlp_ratio must be a positive number, not {complete['mlp_ratio']!r}")
     if complete["width"] % complete["heads"]:
         raise ValueError(f"modulator width {complete['width']} is not divisible by its {complete['heads']} heads")
     if groups is not None:
@@ -76,27 +95,9 @@ def modulator_options(
                 "the modulator needs groups of classes: set class_counts in the config, or give `group_of_class` (one "
                 "group index per class) among the modulator's options"
             )
-        complete["group_of_class"] = groups_from_counts(class_counts, thresholds)
+        complete["group_of_class"] = class_groups(class_counts, thresholds=thresholds)
     complete["group_of_class"] = _checked_groups(complete["group_of_class"], num_labels)
     return complete
-
-
-def groups_from_counts(class_counts: Sequence[int], thresholds: tuple[int, int] = (100, 20)) -> list[int]:
-    """
-    Group of every class: many / medium / few training images, or, where one of the three would be empty, even thirds
-    by descending number of images (ties by class index; two groups if there are two classes).
-    """
-    many, few = thresholds
-    by_threshold = [0 if count > many else 2 if count < few else 1 for count in class_counts]
-    if len(set(by_threshold)) == 3:
-        return by_threshold
-    classes = len(class_counts)
-    num_groups = min(3, classes)
-    order = sorted(range(classes), key=lambda index: (-class_counts[index], index))
-    group_of_class = [0] * classes
-    for rank, index in enumerate(order):
-        group_of_class[index] = rank * num_groups // classes
-    return group_of_class
 
 
 def _group_of_class(groups: Sequence[Sequence[int]], num_labels: int) -> list[int]:

@@ -85,9 +85,10 @@ class Plan:
 
     def compared(self, stage: Stage) -> dict[str, Any]:
         """A stage's arguments that decide its result; how a step is cut into processes and micro-batches does not."""
+        from ..trainer.arguments import merge_arguments
         from ..trainer.checks import compared_arguments
 
-        arguments = {**self.arguments, **stage.arguments}
+        arguments = merge_arguments(self.arguments, stage.arguments)
         rows = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)
         return {name: arguments[name] for name in compared_arguments() if name in arguments} | {
             "global_batch_size": rows

@@ -87,13 +87,15 @@ class Protocol:
             stage (`str`): Name of the stage.
             own (`dict`): What the method sets for it.
         """
+        from ..trainer.arguments import merge_arguments
+
         special = self.methods.get(method, {})
-        return {
-            **self.stages.get(stage, {}),
-            **own,
-            **special.get("arguments", {}),
-            **special.get("stages", {}).get(stage, {}),
-        }
+        return merge_arguments(
+            self.stages.get(stage, {}),
+            own,
+            special.get("arguments", {}),
+            special.get("stages", {}).get(stage, {}),
+        )
 
     def check_stages(self, method: str, names: list[str]) -> None:
         """Refuse settings for a stage that the method does not have."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -32,6 +34,10 @@ class LongTailTrainingArguments(TrainingArguments):
         mixed_precision_mode (`str`, defaults to `"auto"`): `"auto"` takes bfloat16 where the processor or GPU computes
             it natively; `"no"`, `"bf16"`, `"fp16"` force a choice. An explicit `bf16=True` or `fp16=True` wins.
         channels_last (`bool`, defaults to `True`): Memory format of convolutional models and their batches.
+        base_learning_rate (`float`, *optional*): Peak learning rate per 256 rows of an optimizer step, the form in
+            which recipes of masked autoencoders state it: `learning_rate` becomes `base_learning_rate * rows / 256`,
+            where the rows are those of all processes and accumulated batches. It wins over a `learning_rate` given
+            beside it.
         momentum (`float`, defaults to 0.9): Of SGD.
         nesterov (`bool`, defaults to `False`): Of SGD.
         decay_all_parameters (`bool`, *optional*): Whether norms, biases and embeddings are decayed too. Unset: yes for
@@ -75,6 +81,7 @@ class LongTailTrainingArguments(TrainingArguments):
 
     mixed_precision_mode: str = field(default="auto", metadata={"help": "auto, no, bf16 or fp16."})
     channels_last: bool = field(default=True, metadata={"help": "Memory format of convolutional models."})
+    base_learning_rate: float | None = field(default=None, metadata={"help": "Learning rate per 256 rows of a step."})
     momentum: float = field(default=0.9, metadata={"help": "Momentum of SGD."})
     nesterov: bool = field(default=False, metadata={"help": "Nesterov momentum of SGD."})
     decay_all_parameters: bool | None = field(default=None, metadata={"help": "Decay norms and biases too."})
@@ -123,6 +130,11 @@ class LongTailTrainingArguments(TrainingArguments):
         if self.lr_milestones is not None and list(self.lr_milestones) != sorted(self.lr_milestones):
             raise ValueError(f"lr_milestones must ascend, got {list(self.lr_milestones)}")
         super().__post_init__()
+        if self.base_learning_rate is not None:
+            if not self.base_learning_rate > 0:
+                raise ValueError(f"base_learning_rate must be positive, got {self.base_learning_rate}")
+            rows = self.train_batch_size * self.world_size * self.gradient_accumulation_steps
+            self.learning_rate = self.base_learning_rate * rows / 256
         for name in ("parameter_options", "augmentation_options"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, dict):
@@ -133,6 +145,19 @@ class LongTailTrainingArguments(TrainingArguments):
         """Where training runs. A CPU has no index: torch cannot load an optimizer back to `cpu:0`."""
         device = super().device
         return torch.device("cpu") if device.type == "cpu" else device
+
+
+def merge_arguments(*levels: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Training arguments from several places, later ones winning. A learning rate, in either form, replaces one of an
+    earlier place in the other form, which would otherwise win over it.
+    """
+    merged: dict[str, Any] = {}
+    for level in levels:
+        if level.get("learning_rate") is not None and level.get("base_learning_rate") is None:
+            merged.pop("base_learning_rate", None)
+        merged.update(level)
+    return merged
 
 
 # The parent parses a JSON string into a dict for the fields listed here.

@@ -18,7 +18,7 @@ from ..files import write_json
 from ..methods import Stage
 from ..models.quiet import quiet_loading
 from ..naming import unknown_name
-from .arguments import LongTailTrainingArguments
+from .arguments import LongTailTrainingArguments, merge_arguments
 from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, differences
 from .checks import check_arguments, check_same_classes, run_facts
 from .trainer import LongTailTrainer
@@ -253,7 +253,7 @@ def stage_arguments(
                 announce,
                 f"{stage.name}: {stage.method.name} needs hard labels, so it runs without {', '.join(dropped)}",
             )
-    options = {"eval_strategy": "no", **common, **stage.arguments, "output_dir": str(folder)}
+    options = {"eval_strategy": "no", **merge_arguments(common, stage.arguments), "output_dir": str(folder)}
     if not stage.method.uses_labels:
         options["eval_strategy"] = "no"
     return options

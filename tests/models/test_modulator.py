@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from hf_ltr.models import LongTailConfig, LongTailForImageClassification, MutualExclusiveModulator
-from hf_ltr.models.modulator_options import groups_from_counts
 
 COUNTS = [300, 150, 101, 100, 60, 20, 19, 3]  # 3 many, 3 medium, 2 few
 VIT = {"backbone": "vit_pico_patch4_16", "num_channels": 1}
@@ -201,13 +200,6 @@ def test_a_config_without_options_gives_the_defaults():
     assert modulator.group_of_class.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
     assert modulator.networks[0].projection.out_features == 256 and modulator.activation == "softplus"
 
-
-def test_groups_from_counts():
-    assert groups_from_counts([101, 100, 20, 19]) == [0, 1, 1, 2]
-    assert groups_from_counts([5, 30, 500]) == [2, 1, 0]
-    assert groups_from_counts([500, 400, 300, 200, 150, 120]) == [0, 0, 1, 1, 2, 2]  # nothing medium or few
-    assert groups_from_counts([10, 50, 50, 3, 9, 80, 2]) == [1, 0, 0, 2, 1, 0, 2]  # ties by index
-    assert groups_from_counts([7, 9]) == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from transformers import HfArgumentParser, TrainingArguments
@@ -9,6 +11,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from hf_ltr import LongTailTrainingArguments
 from hf_ltr.trainer import arguments as arguments_module
 from hf_ltr.trainer import precision
+from hf_ltr.trainer.arguments import merge_arguments
 
 
 def test_defaults_of_long_tailed_training(tmp_path):
@@ -127,3 +130,23 @@ def test_the_help_of_every_own_field_can_be_printed(tmp_path):
 def test_bad_values_are_refused(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         LongTailTrainingArguments(output_dir=str(tmp_path), **options)
+
+
+def test_the_base_learning_rate_counts_the_rows_of_a_step(tmp_path, monkeypatch):
+    # MAE's pretraining: 1.5e-4 per 256 rows, 4,096 rows
+    options = {"output_dir": str(tmp_path), "per_device_train_batch_size": 64, "gradient_accumulation_steps": 8}
+    args = LongTailTrainingArguments(**options, base_learning_rate=1.5e-4, learning_rate=7.0)
+    assert args.learning_rate == pytest.approx(1.5e-4 * 512 / 256)
+    monkeypatch.setattr(LongTailTrainingArguments, "world_size", property(lambda self: 8))
+    args = LongTailTrainingArguments(**options, base_learning_rate=1.5e-4)
+    assert args.learning_rate == pytest.approx(2.4e-3)
+    assert dataclasses.replace(args).learning_rate == args.learning_rate
+    with pytest.raises(ValueError, match="base_learning_rate must be positive"):
+        LongTailTrainingArguments(**options, base_learning_rate=0.0)
+
+
+def test_a_later_learning_rate_replaces_an_earlier_one_of_the_other_form():
+    common = {"base_learning_rate": 1e-3, "weight_decay": 0.05}
+    assert merge_arguments(common, {"learning_rate": 0.1}) == {"learning_rate": 0.1, "weight_decay": 0.05}
+    assert merge_arguments(common, {"weight_decay": 0.1}) == {"base_learning_rate": 1e-3, "weight_decay": 0.1}
+    assert merge_arguments({"learning_rate": 0.1}, common)["base_learning_rate"] == 1e-3
