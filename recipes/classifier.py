@@ -4,6 +4,7 @@ One network, one loss: any single-stage method.
     accelerate launch recipes/classifier.py --config recipes/configs/classifier/digits_lt.yaml --method focal
     accelerate launch recipes/classifier.py --dataset path/to/images --backbone resnet50 --method ldam_drw
 
+With --masked_autoencoding '{}' a vision transformer is pretrained on the training images first.
 Settings of papers, with their sources, are in recipes/configs/classifier/; a local copy is given with --data_dir.
 """
 
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
 
+STAGES = ("pretraining",)
+
 
 @dataclass
 class ClassifierOptions:
@@ -21,14 +24,43 @@ class ClassifierOptions:
 
     method: str = field(default="cross_entropy", metadata={"help": "A name that `hf-ltr list` shows."})
     method_options: dict | None = field(default=None, metadata={"help": 'Its options, JSON: {"max_margin": 0.3}.'})
+    masked_autoencoding: dict | None = field(
+        default=None, metadata={"help": 'Pretrain on the training images, options as JSON: {"mask_ratio": 0.75}.'}
+    )
+    pretraining_model: dict | None = field(
+        default=None, metadata={"help": 'Fields of the model that differ in pretraining, JSON: {"image_size": 128}.'}
+    )
+    start: str | None = field(default=None, metadata={"help": "Folder or Hub id of weights to start from."})
     tau: float | None = field(default=None, metadata={"help": "Also report post-hoc logit adjustment with this tau."})
+
+
+def build_stages(recipe: ClassifierOptions, method, options) -> list:
+    """The method's one stage, behind pretraining where that is asked for."""
+    from hf_ltr import get_method
+    from hf_ltr.methods.masked_autoencoding import with_pretraining
+
+    stages = method.stages()
+    if recipe.start is not None:
+        stages[0].start = recipe.start
+    if recipe.masked_autoencoding is None:
+        if recipe.pretraining_model or options.sections.get("pretraining"):
+            raise ValueError("there are options of pretraining, but masked_autoencoding is not set ({}: its defaults)")
+        return stages
+    pretraining = get_method("masked_autoencoding", class_counts=method.class_counts, **recipe.masked_autoencoding)
+    stages = with_pretraining(stages, pretraining)
+    decoder = options.build(ModelOptions).masked_autoencoder
+    stages[0].config |= {"masked_autoencoder": decoder, **(recipe.pretraining_model or {})}
+    return stages
 
 
 def main(argv: list[str]) -> None:
     from hf_ltr import LongTailTrainingArguments, get_method
 
     options = parse_options(
-        argv, [ClassifierOptions, DataOptions, ModelOptions, LongTailTrainingArguments], description=__doc__
+        argv,
+        [ClassifierOptions, DataOptions, ModelOptions, LongTailTrainingArguments],
+        sections=dict.fromkeys(STAGES, LongTailTrainingArguments),
+        description=__doc__,
     )
     recipe, data_options = options.build(ClassifierOptions), options.build(DataOptions)
     data = data_options.load()
@@ -39,7 +71,7 @@ def main(argv: list[str]) -> None:
             f"{recipe.method} has several stages; use recipes/decoupled.py (or recipes/mem_vit.py for mem)"
         )
     results, report, push_to = run_recipe(
-        method.stages(),
+        build_stages(recipe, method, options),
         data=data,
         counts=counts,
         options=options,

@@ -4,10 +4,12 @@ MEM on a ViT: masked autoencoding on the long-tailed images, fine-tuning, and th
     accelerate launch recipes/mem_vit.py                                     # digits-LT, minutes on two CPU cores
     accelerate launch recipes/mem_vit.py --dataset path/to/my_images         # with configs/mem_vit/own_images.yaml
     accelerate launch recipes/mem_vit.py --config recipes/configs/mem_vit/cifar100_lt.yaml --data_dir path/to/cifar100
+    accelerate launch recipes/mem_vit.py --config recipes/configs/mem_vit/own_images.yaml --dataset path/to/my_images \
+        --start facebook/vit-mae-base --backbone vit_base_patch16_224 --image_size 224
 
 Classifier re-training and post-hoc logit adjustment on the same representation are run and reported beside MEM:
 without them a gain of MEM proves nothing. Started again after an interruption, the same command continues where it
-stopped and ends with the same weights.
+stopped and ends with the same weights. What the paper says, leaves open, and was measured: recipes/mem_vit.md.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
 
 CONFIGS = Path(__file__).parent / "configs" / "mem_vit"
-STAGES = ("pretraining", "finetuning", "classifier", "modulator")
+STAGES = ("pretraining", "finetuning", "classifier", "lws", "las_stage2", "modulator")
+
+
+# What stands beside MEM: a method whose last stage is a classifier on the same representation, or this.
+LOGIT_ADJUSTMENT = "logit_adjustment"
+NAMES = {"crt": "cRT", "lws": "LWS", "tau_norm": "tau-normalised"}
 
 
 @dataclass
@@ -28,13 +35,44 @@ class MemOptions:
 
     method_options: dict | None = field(default=None, metadata={"help": 'Options of mem, JSON: {"top_k": 5}.'})
     classifier_options: dict | None = field(default=None, metadata={"help": "Options of crt, JSON."})
-    compare: bool = field(default=True, metadata={"help": "Also run cRT and post-hoc logit adjustment."})
+    pretraining_model: dict | None = field(
+        default=None, metadata={"help": 'Fields of the model that differ in pretraining, JSON: {"image_size": 128}.'}
+    )
+    start: str | None = field(
+        default=None, metadata={"help": "Folder or Hub id to fine-tune instead of pretraining, such as a ViTMAE."}
+    )
+    compare: list[str] = field(
+        default_factory=lambda: [LOGIT_ADJUSTMENT, "crt"],
+        metadata={
+            "help": "Run beside MEM: logit_adjustment (post-hoc), crt, lws, tau_norm, ncm, las_stage2; or none."
+        },
+    )
     tau: float = field(default=1.0, metadata={"help": "Strength of the post-hoc logit adjustment."})
+
+
+def comparisons(recipe: MemOptions, counts) -> list:
+    """Stages of the methods beside MEM, each a classifier on the fine-tuned network."""
+    from hf_ltr import METHODS, get_method
+    from hf_ltr.methods import Stage
+    from hf_ltr.methods.decoupled import DecoupledMethod
+    from hf_ltr.naming import unknown_name
+
+    stages = []
+    for name in recipe.compare:
+        if name in (LOGIT_ADJUSTMENT, "none"):
+            continue
+        if name not in METHODS or not issubclass(METHODS[name], DecoupledMethod):
+            known = [known for known, kind in METHODS.items() if issubclass(kind, DecoupledMethod)]
+            raise unknown_name("method to compare with", name, [LOGIT_ADJUSTMENT, *known, "none"])
+        options = (recipe.classifier_options or {}) if name == "crt" else {}
+        method = get_method(name, class_counts=counts, **options)
+        stage = "classifier" if name == "crt" else name
+        stages.append(Stage(stage, method, start="stage:finetuning", arguments=method.classifier_arguments()))
+    return stages
 
 
 def main(argv: list[str]) -> None:
     from hf_ltr import LongTailTrainingArguments, get_method
-    from hf_ltr.methods import Stage
 
     command = command_line(argv)
     given = {argument.partition("=")[0] for argument in argv}
@@ -51,12 +89,26 @@ def main(argv: list[str]) -> None:
     recipe, data_options, model_options = (options.build(kind) for kind in (MemOptions, DataOptions, ModelOptions))
     data = data_options.load()
     counts = data_options.counts(data)
-    mem = get_method("mem", class_counts=counts, **(recipe.method_options or {}))
+    mem_options = dict(recipe.method_options or {})
+    if recipe.start is not None:
+        if mem_options.setdefault("pretraining", False):
+            raise ValueError("start names weights to fine-tune, so there is no pretraining: leave one of the two out")
+    mem = get_method("mem", class_counts=counts, **mem_options)
     *stages, modulator = mem.stages()
-    stages[0].config["masked_autoencoder"] = model_options.masked_autoencoder
-    if recipe.compare:
-        crt = get_method("crt", class_counts=counts, **(recipe.classifier_options or {}))
-        stages.append(Stage("classifier", crt, start="stage:finetuning"))
+    if mem.pretraining:
+        stages[0].config |= {
+            "masked_autoencoder": model_options.masked_autoencoder,
+            **(recipe.pretraining_model or {}),
+        }
+    else:
+        stages[0].start = recipe.start
+        for name in ("pretraining_model", "masked_autoencoder"):
+            if name in options.values:
+                raise ValueError(f"{name} is for pretraining, and this run has none")
+        if options.sections.get("pretraining"):
+            raise ValueError("there is a section `pretraining`, but this run has no such stage")
+    compared = comparisons(recipe, counts)
+    stages += compared
     results, report, push_to = run_recipe(
         [*stages, modulator],
         data=data,
@@ -66,9 +118,10 @@ def main(argv: list[str]) -> None:
         command=command,
     )
     report.add("fine-tuned, cross-entropy", results["finetuning"])
-    if recipe.compare:
+    if LOGIT_ADJUSTMENT in recipe.compare:
         report.add_logit_adjustment("+ logit adjustment, post-hoc", results["finetuning"], tau=recipe.tau)
-        report.add("+ cRT", results["classifier"])
+    for stage in compared:
+        report.add(f"+ {NAMES.get(stage.method.name, stage.method.name)}", results[stage.name])
     report.add("+ MEM", results["modulator"])
     report.finish(results["modulator"], method=mem, stages=list(results.values()), push_to=push_to)
 

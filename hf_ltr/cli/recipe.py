@@ -67,6 +67,7 @@ class ModelOptions:
     global_pool: str | None = field(default=None, metadata={"help": "avg for MAE fine-tuning."})
     head: str | None = field(default=None, metadata={"help": "Kind of head; the method decides if unset."})
     head_scale: float | None = field(default=None, metadata={"help": "Scale of a cosine head."})
+    head_init_std: float | None = field(default=None, metadata={"help": "Of a new head; 2e-5 in MAE fine-tuning."})
     masked_autoencoder: dict | None = field(default=None, metadata={"help": "Decoder options, JSON."})
 
     def config(self, class_counts: Any) -> Any:
@@ -85,6 +86,7 @@ class ModelOptions:
             "global_pool": self.global_pool,
             "head": self.head,
             "head_scale": self.head_scale,
+            "head_init_std": self.head_init_std,
         }
         if self.backbone_pretrained:
             options["backbone_pretrained"] = True

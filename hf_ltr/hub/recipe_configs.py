@@ -18,10 +18,7 @@ DATASET_TITLES = {
 }
 # Method of a script whose config names none.
 _DEFAULT_METHODS = {"classifier": "cross_entropy", "decoupled": "crt", "mem_vit": "mem"}
-# Stages of a script that are methods with a page of their own.
-_STAGE_METHODS = {"mem_vit": {"pretraining": "masked_autoencoding"}}
-# Stages of a script beyond those of its method.
-_EXTRA_STAGES = {"mem_vit": ["pretraining", "finetuning", "classifier", "modulator"]}
+_MIXING = ("mixup_alpha", "cutmix_alpha", "label_smoothing")
 
 
 @dataclass
@@ -78,8 +75,8 @@ class RecipeConfig:
         return DATASET_TITLES.get(name, str(name)) + (f", IF {factor:g}" if factor else "")
 
     def stages_that_are(self, method: str) -> list[str]:
-        """Names of the stages that are the method `method`, which has a page of its own."""
-        return [stage for stage, name in _STAGE_METHODS.get(self.script, {}).items() if name == method]
+        """Names of the stages that are the pretraining `method`, which no config has for itself."""
+        return [name for name, part, _ in self._stages() if part.name == method and not part.uses_labels]
 
     def only(self, stage: str) -> RecipeConfig:
         """The same, showing one stage."""
@@ -93,26 +90,48 @@ class RecipeConfig:
             stage (`str`, *optional*): Its name; None for a script without sections.
             own (`dict`, *optional*): What the method sets for it.
         """
+        from ..trainer.arguments import merge_arguments
+
         defaults = training_defaults()
         flat = {name: value for name, value in self.values.items() if name in defaults}
         section = self.values.get(stage) if stage else None
-        return {**defaults, **flat, **(own or {}), **(section if isinstance(section, dict) else {})}
+        return merge_arguments(defaults, flat, own or {}, section if isinstance(section, dict) else {})
 
     def stages(self) -> list[tuple[str | None, dict[str, Any]]]:
         """`(name, settings)` of every stage; the name is None if there is only one."""
-        from ..methods import get_method
+        stages = self._stages()
+        if len(stages) == 1:
+            return [(None, self.stage_settings(None, stages[0][2]))]
+        found = []
+        for name, method, own in stages:
+            if self.stage in (None, name):
+                settings = self.stage_settings(name, own)
+                if not method.accepts_soft_targets:
+                    # What is common to all stages is left out of one that needs hard labels.
+                    settings |= dict.fromkeys(_MIXING, 0.0)
+                found.append((name, settings))
+        return found
 
+    def _stages(self) -> list[tuple[str, Any, dict[str, Any]]]:
+        """`(name, method, arguments the method sets)` of every stage that the script runs."""
+        from ..methods import get_method
+        from ..methods.masked_autoencoding import with_pretraining
+
+        counts = [200, 50, 5]
         extra = {}
         if "representation_method" in self.values:
             extra["representation"] = self.values["representation_method"]
         options = self.values.get("method_options") or {}
-        stages = get_method(self.method, class_counts=[200, 50, 5], **options, **extra).stages()
-        own = {stage.name: stage.arguments for stage in stages}
-        names = _EXTRA_STAGES.get(self.script, list(own))
-        if len(names) == 1:
-            return [(None, self.stage_settings(None, own[names[0]]))]
-        shown = names if self.stage is None else [self.stage]
-        return [(name, self.stage_settings(name, own.get(name))) for name in shown]
+        stages = get_method(self.method, class_counts=counts, **options, **extra).stages()
+        pretraining = self.values.get("masked_autoencoding")
+        if pretraining is not None:
+            made = get_method("masked_autoencoding", class_counts=counts, **pretraining)
+            stages = with_pretraining(stages, made)
+        found = [(stage.name, stage.method, stage.arguments) for stage in stages]
+        if self.script == "mem_vit":
+            # The recipe runs classifier re-training beside the method.
+            found.insert(-1, ("classifier", get_method("crt", class_counts=counts), {}))
+        return found
 
 
 @cache
@@ -150,13 +169,16 @@ def settings_row(settings: dict[str, Any]) -> dict[str, str]:
         schedule += f", warm-up {warmup:g}"
     elif warmup is None:
         schedule += ", warm-up 5 or a tenth"
+    rate = settings["learning_rate"]
+    if settings.get("base_learning_rate"):
+        rate = settings["base_learning_rate"] * batch / 256
     optimizer = str(getattr(settings["optim"], "value", settings["optim"])).split("_")[0]
     if optimizer == "sgd":
         optimizer = f"SGD {settings['momentum']:g}{' nesterov' if settings['nesterov'] else ''}"
     return {
         "length": f"{steps} steps" if steps > 0 else f"{epochs:g} epochs",
         "batch": str(batch),
-        "rate": f"{float(settings['learning_rate']):g}",
+        "rate": f"{float(rate):g}",
         "schedule": schedule,
         "optimiser": optimizer,
         "decay": f"{float(settings['weight_decay']):g}",

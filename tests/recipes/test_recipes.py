@@ -77,15 +77,66 @@ def test_mem_recipe_end_to_end(recipe, tmp_path, capsys):
     output = tmp_path / "run"
     steps = [f"--{stage}.max_steps=4" for stage in script.STAGES]
     warm = [f"--{stage}.warmup_steps=1" for stage in script.STAGES]
-    script.main([*steps, *warm, "--output_dir", str(output), *TINY])
+    compare = ["--compare", "logit_adjustment", "crt", "tau_norm", "lws", "las_stage2"]
+    script.main([*steps, *warm, *compare, "--output_dir", str(output), *TINY])
     printed = capsys.readouterr().out
-    for row in ("fine-tuned, cross-entropy", "+ logit adjustment, post-hoc", "+ cRT", "+ MEM"):
-        assert re.search(rf"\| {re.escape(row)} +\|", printed)
+    rows = ["fine-tuned, cross-entropy", "+ logit adjustment, post-hoc", "+ cRT", "+ tau-normalised", "+ LWS"]
+    for row in [*rows, "+ las_stage2", "+ MEM"]:
+        assert re.search(rf"\| {re.escape(row)} +\|", printed), row
     metrics = json.loads((output / "metrics.json").read_text())
-    assert set(metrics["seconds"]) == set(script.STAGES)
+    assert set(metrics["seconds"]) == {*script.STAGES, "tau_norm"}
     config = json.loads((output / "config.json").read_text())
     assert config["method"]["name"] == "mem"
     assert config["modulator"]["group_of_class"] == [0, 1, 1, 1, 1, 2, 2, 2, 2, 2]
+
+
+def test_mem_recipe_without_pretraining(recipe, tmp_path, capsys):
+    script = recipe("mem_vit")
+    limits = ["--finetuning.max_steps=2", "--modulator.max_steps=2", "--warmup_steps=0", "--compare", "none", *TINY]
+    # A network without tokens of its own, from scratch.
+    output = tmp_path / "resnet"
+    network = ["--backbone", "resnet20_cifar", "--image_size", "16", "--global_pool", "avg"]
+    section = ["--pretraining.max_steps", "3"]
+    options = ["--method_options", '{"pretraining": false, "width": 8}']
+    with pytest.raises(ValueError, match="masked_autoencoder is for pretraining"):
+        script.main([*limits, *options, *network, "--output_dir", str(output)])
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "dataset: digits\nimbalance_factor: 50\nnum_channels: 1\noptim: adamw_torch_fused\n"
+        "learning_rate: 1.0e-3\nper_device_train_batch_size: 64\n"
+    )
+    with pytest.raises(ValueError, match="no such stage"):
+        script.main(["--config", str(config), *limits, *options, *network, *section, "--output_dir", str(output)])
+    script.main(["--config", str(config), *limits, *options, *network, "--output_dir", str(output)])
+    assert set(json.loads((output / "metrics.json").read_text())["seconds"]) == {"finetuning", "modulator"}
+    # The fine-tuned network of that run as the start of another.
+    start = ["--start", str(output / "finetuning"), "--method_options", '{"width": 8}']
+    again = tmp_path / "again"
+    script.main(["--config", str(config), *limits, *start, *network, "--output_dir", str(again)])
+    assert f"finetuning: cross_entropy, from {output / 'finetuning'}" in capsys.readouterr().out
+    both = ["--start", "somewhere", "--method_options", '{"pretraining": true}']
+    with pytest.raises(ValueError, match="start names weights to fine-tune"):
+        script.main(["--config", str(config), *limits, *both, *network, "--output_dir", str(again)])
+    with pytest.raises(ValueError, match="Unknown method to compare with: 'crtt'.*'crt'"):
+        script.main([*limits, "--compare", "crtt", "--output_dir", str(tmp_path / "third")])
+
+
+def test_pretraining_at_another_size_before_one_stage(recipe, tmp_path, capsys):
+    script = recipe("classifier")
+    arguments = [
+        *("--method", "balanced_bce", "--backbone", "vit_pico_patch4_16", "--num_channels", "1"),
+        *("--image_size", "16", "--global_pool", "avg", "--optim", "adamw_torch_fused", "--learning_rate", "1e-3"),
+        *("--masked_autoencoder", '{"decoder_dim": 12, "decoder_depth": 1, "decoder_heads": 3}'),
+        *("--max_steps", "2", "--warmup_epochs", "0", "--imbalance_factor", "50", "--drop_path_rate", "0.1"),
+        *("--output_dir", str(tmp_path / "run"), *TINY),
+    ]
+    with pytest.raises(ValueError, match="masked_autoencoding is not set"):
+        script.main([*arguments, "--pretraining_model", '{"image_size": 8}'])
+    pretraining = ["--masked_autoencoding", '{"mask_ratio": 0.5}', "--pretraining_model", '{"image_size": 8}']
+    script.main([*arguments, *pretraining])
+    stored = json.loads((tmp_path / "run" / "pretraining" / "config.json").read_text())
+    assert stored["image_size"] == 8 and stored["masked_autoencoder"]["mask_ratio"] == 0.5
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["image_size"] == 16
 
 
 def test_a_mistake_in_the_last_stage_is_found_before_the_first(recipe, tmp_path):
