@@ -60,6 +60,7 @@ class ModelOptions:
     num_channels: int = field(default=3, metadata={"help": "1 for grayscale."})
     image_mean: list[float] | None = field(default=None, metadata={"help": "Per channel; 0.5 from scratch if unset."})
     image_std: list[float] | None = field(default=None, metadata={"help": "Per channel; 0.5 from scratch if unset."})
+    crop_ratio: float | None = field(default=None, metadata={"help": "Evaluation crop over resized shorter side."})
     interpolation: str | None = field(default=None, metadata={"help": "Of evaluation images; bicubic if unset."})
     backbone_pretrained: bool = field(default=False, metadata={"help": "Start from timm's weights (Hub)."})
     backbone_kwargs: dict | None = field(default=None, metadata={"help": "Arguments of timm.create_model, JSON."})
@@ -80,6 +81,7 @@ class ModelOptions:
             "num_channels": self.num_channels,
             "image_mean": self.image_mean,
             "image_std": self.image_std,
+            "crop_ratio": self.crop_ratio,
             "interpolation": self.interpolation,
             "backbone_kwargs": self.backbone_kwargs or {},
             "drop_path_rate": self.drop_path_rate,
