@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
 
 STAGES = ("pretraining",)
 
@@ -42,6 +42,7 @@ def build_stages(recipe: ClassifierOptions, method, options) -> list:
     stages = method.stages()
     if recipe.start is not None:
         stages[0].start = recipe.start
+        take_statistics(options, recipe.start)
     if recipe.masked_autoencoding is None:
         if recipe.pretraining_model or options.sections.get("pretraining"):
             raise ValueError("there are options of pretraining, but masked_autoencoding is not set ({}: its defaults)")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
+from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
 
 CONFIGS = Path(__file__).parent / "configs" / "mem_vit"
 STAGES = ("pretraining", "finetuning", "classifier", "lws", "las_stage2", "modulator")
@@ -93,6 +93,7 @@ def main(argv: list[str]) -> None:
     if recipe.start is not None:
         if mem_options.setdefault("pretraining", False):
             raise ValueError("start names weights to fine-tune, so there is no pretraining: leave one of the two out")
+        take_statistics(options, recipe.start)
     mem = get_method("mem", class_counts=counts, **mem_options)
     *stages, modulator = mem.stages()
     if mem.pretraining:

@@ -105,6 +105,17 @@ class ModelOptions:
         )
 
 
+def take_statistics(options: ParsedOptions, start: str) -> None:
+    """Normalise images as the weights at `start` (folder or Hub id) were trained, where the options do not say how."""
+    from ..models import LongTailConfig
+
+    theirs = LongTailConfig.from_pretrained(start)
+    if theirs.num_channels != options.values.get("num_channels", ModelOptions.num_channels):
+        return  # the weights do not fit, and loading says so
+    if options.values.keys().isdisjoint(("image_mean", "image_std")):
+        options.values |= {"image_mean": list(theirs.image_mean), "image_std": list(theirs.image_std)}
+
+
 def run_recipe(
     stages: list[Any],
     *,
@@ -178,4 +189,4 @@ def command_line(argv: list[str]) -> str:
     return shlex.join(["accelerate", "launch", Path(sys.argv[0]).as_posix(), *argv])
 
 
-__all__ = ["DataOptions", "ModelOptions", "command_line", "fail_clearly", "run_recipe"]
+__all__ = ["DataOptions", "ModelOptions", "command_line", "fail_clearly", "run_recipe", "take_statistics"]

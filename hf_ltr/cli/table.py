@@ -24,12 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="ROW",
-        help="name, name:option=value,..., crt:representation=balanced_softmax, cross_entropy+logit_adjustment",
+        help=(
+            "name, name:option=value,..., crt:representation=balanced_softmax, cross_entropy+logit_adjustment; "
+            "'mem:width={32,64,128}' for a row per value, with a figure over the option; @name for a set of rows of "
+            "the protocol"
+        ),
     )
     option("seeds", nargs="+", type=int, default=[0])
     option("data_dir", help="local copy of the dataset")
     option("output_dir", help="outputs/table/<protocol> if not given")
-    option("baseline", help="row the others are tested against; cross_entropy if it is there, else the first")
+    option(
+        "baseline",
+        nargs="+",
+        metavar="ROW",
+        help="rows the others are tested against, one table each; cross_entropy if it is there, else the first",
+    )
     option(
         "set",
         nargs="+",
@@ -80,15 +89,22 @@ def run(options: argparse.Namespace) -> None:
     if options.measure_cost and os.environ.get("WORLD_SIZE", "1") != "1":
         raise ValueError("--measure_cost takes one process; call the table without a launcher for it")
     # Mistakes in what the report is to say are found before hours of training, not after.
-    table.report(baseline=options.baseline, resamples=options.resamples)
+    report = table.report(baseline=options.baseline, resamples=options.resamples)
+    diverged = None
     if not options.report_only:
-        table.run()
-        if options.measure_cost:
-            table.measure_cost(baseline=options.baseline)
+        try:
+            table.run()
+        except FloatingPointError as error:
+            # The rows that did not diverge are reported all the same.
+            diverged = error
+        if options.measure_cost and diverged is None:
+            table.measure_cost(baseline=report.baseline if options.baseline else None)
     if table.is_main_process:
         report = table.report(baseline=options.baseline, resamples=options.resamples)
         print(f"\n{report.markdown()}\n")
         print(f"Written: {', '.join(str(path) for path in report.write())}")
+    if diverged is not None:
+        raise diverged
 
 
 def _folder_name(protocol: Any) -> str:

@@ -11,14 +11,18 @@ _MODULE_OF_NAME = {
     "per_class_accuracy": "metrics",
     "StreamingMetrics": "streaming",
     "group_confusion": "groups",
+    "group_errors": "groups",
     "oracle_group_accuracy": "groups",
     "shifted_test_distributions": "shift",
     "first_rows_per_class": "shift",
     "LongTailMetric": "metric",
     "plot_per_class_accuracy": "figures",
     "plot_group_accuracy": "figures",
-    "plot_group_confusion": "figures",
     "plot_group_intervals": "figures",
+    "plot_group_confusion": "group_figures",
+    "plot_group_errors": "group_figures",
+    "plot_group_given": "group_figures",
+    "plot_option_sweep": "sweep_figure",
     "published_results": "published",
     "published_targets": "published",
     "bootstrap_intervals": "statistics",
@@ -33,13 +37,9 @@ _MODULE_OF_NAME = {
 __all__ = sorted(_MODULE_OF_NAME)
 
 if TYPE_CHECKING:
-    from .figures import (
-        plot_group_accuracy,
-        plot_group_confusion,
-        plot_group_intervals,
-        plot_per_class_accuracy,
-    )
-    from .groups import group_confusion, oracle_group_accuracy
+    from .figures import plot_group_accuracy, plot_group_intervals, plot_per_class_accuracy
+    from .group_figures import plot_group_confusion, plot_group_errors, plot_group_given
+    from .groups import group_confusion, group_errors, oracle_group_accuracy
     from .metric import LongTailMetric
     from .metrics import long_tail_metrics, per_class_accuracy
     from .published import published_results, published_targets
@@ -47,5 +47,6 @@ if TYPE_CHECKING:
     from .shift import first_rows_per_class, shifted_test_distributions
     from .statistics import bootstrap_intervals, group_means, hits, mcnemar_test, seed_spread
     from .streaming import StreamingMetrics
+    from .sweep_figure import plot_option_sweep
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF_NAME)

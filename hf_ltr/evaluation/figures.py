@@ -1,44 +1,13 @@
-"""Figures of a report. matplotlib is imported when one is drawn, and no global state of it is touched."""
+"""Figures of accuracy by class and by group (figure 3 of the MEM paper)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ..data.class_counts import ClassCounts
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-GROUP_COLUMNS = ("accuracy", "many", "medium", "few")
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Figures need matplotlib: `pip install hf_ltr[plots]`.") from error
-    # The object interface draws without a display and without pyplot, whatever backend the user has chosen.
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _legend(figure: Figure, entries: int) -> None:
-    """Names above the axes, where they hide nothing."""
-    if entries:
-        figure.legend(loc="outside upper center", ncols=min(entries, 4), fontsize="small")
-
-
-def _save(figure: Figure, path: str | Path) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, format="png")
-    return path
+from .drawing import GROUP_COLUMNS, add_legend, colour_of, in_words, new_figure, save
 
 
 def plot_per_class_accuracy(
@@ -62,7 +31,7 @@ def plot_per_class_accuracy(
     for name, values in results.items():
         if len(values) != counts.num_classes:
             raise ValueError(f"Result {name!r} has {len(values)} accuracies for {counts.num_classes} classes.")
-    figure = _new_figure(7, 4)
+    figure = new_figure(7, 4)
     axes = figure.add_subplot()
     for name, values in results.items():
         tested = [index for index, value in enumerate(values) if value is not None]
@@ -83,15 +52,16 @@ def plot_per_class_accuracy(
         for threshold in counts.thresholds:
             axes.axvline(threshold, color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="training images of the class", ylabel="accuracy on test images (%)", ylim=(-2, 102))
-    _legend(figure, len(results))
-    return _save(figure, path)
+    add_legend(figure, len(results))
+    return save(figure, path)
 
 
 def plot_group_accuracy(
     path: str | Path, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str] = GROUP_COLUMNS
 ) -> Path:
     """
-    Bars of accuracy, many, medium and few for several results side by side. A group that a result lacks has no bar.
+    Bars of accuracy, many, medium and few for several results side by side (figure 3 of Long et al., "MEM", arXiv
+    2302.09498). A group that a result lacks has no bar.
 
     Args:
         path (`str` or `Path`): The PNG file to write; its folder is made.
@@ -102,7 +72,8 @@ def plot_group_accuracy(
         `Path`: `path`.
     """
     columns = [column for column in columns if any(column in metrics for metrics in rows.values())]
-    figure = _new_figure(7, 4)
+    # Every bar gets room for its number.
+    figure = new_figure(max(7, 0.8 + 0.3 * len(columns) * (len(rows) + 1)), 4)
     axes = figure.add_subplot()
     width = 0.8 / max(1, len(rows))
     for number, (name, metrics) in enumerate(rows.items()):
@@ -112,12 +83,13 @@ def plot_group_accuracy(
             [value for _, value in shown],
             width,
             label=name,
+            color=colour_of(number),
         )
         axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    axes.set_xticks(range(len(columns)), ["all" if column == "accuracy" else column for column in columns])
+    axes.set_xticks(range(len(columns)), [in_words(column) for column in columns])
     axes.set(ylabel="accuracy on test images (%)", ylim=(0, 108))
-    _legend(figure, len(rows))
-    return _save(figure, path)
+    add_legend(figure, len(rows))
+    return save(figure, path)
 
 
 def plot_group_intervals(
@@ -137,7 +109,7 @@ def plot_group_intervals(
     """
     columns = [column for column in columns if any(column in values for values in rows.values())]
     names = list(rows)
-    figure = _new_figure(1.5 + 2.4 * len(columns), 1.2 + 0.28 * len(names))
+    figure = new_figure(1.5 + 2.4 * len(columns), 1.2 + 0.28 * len(names))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, column in zip(panels, columns, strict=True):
         for place, name in enumerate(names):
@@ -149,43 +121,10 @@ def plot_group_intervals(
             axes.errorbar(
                 mean, place, xerr=[[max(0.0, mean - low)], [max(0.0, high - mean)]], fmt="o", color="C0", markersize=4
             )
-        axes.set_title("all" if column == "accuracy" else column, fontsize="medium")
+        axes.set_title(in_words(column), fontsize="medium")
         axes.grid(axis="x", linewidth=0.5, alpha=0.5)
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(labelsize="small")
     panels[0].invert_yaxis()
     figure.supxlabel("accuracy on test images (%), 95 % interval", fontsize="small")
-    return _save(figure, path)
-
-
-def plot_group_confusion(path: str | Path, confusion: Any, names: Sequence[str], title: str | None = None) -> Path:
-    """
-    Heat map of [`group_confusion`], in percent of each true group's images.
-
-    Args:
-        path (`str` or `Path`): The PNG file to write; its folder is made.
-        confusion (array of shape `(groups, groups)`): Counts; rows are true groups.
-        names (sequence of `str`): The groups, `list(class_counts.groups)`.
-        title (`str`, *optional*)
-
-    Returns:
-        `Path`: `path`.
-    """
-    confusion = np.asarray(confusion, dtype=np.float64)
-    if confusion.shape != (len(names), len(names)):
-        raise ValueError(f"Got a confusion matrix of shape {confusion.shape} for {len(names)} groups.")
-    percent = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    figure = _new_figure(4.5, 4)
-    axes = figure.add_subplot()
-    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    for row, column in np.ndindex(*percent.shape):
-        colour = "white" if percent[row, column] > 60 else "black"
-        text = f"{percent[row, column]:.1f}\n({confusion[row, column]:.0f})"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="group of the predicted class", ylabel="group of the true class")
-    if title:
-        axes.set_title(title, fontsize="medium")
-    figure.colorbar(image, ax=axes, label="% of the true group")
-    return _save(figure, path)
+    return save(figure, path)

@@ -48,6 +48,43 @@ def group_confusion(
     return np.bincount(group[labels] * number + group[predicted], minlength=number**2).reshape(number, number)
 
 
+def group_errors(
+    predictions: Any, labels: Any, class_counts: ClassCounts | Sequence[int]
+) -> dict[str, dict[str, float]]:
+    """
+    Where the misclassified images of each group went: `d_ij` of figure 1a of Long et al., "MEM" (arXiv 2302.09498).
+
+    Arguments and errors as in [`group_confusion`].
+
+    Returns:
+        `dict`: by true group, for every group the share of the true group's misclassified images that were predicted
+            as one of its classes, in percent; a row adds up to 100. A group without misclassified images is absent.
+
+    Example:
+        ```python
+        >>> group_errors([0, 0, 1, 1], [0, 1, 2, 2], class_counts=[200, 50, 5])
+        {'medium': {'many': 100.0, 'medium': 0.0, 'few': 0.0}, 'few': {'many': 0.0, 'medium': 100.0, 'few': 0.0}}
+        ```
+    """
+    counts = ClassCounts.of(class_counts)
+    return error_shares(group_confusion(predictions, labels, counts, errors_only=True), list(counts.groups))
+
+
+def error_shares(errors: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """
+    The result of [`group_errors`] from numbers of misclassified images.
+
+    Args:
+        errors (`np.ndarray` of shape `(groups, groups)`): By true group (rows) and predicted group.
+        names (sequence of `str`): Of the groups.
+    """
+    return {
+        name: {other: float(100 * number / row.sum()) for other, number in zip(names, row, strict=True)}
+        for name, row in zip(names, errors, strict=True)
+        if row.sum() > 0
+    }
+
+
 def oracle_group_accuracy(logits: Any, labels: Any, class_counts: ClassCounts | Sequence[int]) -> Metrics:
     """
     The metrics of [`long_tail_metrics`] if the group of every test image were known: the prediction is the best class

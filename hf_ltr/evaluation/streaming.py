@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
+from .groups import error_shares
 from .metrics import accuracies, summarize
 
 CALIBRATION_BINS = 15
@@ -54,6 +55,11 @@ class StreamingMetrics:
             "bin_correct": CALIBRATION_BINS,
             "bin_confidence": CALIBRATION_BINS,
             "confusion": groups**2,
+            "errors": groups**2,
+            "oracle_correct": classes,
+            "modulated": 1,
+            "modulated_group_correct": 1,
+            "magnitude_correct": 1,
             "not_finite": 1,
             "outside_classes": 1,
         }
@@ -66,7 +72,15 @@ class StreamingMetrics:
         self.state.zero_()
 
     @torch.no_grad()
-    def update(self, logits: Tensor, labels: Tensor, loss: Tensor | None = None, mass: Tensor | None = None) -> None:
+    def update(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        loss: Tensor | None = None,
+        mass: Tensor | None = None,
+        magnitudes: Tensor | None = None,
+        modulator_groups: Tensor | None = None,
+    ) -> None:
         """
         Add a batch. Reads nothing to the host: what is wrong in the values is counted here and refused by `compute`.
 
@@ -77,6 +91,9 @@ class StreamingMetrics:
                 logits by default.
             mass (`torch.Tensor` of shape `(batch,)`, *optional*): The weight of each row; 0 leaves a row out (the
                 copies with which samplers fill up the last batch). 1 by default.
+            magnitudes (`torch.Tensor` of shape `(batch, modulator groups)`, *optional*): Of a model with a modulator.
+            modulator_groups (`torch.Tensor` of shape `(classes,)`, integer, *optional*): The modulator's group of
+                every class, which need not be those of the class counts; needed with `magnitudes`.
         """
         num_classes, state = self.class_counts.num_classes, self._views
         if logits.ndim != 2 or logits.shape[1] != num_classes:
@@ -89,6 +106,12 @@ class StreamingMetrics:
                 raise ValueError(f"`{name}` must have shape ({logits.shape[0]},), got {tuple(rows.shape)}.")
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(f"`labels` must be integer class ids, got {labels.dtype}.")
+        if magnitudes is not None and (magnitudes.ndim != 2 or len(magnitudes) != len(logits)):
+            raise ValueError(f"`magnitudes` must have shape ({len(logits)}, groups), got {tuple(magnitudes.shape)}.")
+        if magnitudes is not None and (modulator_groups is None or modulator_groups.shape != (num_classes,)):
+            raise ValueError(
+                f"`magnitudes` need `modulator_groups`, one group index for each of {num_classes} classes."
+            )
 
         dtype = self.state.dtype
         logits = logits.detach().to(self.device)
@@ -132,6 +155,17 @@ class StreamingMetrics:
         group = self._group_of_class
         pair = group[labels] * len(self.class_counts.groups) + group[predicted]
         state["confusion"].index_add_(0, pair, weight)
+        state["errors"].index_add_(0, pair, weight - correct)
+        if len(self.class_counts.groups) > 1:
+            other_group = group[labels].unsqueeze(1) != group
+            best_inside = logits.masked_fill(other_group, -torch.inf).argmax(dim=1)
+            state["oracle_correct"].index_add_(0, labels, weight * (best_inside == labels))
+        if magnitudes is not None:
+            own = modulator_groups.to(self.device)
+            largest = magnitudes.detach().to(self.device).argmax(dim=1)
+            state["modulated"] += weight.sum()
+            state["modulated_group_correct"] += (weight * (own[predicted] == own[labels])).sum()
+            state["magnitude_correct"] += (weight * (largest == own[labels])).sum()
 
     def tensors(self) -> list[Tensor]:
         """The state to be summed, in place, over processes."""
@@ -148,13 +182,19 @@ class StreamingMetrics:
         The metrics of everything seen, by one read to the host.
 
         Args:
-            per_class (`bool`, defaults to `False`): Add `per_class_accuracy`, a list in label order with `None` for
-                classes without test images.
+            per_class (`bool`, defaults to `False`): Add what is not one number: `per_class_accuracy`, a list in label
+                order with `None` for classes without test images, and `group_errors`, in percent as
+                [`~hf_ltr.evaluation.group_errors`] returns it.
 
         Returns:
             `dict`: what [`long_tail_metrics`] returns, and `loss`; `top5_accuracy` (with more than five classes);
             `expected_calibration_error` over 15 equal bins of the highest probability (Guo et al., 2017);
-            `worst_class_accuracy`.
+            `worst_class_accuracy`. With more than one group also `group_accuracy`, the share of images predicted as
+            some class of their own group, and `oracle_accuracy`, `oracle_many`, `oracle_medium`, `oracle_few`: the
+            accuracies if the group of every image were known ([`~hf_ltr.evaluation.oracle_group_accuracy`]). If
+            magnitudes were given, `magnitude_group_accuracy`, the share of images whose largest magnitude is that of
+            their group, and `modulator_group_accuracy`, the share predicted as a class of it, both for the groups of
+            the modulator.
 
         Raises:
             `ValueError`: if nothing was seen, or rows had logits that are not finite or labels outside the classes.
@@ -183,16 +223,39 @@ class StreamingMetrics:
             np.abs(host["bin_correct"] - host["bin_confidence"]).sum() / images
         )
         metrics["worst_class_accuracy"] = min(value for value in per_class_accuracy if value is not None)
+        metrics |= self._group_metrics(host)
         if per_class:
             metrics["per_class_accuracy"] = per_class_accuracy
+            if len(self.class_counts.groups) > 1:
+                metrics["group_errors"] = error_shares(self._by_group(host["errors"]), list(self.class_counts.groups))
         if without_test_images is not None:
             metrics["classes_without_test_images"] = without_test_images
         return metrics
 
     def group_confusion(self) -> np.ndarray:
         """Images by true group (rows) and group of the predicted class (columns), in the order of the groups."""
-        groups = len(self.class_counts.groups)
-        return self._host()["confusion"].round().astype(np.int64).reshape(groups, groups)
+        return self._by_group(self._host()["confusion"]).round().astype(np.int64)
+
+    def _group_metrics(self, host: dict[str, np.ndarray]) -> dict[str, float]:
+        """What knowing the group is worth, and how well it is known. With a single group there is nothing to know."""
+        found = {}
+        if len(self.class_counts.groups) > 1:
+            confusion = self._by_group(host["confusion"])
+            found["group_accuracy"] = float(confusion.trace() / confusion.sum())
+            oracle = summarize(host["oracle_correct"], host["total"], self.class_counts)
+            names = ("accuracy", *self.class_counts.groups)
+            found |= {f"oracle_{name}": oracle[name] for name in names if name in oracle}
+        if host["modulated"][0] > 0:
+            for name, part in (
+                ("modulator_group_accuracy", "modulated_group_correct"),
+                ("magnitude_group_accuracy", "magnitude_correct"),
+            ):
+                found[name] = float(host[part][0] / host["modulated"][0])
+        return found
+
+    def _by_group(self, values: np.ndarray) -> np.ndarray:
+        """A flat part of the state with true groups as rows and predicted groups as columns."""
+        return values.reshape(len(self.class_counts.groups), -1)
 
     def _host(self) -> dict[str, np.ndarray]:
         parts = self.state.cpu().split(list(self._sizes.values()))

@@ -40,8 +40,11 @@ class CardFacts:
         options (`dict`): The method's options.
         papers (sequence of mappings): Sources: `title`, `authors`, `year`, `url` and `bibtex`, as far as known.
         backbone (`str`, *optional*): Name of the backbone.
-        license (`str`, *optional*): Licence of the weights, as the Hub names it.
-        base_model (`str`, *optional*): Hub id of the weights that training started from.
+        license (`str`, *optional*): Licence of the weights, as the Hub names it; that of `initial_weights` if absent.
+        base_model (`str`, *optional*): Hub id of the weights that training started from; that of `initial_weights` if
+            absent.
+        initial_weights (mapping, *optional*): `name` and `license` of the published weights that training started
+            from, as [`LongTailConfig`] records them; their terms are said under the limitations.
         tags (sequence of `str`): Further tags.
         dataset (`str`, *optional*): Hub id, name or folder of the data.
         dataset_name (`str`, *optional*): In words ("CIFAR-100-LT, imbalance factor 100"); `dataset` if absent.
@@ -75,6 +78,7 @@ class CardFacts:
     backbone: str | None = None
     license: str | None = None
     base_model: str | None = None
+    initial_weights: Mapping[str, Any] | None = None
     tags: Sequence[str] = ()
     dataset: str | None = None
     dataset_name: str | None = None
@@ -166,9 +170,11 @@ def _metadata(facts: CardFacts) -> ModelCardData:
                         metric_value=round(float(facts.metrics[column]), 6),
                     )
                 )
+    initial = facts.initial_weights or {}
+    base_model = facts.base_model or initial.get("name")
     optional = {
-        "license": facts.license,
-        "base_model": facts.base_model if is_hub_id(facts.base_model) else None,
+        "license": facts.license or (initial.get("license") or "unknown" if initial else None),
+        "base_model": base_model if is_hub_id(base_model) else None,
         "datasets": [facts.dataset] if is_hub_id(facts.dataset) else None,
         "metrics": ["accuracy"] if facts.metrics else None,
         "eval_results": results or None,
@@ -300,6 +306,8 @@ def _environment(facts: CardFacts) -> str:
 
 def _limitations(facts: CardFacts) -> str:
     lines = list(facts.limitations)
+    if facts.initial_weights:
+        lines.append(_terms(**facts.initial_weights))
     if facts.class_counts is not None and facts.metrics.get("few") is not None:
         counts = ClassCounts.of(facts.class_counts)
         few = counts.groups["few"]
@@ -312,6 +320,19 @@ def _limitations(facts: CardFacts) -> str:
     if untested:
         lines.append(f"Nothing is known about the {_number(len(untested), 'class')} without test images.")
     return _section("Limitations", "\n".join(f"- {line}" for line in lines))
+
+
+def _terms(name: str, license: str | None) -> str:
+    """What the licence of the weights that training started from means for whoever uses the model."""
+    if license is None:
+        return (
+            f"Trained from the weights `{name}`, whose licence is not recorded: find it out before these weights are "
+            "used or shared."
+        )
+    if re.search(r"\bnc\b", license.lower()):
+        in_words = re.sub(r"^CC-([A-Z-]+)-([\d.]+)$", r"CC-\1 \2", license.upper())
+        return f"Trained from the weights `{name}`, which are under {in_words}: not for commercial use."
+    return f"Trained from the weights `{name}`, which are under the licence {license}: its terms hold here too."
 
 
 def _citation(facts: CardFacts) -> str:

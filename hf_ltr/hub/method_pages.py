@@ -123,8 +123,9 @@ def files(repository: str | Path | None = None) -> dict[Path, str]:
     made = {repository / "recipes" / f"{name}.md": method_page(name, repository, configs) for name in METHODS}
     for recipe, tables in RECIPE_TABLES.items():
         page = repository / "recipes" / f"{recipe}.md"
-        text = page.read_text(encoding="utf-8")
-        made[page] = _between(text, MEASURED_START, MEASURED_END, recipe_results(repository, tables))
+        if page.is_file():
+            text = page.read_text(encoding="utf-8")
+            made[page] = _between(text, MEASURED_START, MEASURED_END, recipe_results(repository, tables))
     readme = repository / "README.md"
     text = readme.read_text(encoding="utf-8")
     try:

@@ -145,6 +145,7 @@ class RunReport:
             options=method.describe()["options"],
             papers=[method.paper] if method.paper else [],
             backbone=model.config.backbone,
+            initial_weights=model.config.initial_weights,
             dataset=self.dataset,
             dataset_name=self._dataset_in_words(),
             test_split="test",
@@ -179,15 +180,25 @@ class RunReport:
         return f"{self.dataset}, long-tailed, imbalance factor {factor:g}" if factor else self.dataset
 
     def _figures(self) -> dict[str, str]:
-        from ..evaluation import plot_group_accuracy, plot_per_class_accuracy
+        """Draw what the rows have numbers for; paths relative to the card by caption."""
+        from ..evaluation import plot_group_accuracy, plot_group_errors, plot_group_given, plot_per_class_accuracy
 
         folder = self.output_dir / "figures"
+        # Absent where there is one group only, and in stages that an earlier version finished.
+        errors = {name: metrics["group_errors"] for name, metrics in self.rows.items() if metrics.get("group_errors")}
+        given = {name: metrics for name, metrics in self.rows.items() if "oracle_accuracy" in metrics}
         try:
             plot_group_accuracy(folder / "groups.png", self.rows)
             figures = {"Accuracy by group": "figures/groups.png"}
             if self.per_class:
                 plot_per_class_accuracy(folder / "per_class.png", self.class_counts, self.per_class)
                 figures["Accuracy by training images of the class"] = "figures/per_class.png"
+            if errors:
+                plot_group_errors(folder / "group_errors.png", errors)
+                figures["Groups that misclassified images were predicted into"] = "figures/group_errors.png"
+            if given:
+                plot_group_given(folder / "group_given.png", given)
+                figures["Accuracy against all classes, and with the group given"] = "figures/group_given.png"
         except ImportError as error:
             print(f"No figures: {error}")
             return {}

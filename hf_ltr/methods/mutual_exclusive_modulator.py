@@ -159,8 +159,10 @@ class MutualExclusiveModulation(LongTailMethod):
         self.margin_positive, self.margin_negative = margin_positive, margin_negative
         self.normalize_margin = normalize_margin
         self.width, self.depth, self.heads, self.mlp_ratio = width, depth, heads, mlp_ratio
-        self.top_k, self.fusion_width, self.fusion_normalization = top_k, fusion_width, fusion_normalization
-        self.activation, self.logit_reference = activation, logit_reference
+        self.top_k, self.fusion_width = top_k, fusion_width
+        self.fusion_normalization = fusion_normalization or "none"
+        # "none" is read as the absence of a value by YAML, JSON and the rows of a table.
+        self.activation, self.logit_reference = activation or "none", logit_reference or "none"
         self.tokens, self.pooling, self.detach_magnitude = tokens, pooling, detach_magnitude
         group_of_class = class_groups(
             self.class_counts.counts, groups, num_groups, self.class_counts.thresholds, group_seed

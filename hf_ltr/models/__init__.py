@@ -2,7 +2,7 @@
 Models: the classifier over any timm backbone, the masked autoencoder over the same encoder, and the modulator.
 
 Importing this package registers the config, the model and the image processors with the Auto classes of transformers,
-and the CIFAR residual networks and small vision transformers with timm.
+and the CIFAR residual networks, small vision transformers and ConvMAE's encoder with timm.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .image_processor import LongTailImageProcessor, LongTailImageProcessorPil
 from .masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderOutput
 from .modeling import LongTailForImageClassification, LongTailOutput
 from .modulator import MutualExclusiveModulator
-from .position_embedding import sine_cosine_position_embedding
+from .position_embedding import resample_position_embedding, sine_cosine_position_embedding
 
 AutoConfig.register(LongTailConfig.model_type, LongTailConfig)
 AutoModelForImageClassification.register(LongTailConfig, LongTailForImageClassification)
@@ -34,6 +34,8 @@ OWN_BACKBONES = (
     "vit_pico_patch4_16",
     "vit_tiny_patch4_32",
     "vit_tiny_patch8_96",
+    "convvit_tiny_patch4_32",
+    "convvit_base_patch16_224",
 )
 
 __all__ = [
@@ -52,5 +54,6 @@ __all__ = [
     "ScaledHead",
     "as_linear",
     "backbone_shape",
+    "resample_position_embedding",
     "sine_cosine_position_embedding",
 ]

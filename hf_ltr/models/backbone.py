@@ -16,10 +16,10 @@ from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor, nn
 from transformers.initialization import meta_device_safe_creation_ops
 
+# Names marked as unused are imported for what their files do: they register networks with timm. (By name, since only
+# files imported in this form are copied next to a checkpoint that carries its code.)
+from .convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS  # noqa: F401
 from .errors import unknown_name
-
-# Imported for what they do: these files register their networks with timm. (By name, since only files imported in
-# this form are copied next to a checkpoint that carries its code.)
 from .resnet_cifar import ResNetCifar  # noqa: F401
 from .vision_transformers import SMALL_VISION_TRANSFORMERS  # noqa: F401
 
@@ -123,12 +123,12 @@ def create_backbone(
     arguments = dict(arguments)
     try:
         try:
-            model = timm.create_model(name, pretrained=pretrained, num_classes=num_labels, **arguments)
+            model = _create(name, pretrained, num_classes=num_labels, **arguments)
         except TypeError as error:
             if "img_size" not in arguments or "img_size" not in str(error):
                 raise
             del arguments["img_size"]
-            model = timm.create_model(name, pretrained=pretrained, num_classes=num_labels, **arguments)
+            model = _create(name, pretrained, num_classes=num_labels, **arguments)
     except (TypeError, AssertionError) as error:
         raise ValueError(
             f"timm cannot create backbone {name!r} with {arguments}: {error}. Check backbone_kwargs, image_size, "
@@ -137,6 +137,17 @@ def create_backbone(
     classifier = model.get_classifier()
     _remove_classifier(model)
     return model, classifier if isinstance(classifier, nn.Linear) else None
+
+
+def _create(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, **arguments)
+    except RuntimeError as error:
+        # Published weights of a transformer that pools after its norm, wanted with a pooling before it (fc_norm): with
+        # another number of classes timm leaves the old norm behind by itself, with the same number it insists on it.
+        if not pretrained or "fc_norm" not in str(error):
+            raise
+        return timm.create_model(name, pretrained=True, pretrained_strict=False, **arguments)
 
 
 def _remove_classifier(model: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ from transformers.utils import logging
 from .backbone import backbone_shape, check_backbone_name, native_settings
 from .errors import unknown_name
 from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
+from .initial_weights import check_initial_weights
 from .modulator_options import modulator_options
+from .vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config
 
 logger = logging.get_logger(__name__)
 
@@ -27,6 +30,8 @@ HEAD_OPTIONS: dict[str, dict[str, Any]] = {
 }
 GROUP_SCHEMES = ("thresholds", "auto")
 INTERPOLATIONS = ("bilinear", "bicubic")
+# Arguments of `from_pretrained` that say where a file is.
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 # Decoder of the ViT-B and ViT-L models of He et al. 2022; smaller encoders want a smaller one.
 MASKED_AUTOENCODER_DEFAULTS: dict[str, Any] = {
@@ -90,6 +95,10 @@ class LongTailConfig(PretrainedConfig):
         masked_autoencoder (`dict`, *optional*): Options of [`MaskedAutoencoder`]: `mask_ratio`, `norm_pix_loss`,
             `decoder_dim`, `decoder_depth`, `decoder_heads`.
         method (`dict`, *optional*): Description of the method that trained the model; provenance only.
+        initial_weights (`dict`, *optional*): `{"name": "timm/vit_base_patch16_224.mae", "license": "cc-by-nc-4.0"}`:
+            the published weights that training started from, `license` `None` where it is not known; unset for what
+            was trained from scratch. Provenance only: set where such weights are loaded, kept by everything that is
+            trained from them, and said in the model card.
         kwargs: Fields of `PretrainedConfig`, such as `id2label`.
 
     Raises:
@@ -145,6 +154,7 @@ class LongTailConfig(PretrainedConfig):
         modulator: dict[str, Any] | None = None,
         masked_autoencoder: dict[str, Any] | None = None,
         method: dict[str, Any] | None = None,
+        initial_weights: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         check_backbone_name(backbone)
@@ -175,6 +185,7 @@ class LongTailConfig(PretrainedConfig):
         self.modulator = modulator
         self.masked_autoencoder = masked_autoencoder
         self.method = method
+        self.initial_weights = initial_weights
 
         super().__init__(**_label_fields(num_labels, class_counts, self.class_counts, kwargs))
         self.validate()
@@ -186,6 +197,29 @@ class LongTailConfig(PretrainedConfig):
         elif key in ("image_mean", "image_std", "group_thresholds") and isinstance(value, tuple):
             value = list(value)
         super().__setattr__(key, value)
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """
+        Read `config.json`; that of transformers' ViTMAE or ViT as the fields of the same encoder here.
+
+        Raises:
+            `ValueError`: for a checkpoint of another model.
+        """
+        hub = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type in VIT_MODEL_TYPES:
+            config_dict = convert_vit_config(config_dict, str(pretrained_model_name_or_path), **hub)
+        elif model_type not in (cls.model_type, LongTailConfig.model_type):
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a checkpoint of type {model_type!r}. Models of hf_ltr load their "
+                f"own checkpoints and the encoders of {' and '.join(map(repr, VIT_MODEL_TYPES))}; timm's published "
+                "weights are loaded with LongTailConfig(backbone=<name>.<tag>, backbone_pretrained=True)."
+            )
+        return config_dict, kwargs
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> LongTailConfig:
@@ -230,6 +264,7 @@ class LongTailConfig(PretrainedConfig):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
         _positive_integer("num_experts", self.num_experts)
+        check_initial_weights(self.initial_weights)
         if self.logit_adjustment is not None:
             self._check_logit_adjustment(self.logit_adjustment)
         if self.modulator is not None:

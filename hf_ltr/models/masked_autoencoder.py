@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from timm.models import checkpoint_seq
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from .backbone import backbone_arguments, create_backbone
 from .configuration import LongTailConfig
+from .convolutional_patch_embedding import ConvolutionalPatchEmbed
 from .initialization import building_on_meta, copy_tensors, missing_tensors
+from .masked_autoencoder_decoder import MaskedAutoencoderDecoder, MultiScaleFusion, gather_tokens
 from .modeling import LongTailPreTrainedModel
 from .position_embedding import sine_cosine_position_embedding
 
 # Under the square root of a patch's standard deviation (facebookresearch/mae).
 _PIXEL_EPSILON = 1e-6
+# What fine-tuning may drop. Pretraining drops patches and nothing else (facebookresearch/mae).
+_DROP_RATES = (
+    "drop_rate",
+    "pos_drop_rate",
+    "patch_drop_rate",
+    "proj_drop_rate",
+    "attn_drop_rate",
+    "drop_path_rate",
+)
 
 
 @dataclass
@@ -40,50 +50,10 @@ class MaskedAutoencoderOutput(ModelOutput):
     mask: Tensor | None = None
 
 
-class MaskedAutoencoderDecoder(nn.Module):
-    """Narrow transformer that predicts the pixels of all patches from the encoded visible ones."""
-
-    def __init__(
-        self, encoder_dim: int, dim: int, depth: int, heads: int, grid: tuple[int, int], prefix: int, outputs: int
-    ):
-        super().__init__()
-        self.grid, self.num_prefix_tokens = grid, prefix
-        norm_layer = partial(nn.LayerNorm, eps=1e-6)
-        self.embedding = nn.Linear(encoder_dim, dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.blocks = nn.Sequential(
-            *(Block(dim, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm_layer) for _ in range(depth))
-        )
-        self.norm = norm_layer(dim)
-        self.prediction = nn.Linear(dim, outputs)
-        self.register_buffer("position_embedding", torch.zeros(1, prefix + grid[0] * grid[1], dim), persistent=False)
-        self.fill_buffers()
-
-    @torch.no_grad()
-    def fill_buffers(self) -> None:
-        """Write the position embedding (again after loading)."""
-        if not self.position_embedding.is_meta:
-            dim = self.position_embedding.shape[-1]
-            self.position_embedding.copy_(sine_cosine_position_embedding(dim, *self.grid, self.num_prefix_tokens))
-
-    def forward(self, encoded: Tensor, restore: Tensor, checkpointing: bool = False) -> Tensor:
-        """
-        Encoded prefix and visible tokens `(B, P + V, D)` to predictions `(B, N, outputs)`; `restore` `(B, N)` says
-        where in visible-then-masked order each patch is.
-        """
-        x = self.embedding(encoded)
-        prefix, visible = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
-        missing = restore.shape[1] - visible.shape[1]
-        mask_tokens = self.mask_token.to(x.dtype).expand(x.shape[0], missing, -1)
-        x = _gather(torch.cat([visible, mask_tokens], dim=1), restore)
-        x = torch.cat([prefix, x], dim=1) + self.position_embedding.to(x.dtype)
-        x = checkpoint_seq(self.blocks, x) if checkpointing else self.blocks(x)
-        return self.prediction(self.norm(x))[:, self.num_prefix_tokens :]
-
-
 class MaskedAutoencoder(LongTailPreTrainedModel):
     """
-    Masked autoencoder (He et al. 2022, arXiv 2111.06377) over a plain timm vision transformer.
+    Masked autoencoder (He et al. 2022, arXiv 2111.06377) over a plain timm vision transformer, or over a
+    [`ConvolutionalVisionTransformer`] (ConvMAE, Gao et al. 2022, arXiv 2205.03892).
 
     The encoder is the attribute `backbone`, under the same parameter names as in [`LongTailForImageClassification`]:
     `LongTailForImageClassification.from_pretrained(folder, num_labels=..., global_pool="avg")` continues with its
@@ -93,11 +63,22 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
     Initialisation and details follow facebookresearch/mae: Xavier-uniform weights for linear layers and for the patch
     projection seen as a matrix, N(0, 0.02) for class and mask token, fixed sine-cosine position embeddings, the final
     norm applied to what the decoder reads. (transformers' own `ViTMAEForPreTraining` built from a config leaves both
-    position embeddings and both tokens zero in 5.23: every masked patch then gets the same prediction.)
+    position embeddings and both tokens zero in 5.23: every masked patch then gets the same prediction.) With
+    `config.backbone_pretrained`, the encoder starts from timm's published weights instead, its position embeddings
+    frozen as they are, and only the decoder is new.
+
+    The config's drop rates are those of the classifier: nothing but patches is dropped here. Its `image_size` is the
+    one of pretraining; the classifier may be loaded at another.
+
+    Over a ConvMAE encoder (details from Alpha-VL/ConvMAE), the mask is drawn on the grid of the transformer and
+    enlarged to those of the convolutional stages, whose depthwise convolutions read zeros at hidden positions; only
+    visible tokens enter the transformer; the stages' maps, embedded by convolutions with the stride of a token, are
+    added to its output before the final norm (`decoder.fusion`, which the classifier leaves behind, as in the
+    published fine-tuning).
 
     Args:
-        config ([`LongTailConfig`]): `config.backbone` names a timm `VisionTransformer`; `config.masked_autoencoder`
-            holds the options, all of them optional:
+        config ([`LongTailConfig`]): `config.backbone` names a timm `VisionTransformer` or an encoder of ConvMAE;
+            `config.masked_autoencoder` holds the options, all of them optional:
 
             - `mask_ratio` (0.75): `int(N * (1 - mask_ratio))` of the N patches stay visible;
             - `norm_pix_loss` (`True`): normalise every target patch by its own mean and (unbiased) variance;
@@ -116,10 +97,12 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         self.mask_ratio, self.norm_pix_loss = options["mask_ratio"], options["norm_pix_loss"]
         self._is_being_loaded = building_on_meta()
         self.gradient_checkpointing = False
+        arguments = {key: value for key, value in backbone_arguments(config).items() if key not in _DROP_RATES}
         # Whatever pooling the classifier will use, the encoder ends with its own norm here.
-        arguments = {**backbone_arguments(config), "global_pool": "avg", "fc_norm": False}
+        arguments |= {"global_pool": "avg", "fc_norm": False}
+        pretrained = config.backbone_pretrained and not self._is_being_loaded
         try:
-            self.backbone, _ = create_backbone(config.backbone, arguments, config.num_labels)
+            self.backbone, _ = create_backbone(config.backbone, arguments, config.num_labels, pretrained=pretrained)
         except ValueError as error:
             if "fc_norm" in str(error.__cause__):
                 raise self._unsuitable("it is not one") from error
@@ -143,9 +126,10 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             self.backbone.patch_embed.grid_size,
             self.backbone.num_prefix_tokens,
             self.patch_size**2 * config.num_channels,
+            self._create_fusion(),
         )
         if not self._is_being_loaded:
-            self._initialize()
+            self._initialize(encoder=not pretrained)
         self.post_init()
 
     def forward(
@@ -213,8 +197,13 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         encoder = self.backbone
         positions = encoder.pos_embed
         prefix_positions = positions.shape[1] - self.num_patches
-        tokens = encoder.patch_embed(pixel_values) + positions[:, prefix_positions:]
-        tokens = _gather(tokens, visible)
+        maps: list[Tensor] = []
+        if isinstance(encoder.patch_embed, ConvolutionalPatchEmbed):
+            keep = torch.zeros(visible.shape[0], self.num_patches, device=visible.device).scatter(1, visible, 1.0)
+            tokens, maps = encoder.patch_embed.forward_stages(pixel_values, keep)
+        else:
+            tokens = encoder.patch_embed(pixel_values)
+        tokens = gather_tokens(tokens + positions[:, prefix_positions:], visible)
         if encoder.cls_token is not None:
             class_token = encoder.cls_token
             if prefix_positions:
@@ -222,13 +211,21 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             tokens = torch.cat([class_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = encoder.norm_pre(encoder.pos_drop(tokens))
         tokens = checkpoint_seq(encoder.blocks, tokens) if checkpointing else encoder.blocks(tokens)
+        if self.decoder.fusion is not None:
+            tokens = tokens + self.decoder.fusion(maps, visible)
         return encoder.norm(tokens)
+
+    def _create_fusion(self) -> MultiScaleFusion | None:
+        embedding = self.backbone.patch_embed
+        if not isinstance(embedding, ConvolutionalPatchEmbed):
+            return None
+        return MultiScaleFusion(embedding.stage_dims, embedding.reductions, self.backbone.embed_dim)
 
     def _unsuitable(self, reason: str) -> ValueError:
         return ValueError(
             "MaskedAutoencoder needs a plain timm VisionTransformer with one table of position embeddings and square "
-            f"patches (vit_tiny_patch4_32, vit_base_patch16_224, ...), but backbone {self.config.backbone!r} does not "
-            f"fit: {reason}"
+            "patches (vit_tiny_patch4_32, vit_base_patch16_224, convvit_base_patch16_224, ...), but backbone "
+            f"{self.config.backbone!r} does not fit: {reason}"
         )
 
     def _check_encoder(self) -> None:
@@ -245,9 +242,9 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             raise self._unsuitable("its patches are not square")
 
     @torch.no_grad()
-    def _initialize(self) -> None:
-        """The initialisation of the released code, over timm's."""
-        for module in self.modules():
+    def _initialize(self, encoder: bool) -> None:
+        """The initialisation of the released code, over timm's, of decoder and (unless pretrained) encoder."""
+        for module in (self if encoder else self.decoder).modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
@@ -255,15 +252,18 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             elif isinstance(module, nn.LayerNorm):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
-        projection = self.backbone.patch_embed.proj.weight
-        nn.init.xavier_uniform_(projection.view(projection.shape[0], -1))
-        if self.backbone.cls_token is not None:
-            nn.init.normal_(self.backbone.cls_token, std=0.02)
+        if encoder:
+            # ConvMAE treats its last embedding so too, and leaves all other convolutions to torch.
+            projection = self.backbone.patch_embed.proj.weight
+            nn.init.xavier_uniform_(projection.view(projection.shape[0], -1))
+            if self.backbone.cls_token is not None:
+                nn.init.normal_(self.backbone.cls_token, std=0.02)
         nn.init.normal_(self.decoder.mask_token, std=0.02)
-        positions = self.backbone.pos_embed
-        prefix_positions = positions.shape[1] - self.num_patches
-        table = sine_cosine_position_embedding(positions.shape[2], *self.decoder.grid, prefix_positions)
-        positions.copy_(table)
+        if encoder:
+            positions = self.backbone.pos_embed
+            prefix_positions = positions.shape[1] - self.num_patches
+            table = sine_cosine_position_embedding(positions.shape[2], *self.decoder.grid, prefix_positions)
+            positions.copy_(table)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -276,14 +276,11 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             missing = missing_tensors(self)
             missing.pop("decoder.position_embedding")
             if missing:
+                config = copy.deepcopy(self.config)
+                config.backbone_pretrained = False
                 with torch.device("cpu"):
-                    copy_tensors(missing, type(self)(copy.deepcopy(self.config)))
+                    copy_tensors(missing, type(self)(config))
             self._is_being_loaded = False
-
-
-def _gather(tokens: Tensor, index: Tensor) -> Tensor:
-    """Tokens `(B, N, D)` at positions `(B, M)`, as `(B, M, D)`."""
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 __all__ = ["MaskedAutoencoder", "MaskedAutoencoderDecoder", "MaskedAutoencoderOutput"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +14,11 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
-from .configuration import LongTailConfig
+from .checkpoint_conversion import check_same_encoder, convert_checkpoint
+from .configuration import HUB_ARGUMENTS, LongTailConfig
 from .freezing import FreezableMixin
 from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, ScaledHead, initialize_linear_head
+from .initial_weights import weights_of_timm
 from .initialization import building_on_meta, copy_tensors, is_loaded, missing_tensors, needs_random_numbers
 from .modulator import MutualExclusiveModulator
 from .prior_offset import prior_offset
@@ -70,6 +74,84 @@ class LongTailPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False
     _no_split_modules: list[str] = []
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args: Any,
+        config: LongTailConfig | str | os.PathLike | None = None,
+        **kwargs: Any,
+    ) -> LongTailPreTrainedModel:
+        """
+        Load a checkpoint of this package, or the encoder of transformers' ViTMAE and ViT.
+
+        As in transformers, with three additions:
+
+        - A checkpoint for another image size is brought to that of the config (`image_size=224`, or a `config`):
+          position embeddings are interpolated as in MAE fine-tuning (see [`resample_position_embedding`]).
+        - `"facebook/vit-mae-base"` and other checkpoints of transformers with `model_type` `vit_mae` or `vit` load
+          into timm's vision transformer of the same sizes; [`MaskedAutoencoder`] also takes the decoder. Classifiers
+          of such checkpoints are left behind.
+        - `config.initial_weights` is that of the checkpoint, also where a `config` is given.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`): Hub id or folder.
+            config ([`LongTailConfig`], *optional*): Of the model to build; the checkpoint's own if not given.
+            kwargs: Fields of the config that differ (without `config`), and the arguments of
+                `transformers.PreTrainedModel.from_pretrained`.
+
+        Raises:
+            `ValueError`: if the checkpoint holds another encoder than `config` describes, or another patch size.
+        """
+        source = pretrained_model_name_or_path
+        if isinstance(config, LongTailConfig) and source is not None and config.name_or_path != str(source):
+            stored = _stored_config(cls, source, kwargs)
+            if stored is not None:
+                check_same_encoder(stored, config, str(source))
+                config = copy.deepcopy(config)
+                config.initial_weights = stored.initial_weights
+        elif config is None and source is not None and not kwargs.keys().isdisjoint(("backbone", "backbone_kwargs")):
+            stored = _stored_config(cls, source, kwargs)
+            if stored is not None:
+                given = copy.deepcopy(stored)
+                given.backbone = kwargs.get("backbone", stored.backbone)
+                given.backbone_kwargs = kwargs.get("backbone_kwargs", stored.backbone_kwargs)
+                check_same_encoder(stored, given, str(source))
+        return super().from_pretrained(source, *model_args, config=config, **kwargs)
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: PreTrainedModel,
+        state_dict: dict[str, Tensor] | None,
+        checkpoint_files: list[str] | None,
+        load_config: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Reads the files that transformers has found; called by `from_pretrained`."""
+        converted = convert_checkpoint(
+            model,
+            state_dict,
+            checkpoint_files,
+            load_config.ignore_mismatched_sizes,
+            weights_only=load_config.weights_only,
+            disable_mmap=load_config.disable_mmap,
+        )
+        if converted is not None:
+            state_dict, checkpoint_files = converted, None
+        return PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, *args, **kwargs
+        )
+
+    def post_init(self) -> None:
+        """
+        At the end of every constructor: as in transformers; and the config of a model that is built, not loaded, says
+        what it begins with, timm's published weights or nothing.
+        """
+        super().post_init()
+        if not building_on_meta():
+            self.config.initial_weights = weights_of_timm(self.backbone) if self.config.backbone_pretrained else None
+
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
         """Switch timm's own checkpointing; the function and the interval that transformers passes are not used."""
         try:
@@ -88,6 +170,16 @@ class LongTailPreTrainedModel(PreTrainedModel):
     def set_input_embeddings(self, value: Any) -> None:
         """Images have no token embeddings."""
         raise ValueError(f"{type(self).__name__} has no token embeddings to set")
+
+
+def _stored_config(cls: type, source: str | os.PathLike, options: dict[str, Any]) -> LongTailConfig | None:
+    """The config that lies beside the weights, if one does."""
+    options = {name: options[name] for name in HUB_ARGUMENTS if options.get(name) is not None}
+    try:
+        return cls.config_class.from_pretrained(source, **options)
+    except OSError:
+        # Weights without a config; where there is nothing at all, loading says so.
+        return None
 
 
 class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
@@ -167,12 +259,15 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         if self.config.logit_adjustment is not self._applied_adjustment:
             self._apply_logit_adjustment()
         pixel_values = pixel_values.to(self.classifier.weight.dtype)
-        features, tokens = extract_features(self.backbone, pixel_values, with_tokens=self.modulator is not None)
+        reads_tokens = self.modulator is not None and self.modulator.reads_tokens
+        features, tokens = extract_features(self.backbone, pixel_values, with_tokens=reads_tokens)
         raw_logits = self.classifier(features)
         modulated = {}
         if self.modulator is not None:
             modulated["base_logits"] = raw_logits
-            raw_logits, modulated["magnitudes"], modulated["group_weights"] = self.modulator(tokens, raw_logits)
+            raw_logits, modulated["magnitudes"], modulated["group_weights"] = self.modulator(
+                tokens if reads_tokens else features, raw_logits
+            )
         logits = raw_logits if self._applied_adjustment is None else raw_logits + self.logit_offset
         loss = None
         if labels is not None:

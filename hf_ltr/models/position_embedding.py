@@ -1,8 +1,9 @@
-"""The fixed two-dimensional sine-cosine position embedding of masked autoencoders."""
+"""Position embeddings on a grid of patches: the fixed sine-cosine table, and any table at another resolution."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -44,3 +45,38 @@ def sine_cosine_position_embedding(
             halves += [angles.sin(), angles.cos()]
         table = torch.cat(halves, dim=1)
         return torch.cat([torch.zeros(num_prefix_tokens, dim, dtype=table.dtype), table]).to(torch.float32)
+
+
+def resample_position_embedding(
+    table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int = 0
+) -> Tensor:
+    """
+    A learned or fixed table of position embeddings, interpolated to another number of patches.
+
+    As MAE fine-tuning does it at a new resolution (facebookresearch/mae): bicubic on the grid of patches, corners not
+    aligned, no antialiasing; what belongs to class and register tokens is kept. (timm's own loader antialiases, which
+    differs where the grid becomes smaller.)
+
+    Args:
+        table (`Tensor` of shape `(1, P + H * W, D)`): Prefix tokens first, then the grid row after row.
+        old_grid (`tuple[int, int]`): H and W, patches per column and per row of the table.
+        new_grid (`tuple[int, int]`): Patches per column and per row of the result.
+        num_prefix_tokens (`int`, *optional*, defaults to 0): P.
+
+    Returns:
+        `Tensor` of shape `(1, P + new rows * new columns, D)`, of the table's type; computed in float32 at least.
+
+    Raises:
+        `ValueError`: if the table does not have `P + H * W` entries.
+    """
+    rows, columns = old_grid
+    if table.ndim != 3 or table.shape[1] != num_prefix_tokens + rows * columns:
+        raise ValueError(
+            f"a table of shape {tuple(table.shape)} does not hold {num_prefix_tokens} prefix tokens and a grid of "
+            f"{rows} x {columns} patches"
+        )
+    prefix, patches = table[:, :num_prefix_tokens], table[:, num_prefix_tokens:]
+    planes = patches.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
+    planes = planes.to(torch.promote_types(planes.dtype, torch.float32))
+    planes = F.interpolate(planes, size=tuple(new_grid), mode="bicubic", align_corners=False, antialias=False)
+    return torch.cat([prefix, planes.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)

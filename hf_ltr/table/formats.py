@@ -22,8 +22,7 @@ LEGEND = (
 DIFFERENCE_LEGEND = (
     "Difference to {baseline} in points with its paired 95 % interval, and p of McNemar's test (mid-p, over the "
     "images of the group; of several seeds the smallest and the largest). Both are about these weights on other test "
-    "images, not about "
-    "another training run."
+    "images, not about another training run."
 )
 COST_LEGEND = (
     "Step: time of a training step over that of {baseline}, in one process, taken in turn; stages are joined by +. "
@@ -46,8 +45,8 @@ def accuracy_table(rows: Sequence[TableRow], seeds: int) -> str:
 
 
 def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
-    """Differences to the baseline; empty if there are none."""
-    rows = [row for row in rows if row.differences]
+    """Differences to a baseline; empty if there are none."""
+    rows = [row for row in rows if row.differences.get(baseline)]
     if not rows:
         return ""
     columns = group_columns(rows)
@@ -55,7 +54,7 @@ def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
     for row in rows:
         cells = [_cell(row.label)]
         for name in columns:
-            part = row.differences.get(name)
+            part = row.differences[baseline].get(name)
             cells.append(
                 f"{_signed(part['mean'])} [{_signed(part['low'])}, {_signed(part['high'])}] p {_p_range(part)}"
                 if part

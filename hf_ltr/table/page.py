@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from .report import TableReport
 
 
-def results_csv(rows: Sequence[TableRow]) -> str:
-    """One line per row; accuracies and differences in percent, empty where not known."""
+def results_csv(rows: Sequence[TableRow], baselines: Sequence[str]) -> str:
+    """
+    One line per row; accuracies and differences in percent, empty where not known.
+
+    Args:
+        rows (sequence of [`TableRow`]).
+        baselines (sequence of `str`): Differences to the first have columns of their own among those of each group;
+            columns for the others stand at the end, with their names.
+    """
     lines = []
     columns = group_columns(rows)
     for row in rows:
@@ -30,7 +37,8 @@ def results_csv(rows: Sequence[TableRow]) -> str:
             "seeds": " ".join(str(seed) for seed in sorted(row.runs)),
         }
         for name in columns:
-            head, value, part = HEADS.get(name, name), row.values.get(name, {}), row.differences.get(name, {})
+            head, value = HEADS.get(name, name), row.values.get(name, {})
+            part = row.differences.get(baselines[0], {}).get(name, {})
             for key in ("mean", "low", "high", "min", "max", "std"):
                 line[f"{head}_{key}"] = _percent(value.get(key))
             for key in ("mean", "low", "high"):
@@ -43,6 +51,13 @@ def results_csv(rows: Sequence[TableRow]) -> str:
         nearest = row.published[0] if row.published else {}
         for key in ("top1_all", "many", "medium", "few", "epochs", "augmentation", "source"):
             line[f"published_{key}"] = nearest.get(key)
+        for baseline in baselines[1:]:
+            for name in columns:
+                part = row.differences.get(baseline, {}).get(name, {})
+                head = f"{HEADS.get(name, name)}_minus_{baseline}"
+                for key in ("mean", "low", "high"):
+                    line[f"{head}_{key}"] = _percent(part.get(key))
+                line[f"{head}_p"] = part.get("p")
         lines.append(line)
     return _csv(lines)
 
@@ -53,15 +68,20 @@ def published_csv(rows: Sequence[TableRow]) -> str:
     return _csv(lines or [{"row": None}])
 
 
-def readme(report: TableReport, figure: Path | None) -> str:
-    """The page of the folder: the tables, and what they were made with."""
+def readme(report: TableReport, figures: Mapping[Path, str]) -> str:
+    """
+    The page of the folder: the tables, and what they were made with.
+
+    Args:
+        report ([`TableReport`]).
+        figures (`dict[Path, str]`): Those of the folder, with their captions.
+    """
     protocol, rows = report.protocol, report.rows
     runs = [run for row in rows for run in row.runs.values()]
     changed = ", ".join(f"{key} {value}" for key, value in protocol.overrides.items())
     title = f"{protocol.title or protocol.name}{f' (changed: {changed})' if changed else ''}"
     parts = [f"# {title}", report.markdown()]
-    if figure is not None:
-        parts.append(f"![Accuracy by group with 95 % intervals]({figure.name})")
+    parts += [f"![{caption}]({path.name})" for path, caption in figures.items()]
     facts: dict[str, Iterable[str]] = {
         "Protocol": [f"`{protocol.name}`" + (f", {protocol.source}" if protocol.source else "")],
         "Changed by": [f"{key}={value}" for key, value in protocol.overrides.items()],
@@ -104,11 +124,14 @@ def _protocol_yaml(protocol: Any) -> str:
         "data": data,
         "model": protocol.model,
         "arguments": protocol.arguments,
+        "pretraining": protocol.pretraining,
         "stages": protocol.stages,
         "methods": protocol.methods,
         "post_hoc": protocol.post_hoc,
     }
-    return yaml.safe_dump({key: value for key, value in content.items() if value}, sort_keys=False)
+    # Pretraining without options is pretraining all the same.
+    shown = {key: value for key, value in content.items() if value or (key == "pretraining" and value is not None)}
+    return yaml.safe_dump(shown, sort_keys=False)
 
 
 def _percent(value: float | None) -> float | None:

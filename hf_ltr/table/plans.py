@@ -73,15 +73,16 @@ class Plan:
 
     def settings(self, post_hoc: str | None = None) -> dict[str, Any]:
         """What decides the numbers of this run, beside the method's own description and the rows of the data."""
-        return json_form(
-            {
-                "protocol": self.protocol.name,
-                "data": _without_places(self.protocol.data_options(self.row.name)),
-                "model": self.protocol.model_options(self.row.name),
-                "stages": {stage.name: self.compared(stage) for stage in self.stages},
-                "post_hoc": {post_hoc: {"tau": self.protocol.tau}} if post_hoc else None,
-            }
-        )
+        settings = {
+            "protocol": self.protocol.name,
+            "data": _without_places(self.protocol.data_options(self.row.name)),
+            "model": self.protocol.model_options(self.row.name),
+            "stages": {stage.name: self.compared(stage) for stage in self.stages},
+            "post_hoc": {post_hoc: {"tau": self.protocol.tau}} if post_hoc else None,
+        }
+        if self.protocol.pretraining is not None:
+            settings["pretraining"] = self.protocol.pretraining
+        return json_form(settings)
 
     def compared(self, stage: Stage) -> dict[str, Any]:
         """A stage's arguments that decide its result; how a step is cut into processes and micro-batches does not."""

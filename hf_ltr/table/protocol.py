@@ -34,6 +34,8 @@ class Protocol:
         post_hoc (`dict`): `{"logit_adjustment": {"tau": ...}}`.
         published (`dict`): Which published numbers are near, beside the data, backbone and epochs: `augmentation` and
             `source` (one, or several in order of preference) as in [`~hf_ltr.evaluation.published_results`].
+        rows (`dict[str, list[str]]`): Sets of rows by name, as they are written for [`MethodSpecification`], several
+            in one with braces (`mem:width={32,64}`); `@name` stands for the set among the rows of a table.
         overrides (`dict`): What was changed when it was loaded.
     """
 
@@ -48,6 +50,7 @@ class Protocol:
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     post_hoc: dict[str, dict[str, Any]] = field(default_factory=lambda: {"logit_adjustment": {"tau": 1.0}})
     published: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, list[str]] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -94,6 +94,7 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
 
 def _check(protocol: Protocol, where: str) -> None:
     from ..methods import METHODS
+    from .row_sets import checked_row_sets
     from .specification import POST_HOC
 
     protocol.data = _converted("data", protocol.data, where)
@@ -131,6 +132,7 @@ def _check(protocol: Protocol, where: str) -> None:
     for key in protocol.published:
         if key not in _PUBLISHED:
             raise unknown_name(f"key of published in {where}", key, _PUBLISHED)
+    protocol.rows = checked_row_sets(protocol.rows, where)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

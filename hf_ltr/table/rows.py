@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..data import ClassCounts
+from ..evaluation.groups import error_shares, group_confusion
 from ..evaluation.statistics import bootstrap_intervals, group_means, hits, mcnemar_test, seed_spread
 from .results import TestSet, decode_classes
 from .specification import MethodSpecification
@@ -25,18 +27,28 @@ class TableRow:
         runs (`dict[int, dict]`): Finished results by seed.
         values (`dict`): By group `mean`, `low`, `high` (bootstrap), `min`, `max`, `runs` and maybe `std` (over seeds),
             all in [0, 1]; a group without classes is absent.
-        differences (`dict`): By group, to the baseline: `mean`, `low`, `high` (paired bootstrap), `p` (McNemar, mid-p,
-            the largest over the seeds both have), `seeds`. Empty for the baseline and where one of the two is not run.
+        differences (`dict`): By baseline and group: `mean`, `low`, `high` (paired bootstrap), `p` (McNemar, mid-p,
+            the largest over the seeds both have), `seeds`. A baseline has none to itself, nor has a row where one of
+            the two is not run.
         published (`list[dict]`): What is published about it, the nearest protocol first.
         cost (`dict`): See [`measure_cost`]; empty if it was not measured.
+        description (`dict`): Of its method, with every option.
+        group_errors (`dict`): Where misclassified images went, over all seeds, in percent; see
+            [`~hf_ltr.evaluation.group_errors`].
+        group_given (`dict`): `accuracy`, `many`, ... and with the group of every image given `oracle_accuracy`,
+            `oracle_many`, ..., means over seeds in [0, 1]. Empty where a run does not know them: its groups are not
+            those of the table, or it was made by an earlier version.
     """
 
     row: MethodSpecification
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     values: dict[str, dict[str, float]] = field(default_factory=dict)
-    differences: dict[str, dict[str, Any]] = field(default_factory=dict)
+    differences: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     published: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)
+    group_errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    group_given: dict[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -89,6 +101,31 @@ def row_values(
         spread = seed_spread([mean[group] for mean in means.values()])
         values[group] = {**spread, "low": low, "high": high}
     return values, predictions
+
+
+def row_group_errors(predictions: Mapping[int, np.ndarray], test: TestSet) -> dict[str, dict[str, float]]:
+    """Where misclassified images went, over all seeds; see [`TableRow`]. Empty where there is one group only."""
+    counts = test.counts()
+    if len(counts.groups) < 2 or not predictions:
+        return {}
+    errors = [group_confusion(predicted, test.labels, counts, errors_only=True) for predicted in predictions.values()]
+    return error_shares(np.sum(errors, axis=0), list(counts.groups))
+
+
+def row_group_given(runs: Mapping[int, Mapping[str, Any]], test: TestSet) -> dict[str, float]:
+    """Accuracies with and without the group given; see [`TableRow`]."""
+    groups = test.counts().groups
+    names = [*(f"oracle_{name}" for name in ("accuracy", *groups)), "accuracy", *groups]
+    measured = []
+    for run in runs.values():
+        counts = ClassCounts(run["data"]["class_counts"], grouping=run["data"]["group_scheme"])
+        if counts.groups != groups or "oracle_accuracy" not in run["metrics"]:
+            return {}
+        measured.append(run["metrics"])
+    # A group without test images is in none of them.
+    return {
+        name: float(np.mean([one[name] for one in measured])) for name in names if measured and name in measured[0]
+    }
 
 
 def row_differences(

@@ -19,6 +19,7 @@ from .measures import TRAINING_FILE, TrainingMeasures
 from .plans import Plan, share_of_process
 from .protocol import Protocol, json_form
 from .results import FORMAT, TestSet, check_settings, encode_classes, read_result, result_path
+from .row_sets import expand_rows
 from .specification import MethodSpecification
 
 _EVALUATION = (
@@ -32,7 +33,8 @@ class Table:
 
     Args:
         protocol ([`Protocol`]): What all rows share.
-        rows (sequence of `str` or [`MethodSpecification`]): The rows, in order.
+        rows (sequence of `str` or [`MethodSpecification`]): The rows, in order; `mem:width={32,64}` are two, and
+            `@name` is a set of rows of the protocol.
         seeds (sequence of `int`): Every row is run with each.
         output_dir (`str` or `Path`): `results/` holds one JSON per finished run, `first_stages/` and `runs/` the
             weights.
@@ -60,7 +62,7 @@ class Table:
         announce: Callable[[str], None] = print,
     ):
         self.protocol = protocol
-        self.rows = [row if isinstance(row, MethodSpecification) else MethodSpecification.parse(row) for row in rows]
+        self.rows = expand_rows(rows, protocol)
         self.seeds = [int(seed) for seed in seeds]
         for what, values in (("rows", [row.label for row in self.rows]), ("seeds", self.seeds)):
             if not values:

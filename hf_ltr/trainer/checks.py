@@ -28,7 +28,7 @@ _ARCHITECTURE = ("head", "head_scale", "num_experts", "modulator", "masked_autoe
 # Fields of a config that do not make it another model; the classes are compared as part of the data.
 _PROVENANCE = frozenset(
     "method transformers_version architectures dtype torch_dtype _name_or_path use_cache id2label label2id "
-    "class_counts".split()
+    "class_counts initial_weights".split()
 )
 
 # Arguments that may change when a run is continued: where it writes, what it tells, and on what it runs. Everything

@@ -25,6 +25,7 @@ def run_evaluation(
     class_counts: ClassCounts | None,
     args: Any,
     *,
+    modulator_groups: torch.Tensor | None = None,
     keep_logits: bool = False,
     compute_metrics: Callable | None = None,
     after_batch: Callable[[], None] = lambda: None,
@@ -39,6 +40,8 @@ def run_evaluation(
         class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
             none.
         args ([`LongTailTrainingArguments`]).
+        modulator_groups (`torch.Tensor` of shape `(classes,)`, *optional*): Group of every class in the model's
+            modulator, if it has one; its magnitudes are measured then.
         keep_logits (`bool`): Also return all logits and labels in row order, on every process.
         compute_metrics (`Callable`, *optional*): Called with all of them.
         after_batch (`Callable`): Progress.
@@ -58,9 +61,11 @@ def run_evaluation(
     kept_labels: list[torch.Tensor] = []
     for raw in dataloader:
         batch = pipeline.prepare(raw)
-        logits = model(pixel_values=batch["pixel_values"]).logits
+        output = model(pixel_values=batch["pixel_values"])
+        logits = output.logits
         if "labels" in batch:
-            metrics.update(logits, batch["labels"])
+            magnitudes = None if modulator_groups is None else output.magnitudes
+            metrics.update(logits, batch["labels"], magnitudes=magnitudes, modulator_groups=modulator_groups)
         if keep_logits:
             kept_logits.append(logits.float().cpu())
             kept_labels.append(batch.get("labels", torch.empty(0, dtype=torch.int64)).cpu())
@@ -94,8 +99,8 @@ def evaluate_model(
             forgotten batch by batch all the same.
 
     Returns:
-        `dict`: metrics without prefix, `per_class_accuracy` included. With `return_predictions` a pair of it and an
-            int64 array of shape `(rows,)` in row order, on every process.
+        `dict`: metrics without prefix, `per_class_accuracy` and `group_errors` included. With `return_predictions` a
+            pair of it and an int64 array of shape `(rows,)` in row order, on every process.
     """
     from .arguments import LongTailTrainingArguments
     from .trainer import LongTailTrainer

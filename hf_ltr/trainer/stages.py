@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from .arguments import LongTailTrainingArguments, merge_arguments
 from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, differences
 from .checks import check_arguments, check_same_classes, run_facts
 from .trainer import LongTailTrainer
+
+logger = logging.getLogger(__name__)
 
 STAGE_FILE = "stage.json"
 _REFERENCE = "stage:"
@@ -219,15 +222,34 @@ def _tell(announce: Callable[[str], None], text: str) -> None:
 
 
 def check_start_classes(start: str, config: Any) -> None:
-    """Refuse a starting checkpoint whose classes, or their order, are not those of `config`."""
+    """
+    Refuse a starting checkpoint whose classes, or their order, or whose encoder are not those of `config`.
+
+    Args:
+        start (`str`): Folder or Hub id of a checkpoint of this package, or of transformers' ViTMAE or ViT.
+        config ([`LongTailConfig`]): Of the run.
+
+    Raises:
+        `FileNotFoundError`: if there is no such folder.
+        `ValueError`: naming the classes or sizes that differ.
+    """
     from ..models import LongTailConfig
+    from ..models.checkpoint_conversion import check_same_encoder
+    from ..models.vit_checkpoints import knows_no_classes
 
     is_path = Path(start).is_absolute() or start.startswith((".", "~")) or start.count("/") > 1
     if is_path and not Path(start).exists():
         raise FileNotFoundError(f"There is no checkpoint folder {start!r} to start from")
     theirs = LongTailConfig.from_pretrained(start)
-    if "MaskedAutoencoder" in (theirs.architectures or []):
-        return  # its weights know no classes
+    check_same_encoder(theirs, config, start)
+    same_channels = theirs.num_channels == config.num_channels
+    if same_channels and (theirs.image_mean, theirs.image_std) != (config.image_mean, config.image_std):
+        logger.warning(
+            "%s was trained on images normalised with mean %s and standard deviation %s, this run uses %s and %s",
+            *(start, theirs.image_mean, theirs.image_std, config.image_mean, config.image_std),
+        )
+    if knows_no_classes(theirs):
+        return
     check_same_classes(theirs, config, start)
 
 

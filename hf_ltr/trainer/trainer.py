@@ -128,7 +128,7 @@ class LongTailTrainer(Trainer):
         self._term_steps = 0
         self._epochs_begun = 0
         self._seconds_before, self._began = 0.0, time.perf_counter()
-        self._per_class: list[float | None] | None = None
+        self._details: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ data
     def _pipeline(self, dataset: Any, train: bool) -> InputPipeline:
@@ -528,12 +528,14 @@ class LongTailTrainer(Trainer):
             dataloader,
             checks.model_counts(self.model),
             self.args,
+            modulator_groups=getattr(getattr(self.model, "modulator", None), "group_of_class", None),
             keep_logits=keep_logits,
             compute_metrics=self.compute_metrics,
             after_batch=after_batch,
             prefix=metric_key_prefix,
         )
-        self._per_class = output.metrics.pop(f"{metric_key_prefix}_per_class_accuracy", None)
+        keys = {name: f"{metric_key_prefix}_{name}" for name in ("per_class_accuracy", "group_errors")}
+        self._details = {name: output.metrics.pop(key) for name, key in keys.items() if key in output.metrics}
         return output
 
     def evaluate(
@@ -551,13 +553,12 @@ class LongTailTrainer(Trainer):
             `dict`: `eval_accuracy`, `eval_balanced_accuracy`, `eval_many`, `eval_medium`, `eval_few` (groups without
             classes are absent), `eval_loss` (cross-entropy of the logits that inference uses),
             `eval_per_class_accuracy` (a list in label order, `None` for a class without images) and others of
-            [`StreamingMetrics`], all in [0, 1].
+            [`StreamingMetrics`], all in [0, 1] but `eval_group_errors`, which is in percent.
         """
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        if self._per_class is not None:
-            # Added behind the log: thousands of classes have no place in a progress line.
-            metrics[f"{metric_key_prefix}_per_class_accuracy"] = self._per_class
-            self._per_class = None
+        # Added behind the log: thousands of classes have no place in a progress line.
+        metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self._details.items()}
+        self._details = {}
         return metrics
 
     def evaluate_once(self, dataset: Any) -> dict[str, Any]:
@@ -568,12 +569,12 @@ class LongTailTrainer(Trainer):
             dataset (`datasets.Dataset`).
 
         Returns:
-            `dict`: as [`~LongTailTrainer.evaluate`], `per_class_accuracy` included.
+            `dict`: as [`~LongTailTrainer.evaluate`], `per_class_accuracy` and `group_errors` included.
         """
         prefix = "once"
         output = self.evaluation_loop(self.get_eval_dataloader(dataset), "Evaluation", metric_key_prefix=prefix)
         metrics = {key.removeprefix(f"{prefix}_"): value for key, value in output.metrics.items()}
-        return metrics | {"per_class_accuracy": self._per_class}
+        return metrics | {"per_class_accuracy": None, **self._details}
 
 
 _COSINE = ("cosine", "SchedulerType.COSINE")

@@ -4,7 +4,13 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 
 from hf_ltr import ClassCounts
-from hf_ltr.evaluation import group_confusion, long_tail_metrics, oracle_group_accuracy, per_class_accuracy
+from hf_ltr.evaluation import (
+    group_confusion,
+    group_errors,
+    long_tail_metrics,
+    oracle_group_accuracy,
+    per_class_accuracy,
+)
 
 COUNTS = [30, 5, 500, 100, 20, 19, 101]  # unsorted, with the boundary counts of both thresholds
 GROUPS = {"many": [2, 6], "medium": [0, 3, 4], "few": [1, 5]}
@@ -157,6 +163,35 @@ def test_group_confusion():
     from_logits = group_confusion(logits, labels, COUNTS)
     assert (from_logits == group_confusion(logits.argmax(1), labels, COUNTS)).all()
     assert from_logits.sum() == len(labels) and from_logits.dtype == np.int64
+
+
+def slow_group_errors(predictions, labels, groups):
+    group_of = {index: name for name, classes in groups.items() for index in classes}
+    shares = {}
+    for name in groups:
+        wrong = [p for p, y in zip(predictions, labels, strict=True) if group_of[y] == name and p != y]
+        if wrong:
+            shares[name] = {other: 100 * sum(group_of[p] == other for p in wrong) / len(wrong) for other in groups}
+    return shares
+
+
+def test_group_errors_equal_a_slow_reference():
+    logits, labels = random_test_set()
+    shares = group_errors(logits, labels, COUNTS)
+    expected = slow_group_errors(logits.argmax(1).tolist(), labels.tolist(), GROUPS)
+    assert list(shares) == ["many", "medium", "few"]
+    for name, row in shares.items():
+        assert row == pytest.approx(expected[name]) and list(row) == ["many", "medium", "few"]
+        assert sum(row.values()) == pytest.approx(100)
+    assert group_errors(logits.argmax(1), labels, COUNTS) == shares
+
+
+def test_a_group_without_errors_has_no_row():
+    # Class 2 is many, 0 and 3 medium, 1 few: medium is always right, few is not tested.
+    assert group_errors([2, 0, 2, 0, 3], [2, 2, 2, 0, 3], COUNTS) == {"many": {"many": 0, "medium": 100, "few": 0}}
+    assert group_errors([2, 0], [2, 0], COUNTS) == {}
+    # Errors inside the own group are errors too.
+    assert group_errors([6], [2], COUNTS) == {"many": {"many": 100, "medium": 0, "few": 0}}
 
 
 def test_oracle_group_accuracy_equals_a_slow_reference():

@@ -4,7 +4,14 @@ import torch
 from torch.nn import functional as F
 
 from hf_ltr import ClassCounts
-from hf_ltr.evaluation import StreamingMetrics, group_confusion, long_tail_metrics, per_class_accuracy
+from hf_ltr.evaluation import (
+    StreamingMetrics,
+    group_confusion,
+    group_errors,
+    long_tail_metrics,
+    oracle_group_accuracy,
+    per_class_accuracy,
+)
 
 from .test_metrics import COUNTS, random_test_set
 
@@ -64,13 +71,93 @@ def test_group_confusion_is_the_one_in_memory():
     assert (stream(logits, labels).group_confusion() == group_confusion(logits, labels, COUNTS)).all()
 
 
+def test_what_groups_cost_is_that_in_memory():
+    logits, labels = tensors()
+    computed = stream(logits, labels).compute(per_class=True)
+    oracle = oracle_group_accuracy(logits, labels, COUNTS)
+    for name in ("accuracy", "many", "medium", "few"):
+        assert computed[f"oracle_{name}"] == pytest.approx(oracle[name], rel=1e-12)
+        assert computed[f"oracle_{name}"] > computed[name]
+    assert computed["group_errors"] == group_errors(logits, labels, COUNTS)
+    confusion = group_confusion(logits, labels, COUNTS)
+    assert computed["group_accuracy"] == pytest.approx(confusion.trace() / 400) and computed["group_accuracy"] < 1
+    # What is not one number comes with the accuracies per class only.
+    assert "group_errors" not in stream(logits, labels).compute()
+
+
+def test_equal_scores_are_the_first_class_with_the_group_given_too():
+    flat, labels = torch.zeros(7, 7), torch.arange(7)
+    computed = stream(flat, labels).compute()
+    oracle = oracle_group_accuracy(flat, labels, COUNTS)
+    assert {name: computed[f"oracle_{name}"] for name in ("many", "medium", "few")} == {
+        name: oracle[name] for name in ("many", "medium", "few")
+    }
+    assert computed["oracle_many"] == 0.5 and computed["oracle_accuracy"] == pytest.approx(3 / 7)
+
+
+def test_without_errors_or_with_one_group_there_is_nothing_to_say():
+    labels = torch.arange(7)
+    right = F.one_hot(labels, 7).float()
+    computed = stream(right, labels).compute(per_class=True)
+    assert computed["group_errors"] == {} and computed["group_accuracy"] == computed["oracle_few"] == 1
+    single = stream(right.roll(1, 0), labels, counts=[30] * 7).compute(per_class=True)
+    assert not [name for name in single if name.startswith(("group", "oracle", "magnitude"))]
+    # A group without test images is absent, and so is its row of errors.
+    some = stream(right.roll(1, 0)[:1], labels[:1]).compute(per_class=True)
+    assert set(some["group_errors"]) == {"medium"} and "oracle_few" not in some and "oracle_medium" in some
+
+
+def test_groups_by_magnitude_equal_a_slow_reference():
+    logits, labels = tensors()
+    magnitudes = torch.from_numpy(np.random.default_rng(1).normal(size=(400, 3)))
+    # Groups of the modulator, which are not those of the counts.
+    groups = torch.tensor([2, 2, 0, 1, 1, 0, 0])
+    by_magnitude = by_prediction = 0
+    for row in range(400):
+        own = groups[labels[row]].item()
+        values = magnitudes[row].tolist()
+        by_magnitude += values.index(max(values)) == own
+        by_prediction += groups[logits[row].argmax()].item() == own
+    metrics = StreamingMetrics(COUNTS)
+    for start in range(0, 400, 37):
+        rows = slice(start, start + 37)
+        metrics.update(logits[rows], labels[rows], magnitudes=magnitudes[rows], modulator_groups=groups)
+    computed = metrics.compute()
+    assert computed["magnitude_group_accuracy"] == pytest.approx(by_magnitude / 400)
+    assert computed["modulator_group_accuracy"] == pytest.approx(by_prediction / 400)
+    assert computed["modulator_group_accuracy"] != computed["group_accuracy"]
+    plain = stream(logits, labels).compute()
+    assert {name: computed[name] for name in plain} == plain
+    assert not [name for name in plain if name.startswith(("magnitude", "modulator"))]
+
+
+def test_magnitudes_of_the_wrong_form_are_refused():
+    logits, labels = tensors(5)
+    groups = torch.zeros(7, dtype=torch.int64)
+    metrics = StreamingMetrics(COUNTS)
+    for magnitudes, given in ((torch.ones(4, 3), groups), (torch.ones(5), groups)):
+        with pytest.raises(ValueError, match="`magnitudes` must have shape"):
+            metrics.update(logits, labels, magnitudes=magnitudes, modulator_groups=given)
+    for given in (None, groups[:6]):
+        with pytest.raises(ValueError, match="one group index for each of 7 classes"):
+            metrics.update(logits, labels, magnitudes=torch.ones(5, 3), modulator_groups=given)
+    assert (metrics.state == 0).all()
+
+
 def test_rows_of_mass_zero_are_left_out():
     logits, labels = tensors()
     keep = torch.arange(400) % 3 != 0
     dirty = logits.clone()
     dirty[0] = torch.nan  # a padding row may hold anything
-    computed = stream(dirty, labels, mass=keep.float()).compute()
-    assert computed == pytest.approx(stream(logits[keep], labels[keep]).compute(), rel=1e-9)
+    computed = stream(dirty, labels, mass=keep.float())
+    kept = stream(logits[keep], labels[keep])
+    assert computed.compute() == pytest.approx(kept.compute(), rel=1e-9)
+    errors = kept.compute(per_class=True)["group_errors"]
+    assert computed.compute(per_class=True)["group_errors"] == errors
+    # Weights that are no whole numbers leave no errors behind where there are none.
+    labels = torch.arange(7)
+    right = stream(F.one_hot(labels, 7).float(), labels, mass=torch.full((7,), 0.1))
+    assert right.compute(per_class=True)["group_errors"] == {}
 
 
 def test_a_given_loss_is_averaged_over_rows():
@@ -146,7 +233,8 @@ def test_an_update_reads_nothing_to_the_host_and_keeps_no_logits():
     logits, labels = tensors(64)
     metrics = StreamingMetrics(COUNTS)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
-        metrics.update(logits, labels, mass=torch.ones(64))
+        groups = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+        metrics.update(logits, labels, mass=torch.ones(64), magnitudes=torch.ones(64, 2), modulator_groups=groups)
     called = {event.key for event in profile.key_averages()}
     assert "aten::argmax" in called
     assert not {"aten::_local_scalar_dense", "aten::item", "aten::nonzero"} & called

@@ -142,3 +142,32 @@ def test_a_metric_that_is_not_a_number_is_refused(value):
         model_card(full_facts(metrics=METRICS | {"few": value}))
     with pytest.raises(ValueError, match="balanced_accuracy"):
         model_card(full_facts(metrics=METRICS | {"balanced_accuracy": value}))
+
+
+@pytest.mark.parametrize(
+    "license, metadata, words",
+    [
+        ("cc-by-nc-4.0", "cc-by-nc-4.0", "which are under CC-BY-NC 4.0: not for commercial use."),
+        ("cc-by-nc-sa-4.0", "cc-by-nc-sa-4.0", "which are under CC-BY-NC-SA 4.0: not for commercial use."),
+        ("apache-2.0", "apache-2.0", "which are under the licence apache-2.0: its terms hold here too."),
+        (None, "unknown", "whose licence is not recorded: find it out before these weights are used or shared."),
+    ],
+)
+def test_the_terms_of_the_initial_weights(license, metadata, words):
+    initial = {"name": "someone/weights", "license": license}
+    card = ModelCard(model_card(CardFacts(model_name="tuned", initial_weights=initial)))
+    assert card.data.license == metadata and card.data.base_model == "someone/weights"
+    assert f"- Trained from the weights `someone/weights`, {words}" in card.content.splitlines()
+
+
+def test_what_is_said_of_licence_and_base_goes_before_the_initial_weights():
+    initial = {"name": "someone/weights", "license": "cc-by-nc-4.0"}
+    facts = full_facts(initial_weights=initial, base_model="someone/tuned", license="other")
+    card = ModelCard(model_card(facts))
+    assert card.data.license == "other" and card.data.base_model == "someone/tuned"
+    assert "not for commercial use" in card.content  # the terms do not go away
+
+
+def test_weights_that_are_not_on_the_hub_are_not_linked():
+    card = ModelCard(model_card(CardFacts(model_name="tuned", initial_weights={"name": "mine", "license": None})))
+    assert card.data.base_model is None and "`mine`" in card.content

@@ -76,7 +76,7 @@ def test_relative_links_and_configs_of_commands_exist(generated):
 
 def test_no_page_without_a_method_and_no_remarks_without_a_page(repository, generated):
     recipes = repository / "recipes"
-    assert {path.stem for path in recipes.glob("*.md")} == set(METHODS)
+    assert {path.stem for path in recipes.glob("*.md")} == {*METHODS, *method_pages.RECIPE_TABLES}
     for path in (recipes / "notes").iterdir():
         assert path.stem in METHODS, f"recipes/notes/{path.name} belongs to no method"
         assert path.read_text(encoding="utf-8").strip() in generated[recipes / f"{path.stem}.md"]

@@ -178,6 +178,16 @@ def test_every_option_of_the_network_reaches_it():
     torch.testing.assert_close(direct[0], output.logits)
 
 
+def test_none_is_a_word_also_where_it_was_read_as_nothing():
+    from ..contracts.builders import make_config
+
+    nothing = dict.fromkeys(("activation", "logit_reference", "fusion_normalization"))
+    method = get_method("mem", class_counts=COUNTS, **nothing)
+    assert method.describe()["options"]["activation"] == "none"
+    modulator = LongTailForImageClassification(make_config(COUNTS, method)).modulator
+    assert modulator.activation == "none" and isinstance(modulator.fusion_norm, torch.nn.Identity)
+
+
 def test_groups_follow_the_strategy_and_its_own_seed():
     def groups(**options):
         return get_method("mem", class_counts=COUNTS, **options).group_of_class.tolist()

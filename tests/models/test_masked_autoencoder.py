@@ -4,6 +4,7 @@ import logging
 import math
 
 import pytest
+import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
@@ -13,9 +14,20 @@ from hf_ltr.models import (
     MaskedAutoencoder,
     sine_cosine_position_embedding,
 )
+from hf_ltr.models.convolutional_vision_transformer import ConvolutionalVisionTransformer, convert_released_checkpoint
+
+from .convolutional_reference import encode, layer_norm, random_weights
 
 SMALL = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 ENCODER = {"backbone": "vit_pico_patch4_16", "backbone_kwargs": {"depth": 2, "embed_dim": 24, "num_heads": 2}}
+STAGES = {"stage_dims": [4, 8], "stage_depths": [1, 2]}
+# The same sixteen patches of four pixels, without a class token.
+CONVOLUTIONAL = {
+    "backbone": "convvit_tiny_patch4_32",
+    "image_size": 16,
+    "backbone_kwargs": {"depth": 2, "embed_dim": 24, "num_heads": 2, **STAGES},
+}
+both_encoders = pytest.mark.parametrize("encoder", [ENCODER, CONVOLUTIONAL], ids=["plain", "convolutional"])
 
 
 def make_model(seed: int = 0, channels: int = 3, fields=None, **options) -> MaskedAutoencoder:
@@ -69,8 +81,9 @@ def test_initialisation():
     assert model.backbone.norm.weight.eq(1).all() and model.backbone.norm.eps == 1e-6
 
 
-def test_predictions_of_masked_patches_differ_between_positions():
-    model = make_model()
+@both_encoders
+def test_predictions_of_masked_patches_differ_between_positions(encoder):
+    model = make_model(fields=encoder)
     output = model(make_images(), make_noise())
     masked = output.prediction[0][output.mask[0].bool()]
     assert masked.std(dim=0).mean() > 1e-2
@@ -126,13 +139,14 @@ def test_a_ratio_that_hides_everything_is_refused():
         make_model(mask_ratio=0.99)
 
 
-def test_encoder_sees_visible_patches_only():
-    model = make_model()
+@both_encoders
+def test_encoder_sees_visible_patches_only(encoder):
+    model = make_model(fields=encoder)
     images, noise = make_images(), make_noise()
     lengths = []
     model.backbone.blocks[0].register_forward_pre_hook(lambda module, inputs: lengths.append(inputs[0].shape[1]))
     output = model(images, noise)
-    assert lengths == [1 + 4]
+    assert lengths == [model.backbone.num_prefix_tokens + 4]
     patches = model.patchify(images)
     hidden_changed = model.unpatchify(torch.where(output.mask[..., None].bool(), patches + 1, patches))
     assert torch.equal(model(hidden_changed, noise).prediction, output.prediction)
@@ -140,17 +154,23 @@ def test_encoder_sees_visible_patches_only():
     assert not torch.allclose(model(visible_changed, noise).prediction, output.prediction)
 
 
-def test_with_nothing_hidden_from_it_the_encoder_is_timm():
-    model = make_model()
+@both_encoders
+def test_with_nothing_hidden_from_it_the_encoder_is_timm(encoder):
+    model = make_model(fields=encoder)
     images = make_images()
     everything = torch.arange(16).expand(3, 16)
     with torch.no_grad():
+        if model.decoder.fusion is not None:
+            # The classifier's features have no part of it.
+            for parameter in model.decoder.fusion.parameters():
+                parameter.zero_()
         encoded = model._encode(images, everything, checkpointing=False)
         torch.testing.assert_close(encoded, model.backbone.forward_features(images))
 
 
-def test_noise_decides_the_mask_row_by_row():
-    model = make_model()
+@both_encoders
+def test_noise_decides_the_mask_row_by_row(encoder):
+    model = make_model(fields=encoder)
     images, noise = make_images(), make_noise()
     output = model(images, noise)
     order = torch.tensor([2, 0, 1])
@@ -164,14 +184,16 @@ def test_noise_decides_the_mask_row_by_row():
         model(images, noise[:, :8])
 
 
-def test_every_parameter_but_the_position_embedding_gets_a_gradient():
-    model = make_model().train()
+@both_encoders
+def test_every_parameter_but_the_position_embedding_gets_a_gradient(encoder):
+    model = make_model(fields=encoder).train()
     model(make_images()).loss.backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == ["backbone.pos_embed"]
 
 
-def test_a_few_steps_reduce_the_loss():
-    model = make_model().train()
+@both_encoders
+def test_a_few_steps_reduce_the_loss(encoder):
+    model = make_model(fields=encoder).train()
     images, noise = make_images(8), make_noise(8)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
     first = model(images, noise).loss.item()
@@ -183,8 +205,9 @@ def test_a_few_steps_reduce_the_loss():
     assert loss.item() < 0.8 * first
 
 
-def test_autocast_keeps_the_loss_in_float32():
-    model = make_model()
+@both_encoders
+def test_autocast_keeps_the_loss_in_float32(encoder):
+    model = make_model(fields=encoder)
     images, noise = make_images(), make_noise()
     expected = model(images, noise)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -193,8 +216,9 @@ def test_autocast_keeps_the_loss_in_float32():
     torch.testing.assert_close(output.loss, expected.loss, rtol=0.02, atol=0.02)
 
 
-def test_gradient_checkpointing():
-    model = make_model().train()
+@both_encoders
+def test_gradient_checkpointing(encoder):
+    model = make_model(fields=encoder).train()
     images, noise = make_images(), make_noise()
     gradients = []
     for enable in (False, True):
@@ -205,8 +229,9 @@ def test_gradient_checkpointing():
     torch.testing.assert_close(*gradients)
 
 
-def test_save_and_load(tmp_path):
-    model = make_model(mask_ratio=0.5, norm_pix_loss=False)
+@both_encoders
+def test_save_and_load(encoder, tmp_path):
+    model = make_model(mask_ratio=0.5, norm_pix_loss=False, fields=encoder)
     model.save_pretrained(tmp_path)
     state = torch.get_rng_state()
     loaded, info = MaskedAutoencoder.from_pretrained(tmp_path, output_loading_info=True)
@@ -264,8 +289,7 @@ def test_a_classifier_becomes_the_encoder_of_a_new_autoencoder(tmp_path):
 
 
 def test_an_encoder_without_a_class_token():
-    fields = {"backbone_kwargs": {**ENCODER["backbone_kwargs"], "class_token": False, "global_pool": "avg"}}
-    fields["backbone_kwargs"].pop("global_pool")
+    fields = {"backbone_kwargs": {**ENCODER["backbone_kwargs"], "class_token": False}}
     model = make_model(fields={**fields, "global_pool": "avg"}, channels=1)
     output = model(make_images(channels=1), make_noise())
     assert output.prediction.shape == (3, 16, 16) and model.backbone.pos_embed.shape[1] == 16
@@ -283,3 +307,159 @@ def test_an_encoder_without_a_class_token():
 def test_unsuitable_backbones_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         make_model(fields=fields)
+
+
+def fill_from_published(model: MaskedAutoencoder, weights: dict[str, torch.Tensor]) -> None:
+    model.backbone.load_state_dict(convert_released_checkpoint(weights, model.backbone))
+    for stage, projection in enumerate(model.decoder.fusion.projections, start=1):
+        projection.load_state_dict({key: weights[f"stage{stage}_output_decode.{key}"] for key in ("weight", "bias")})
+
+
+def test_convolutional_encoder_equals_a_slow_reference_in_float64():
+    model = make_model(fields=CONVOLUTIONAL).double()
+    weights = random_weights((4, 8, 24), (1, 2, 2), (1, 2, 2), grid=4)
+    fill_from_published(model, weights)
+    images = make_images(2).double()
+    visible = torch.tensor([[3, 0, 9, 10], [15, 1, 6, 2]])
+    encoded = model._encode(images, visible, checkpointing=False)
+    for index in range(2):
+        tokens, fused = encode(images[index], weights, (1, 2, 2), heads=2, visible=visible[index].tolist())
+        expected = layer_norm(tokens + fused, weights, "norm", 1e-6)
+        torch.testing.assert_close(encoded[index], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_convolutional_decoder_has_no_class_token():
+    model = make_model(fields=CONVOLUTIONAL)
+    assert isinstance(model.backbone, ConvolutionalVisionTransformer) and model.backbone.cls_token is None
+    torch.testing.assert_close(model.decoder.position_embedding[0], torch.tensor(slow_table(16, 4, 4, 0)))
+    torch.testing.assert_close(model.backbone.pos_embed[0], torch.tensor(slow_table(24, 4, 4, 0)))
+    output = model(make_images(), make_noise())
+    assert output.prediction.shape == (3, 16, 48) and output.mask.sum() == 3 * 12
+
+
+def test_convolutional_initialisation():
+    kwargs = {"depth": 1, "embed_dim": 96, "num_heads": 2, "stage_dims": [32, 64], "stage_depths": [1, 1]}
+    model = make_model(fields={**CONVOLUTIONAL, "backbone_kwargs": kwargs})
+    stages, fusion = model.backbone.patch_embed.stages, model.decoder.fusion.projections
+    xavier = (
+        (model.backbone.patch_embed.proj.weight, 64 * 4 + 96),
+        (model.backbone.patch_embed.linear.weight, 2 * 96),
+        (model.backbone.blocks[0].mlp.fc1.weight, 5 * 96),
+    )
+    for weight, fans in xavier:
+        bound = math.sqrt(6 / fans)
+        assert 0.95 * bound < weight.abs().max() <= bound
+    # Torch's own values: uniform within 1 / sqrt(fan in).
+    torchs = (
+        (stages[0].blocks[0].mlp.fc1.weight, 32),
+        (stages[1].proj.weight, 32 * 4),
+        (stages[1].blocks[0].depthwise.weight, 25),
+        (fusion[0].weight, 32 * 16),
+        (fusion[1].weight, 64 * 4),
+    )
+    for weight, fan_in in torchs:
+        bound = fan_in**-0.5
+        assert 0.95 * bound < weight.abs().max() <= bound
+
+
+def test_fusion_carries_both_stages_into_the_prediction():
+    model = make_model(fields=CONVOLUTIONAL)
+    images, noise = make_images(), make_noise()
+    predictions = [model(images, noise).prediction]
+    for projection in model.decoder.fusion.projections:
+        with torch.no_grad():
+            projection.weight.zero_()
+        predictions.append(model(images, noise).prediction)
+        assert not torch.allclose(predictions[-1], predictions[-2])
+
+
+def test_convolutional_encoder_becomes_the_classifiers_backbone_without_conversion(tmp_path, caplog):
+    model = make_model(fields=CONVOLUTIONAL)
+    model.save_pretrained(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        classifier, info = LongTailForImageClassification.from_pretrained(
+            tmp_path, output_loading_info=True, class_counts=[30, 20, 10], global_pool="avg", drop_path_rate=0.1
+        )
+    assert info["missing_keys"] == {"classifier.weight", "classifier.bias"} and not info["unexpected_keys"]
+    assert "decoder" not in caplog.text and "fusion" not in caplog.text and "norm" not in caplog.text
+    backbone = classifier.eval().backbone
+    assert backbone.fc_norm.weight.eq(1).all() and backbone.pos_embed.requires_grad
+    images = make_images()
+    tokens = model.backbone.blocks(model.backbone.patch_embed(images) + model.backbone.pos_embed)
+    expected = torch.nn.functional.layer_norm(tokens.mean(dim=1), (24,), eps=1e-6)
+    torch.testing.assert_close(classifier(images).features, expected)
+    # And on from there, with a new decoder and fusion.
+    classifier.save_pretrained(tmp_path / "classifier")
+    again = MaskedAutoencoder.from_pretrained(tmp_path / "classifier", masked_autoencoder=SMALL)
+    assert torch.equal(again.backbone.patch_embed.stages[0].proj.weight, backbone.patch_embed.stages[0].proj.weight)
+    bound = (4 * 16) ** -0.5
+    assert 0.8 * bound < again.decoder.fusion.projections[0].weight.abs().max() <= bound
+    assert not again.backbone.pos_embed.requires_grad and torch.isfinite(again(images).loss)
+
+
+@both_encoders
+def test_drop_rates_are_those_of_the_classifier_and_not_used_in_pretraining(encoder, tmp_path):
+    kwargs = {**encoder["backbone_kwargs"], "proj_drop_rate": 0.5, "attn_drop_rate": 0.5, "pos_drop_rate": 0.5}
+    fields = {**encoder, "backbone_kwargs": kwargs, "drop_rate": 0.5, "drop_path_rate": 0.5}
+    model = make_model(fields=fields).train()
+    images, noise = make_images(), make_noise()
+    expected = make_model(fields=encoder).train()(images, noise)
+    assert torch.equal(model(images, noise).prediction, expected.prediction)
+    model.save_pretrained(tmp_path)
+    classifier = LongTailForImageClassification.from_pretrained(tmp_path, num_labels=3)
+    assert classifier.config.drop_path_rate == classifier.backbone.head_drop.p == 0.5
+    assert classifier.backbone.blocks[1].drop_path1.drop_prob == classifier.backbone.pos_drop.p == 0.5
+
+
+@both_encoders
+def test_pretraining_at_another_image_size_than_the_classifiers(encoder, tmp_path):
+    model = make_model(fields={**encoder, "image_size": 24})
+    images = make_images(2, size=24)
+    output = model(images)
+    assert output.prediction.shape == (2, 36, 48) and output.mask.sum() == 2 * 27
+    model.save_pretrained(tmp_path)
+    classifier = LongTailForImageClassification.from_pretrained(tmp_path, num_labels=3, image_size=16)
+    assert classifier(make_images()).logits.shape == (3, 3)
+    classifier.save_pretrained(tmp_path / "classifier")
+    again = MaskedAutoencoder.from_pretrained(tmp_path / "classifier", image_size=32, masked_autoencoder=SMALL)
+    assert again.num_patches == 64 and torch.isfinite(again(make_images(2, size=32)).loss)
+    with pytest.raises(ValueError, match="patches of 4 pixels do not divide them"):
+        make_model(fields={**encoder, "image_size": 18})
+
+
+def published_weights(encoder: dict, seed: int = 5) -> dict[str, torch.Tensor]:
+    """State of a timm model of these sizes with a norm before pooling, as `*.mae` weights have it."""
+    torch.manual_seed(seed)
+    kwargs = {"global_pool": "avg", "fc_norm": False, "num_classes": 0, "img_size": 16}
+    model = timm.create_model(encoder["backbone"], **kwargs, **encoder["backbone_kwargs"])
+    with torch.no_grad():
+        model.norm.weight.uniform_(0.5, 1.5)
+    return model.state_dict()
+
+
+@both_encoders
+@pytest.mark.parametrize("labels", [3, 1000])
+def test_pretraining_can_start_from_published_weights(encoder, labels, tmp_path):
+    weights = published_weights(encoder)
+    torch.save(weights, tmp_path / "weights.pth")
+    overlay = {"file": str(tmp_path / "weights.pth"), "num_classes": 0}
+    kwargs = {**encoder["backbone_kwargs"], "pretrained_cfg_overlay": overlay}
+    fields = {**encoder, "backbone_kwargs": kwargs, "backbone_pretrained": True, "num_labels": labels}
+    model = make_model(fields=fields)
+    state = model.backbone.state_dict()
+    assert set(state) == set(weights) and all(torch.equal(state[key], weights[key]) for key in weights)
+    assert not model.backbone.pos_embed.requires_grad
+    assert model.decoder.mask_token.std() > 0.005
+    bound = math.sqrt(6 / (16 + 48))
+    assert 0.9 * bound < model.decoder.prediction.weight.abs().max() <= bound
+    # A checkpoint is complete: loading it asks for the published weights no more.
+    model.save_pretrained(tmp_path / "saved")
+    (tmp_path / "weights.pth").unlink()
+    loaded, info = MaskedAutoencoder.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not any(info.values())
+    images, noise = make_images(), make_noise()
+    assert torch.equal(loaded(images, noise).prediction, model(images, noise).prediction)
+    classifier = LongTailForImageClassification.from_pretrained(tmp_path / "saved", num_labels=3)
+    classifier.save_pretrained(tmp_path / "classifier")
+    again = MaskedAutoencoder.from_pretrained(tmp_path / "classifier", masked_autoencoder=SMALL)
+    assert torch.equal(again.backbone.blocks[0].attn.qkv.weight, weights["blocks.0.attn.qkv.weight"])

@@ -332,8 +332,12 @@ def test_files_can_be_copied_next_to_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(LongTailForImageClassification, "_auto_class", "AutoModelForImageClassification")
     make_model().save_pretrained(tmp_path)
     copied = {path.stem for path in tmp_path.glob("*.py")}
-    needed = "modeling configuration backbone resnet_cifar vision_transformers heads freezing modulator"
-    assert copied == {*needed.split(), "modulator_options", "initialization", "errors", "prior_offset"}
+    needed = (
+        "modeling configuration backbone resnet_cifar vision_transformers convolutional_vision_transformer "
+        "convolutional_patch_embedding heads freezing modulator modulator_options class_groups initialization errors "
+        "prior_offset checkpoint_conversion vit_checkpoints position_embedding initial_weights"
+    )
+    assert copied == set(needed.split())
     written = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert written["auto_map"]["AutoModelForImageClassification"] == "modeling.LongTailForImageClassification"
     for path in tmp_path.glob("*.py"):

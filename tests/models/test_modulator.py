@@ -201,7 +201,6 @@ def test_a_config_without_options_gives_the_defaults():
     assert modulator.networks[0].projection.out_features == 256 and modulator.activation == "softplus"
 
 
-
 @pytest.mark.parametrize(
     "options, message",
     [

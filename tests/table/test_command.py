@@ -74,6 +74,16 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys, monkeypatch
     assert message in error and "Traceback" not in error
 
 
+def test_what_did_not_diverge_is_reported(write_protocol, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("HF_LTR_TRACEBACK", raising=False)
+    path = write_protocol(methods={"balanced_softmax": {"arguments": {"learning_rate": 1e30}}})
+    rows = ["--methods", "balanced_softmax", "cross_entropy"]
+    assert main(["table", "--protocol", path, *rows, "--output_dir", str(tmp_path / "t"), "--resamples", "20"]) == 2
+    printed = capsys.readouterr()
+    assert "1 of 2 runs diverged. balanced_softmax, seed 0" in printed.err
+    assert "Not run: balanced_softmax" in printed.out and (tmp_path / "t" / "results.csv").is_file()
+
+
 @pytest.mark.slow
 def test_two_processes_make_the_same_table(protocol_file, tmp_path, repository):
     def run(folder, *launcher):

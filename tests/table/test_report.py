@@ -103,7 +103,7 @@ def test_accuracies_are_means_over_seeds(report):
 
 def test_differences_are_paired_over_common_seeds(report):
     assert report.baseline == "cross_entropy" and report.rows[0].differences == {}
-    both = report.rows[1].differences
+    both = report.rows[1].differences["cross_entropy"]
     right = {row: np.stack([predict(row, seed) == LABELS for seed in (0, 1)]) for row in ROWS[:2]}
     difference = right["balanced_softmax"].mean(0) - right["cross_entropy"].mean(0)
     intervals = bootstrap_intervals(difference, LABELS, COUNTS)
@@ -119,7 +119,7 @@ def test_differences_are_paired_over_common_seeds(report):
     ]
     for group in ("accuracy", *groups):
         assert both[group]["p"] == max(test[group]["p"] for test in tests)
-    assert report.rows[2].differences["accuracy"]["seeds"] == [1]
+    assert report.rows[2].differences["cross_entropy"]["accuracy"]["seeds"] == [1]
 
 
 def test_the_text_has_numbers_words_and_published_numbers(report):
@@ -140,7 +140,7 @@ def test_the_text_has_numbers_words_and_published_numbers(report):
     assert "Not run: ldam_drw" in text
     differences = table_rows(text, "minus cross_entropy")
     assert list(differences) == ["balanced_softmax", "crt"]
-    part = report.rows[1].differences["accuracy"]
+    part = report.rows[1].differences["cross_entropy"]["accuracy"]
     assert differences["balanced_softmax"][0].startswith(f"{100 * part['mean']:+.1f} [")
     assert re.search(r"p (<0\.001|[01]\.\d{3})$", differences["balanced_softmax"][0])
     assert "nan" not in text.lower() and "inf" not in re.sub(r"inference|infor", "", text.lower())
@@ -152,6 +152,22 @@ def test_another_baseline(folder, protocol):
     with pytest.raises(ValueError, match="Unknown baseline: 'focal'|Unknown method|must be one of the rows"):
         TableReport(protocol, ROWS, [0, 1], folder, baseline="focal")
     assert TableReport(protocol, ["crt", "ldam_drw"], [0], folder).baseline == "crt"
+
+
+def test_several_baselines_have_a_table_each(folder, protocol):
+    report = TableReport(protocol, ROWS, [0, 1], folder, baseline=["crt", "cross_entropy", "crt"])
+    assert report.baseline == "crt" and report.baselines == ["crt", "cross_entropy"]
+    text = report.markdown()
+    assert list(table_rows(text, "minus crt")) == ["cross_entropy", "balanced_softmax"]
+    assert list(table_rows(text, "minus cross_entropy")) == ["balanced_softmax", "crt"]
+    assert text.count("Difference to crt and to cross_entropy in points") == 1
+    single = TableReport(protocol, ROWS, [0, 1], folder).rows[1].differences["cross_entropy"]
+    assert report.rows[1].differences["cross_entropy"] == single
+    rows = list(csv.DictReader(io.StringIO(results_of(report))))
+    assert float(rows[1]["few_minus_cross_entropy_mean"]) == pytest.approx(100 * single["few"]["mean"], abs=1e-3)
+    assert float(rows[1]["all_difference_mean"]) == pytest.approx(
+        100 * report.rows[1].differences["crt"]["accuracy"]["mean"], abs=1e-3
+    )
 
 
 def test_a_baseline_that_is_not_run_tests_nothing(folder, protocol):
@@ -174,8 +190,11 @@ def test_files(report, folder):
     names = [path.name for path in paths]
     assert names[:3] == ["README.md", "results.csv", "published.csv"]
     pytest.importorskip("matplotlib")
-    assert names[3] == "groups.png" and (folder / "groups.png").stat().st_size > 5000
+    # These results do not know what a given group is worth, and no option is varied.
+    assert names[3:] == ["groups.png", "group_errors.png"]
+    assert all((folder / name).stat().st_size > 5000 for name in names[3:])
     page = (folder / "README.md").read_text()
+    assert all(f"]({name})" in page for name in names[3:])
     assert report.markdown() in page and "![" in page
     for fact in ("hf-ltr table --seeds 0", "hf-ltr table --seeds 1", "2 cores of a test", "`" + "c" * 40 + "`"):
         assert fact in page
@@ -185,7 +204,8 @@ def test_files(report, folder):
     assert [row["row"] for row in rows] == ROWS
     assert [row["status"] for row in rows] == ["run", "run", "run", "not run"]
     assert float(rows[0]["few_mean"]) == pytest.approx(100 * report.rows[0].values["few"]["mean"], abs=1e-3)
-    assert float(rows[1]["all_p"]) == report.rows[1].differences["accuracy"]["p"]
+    assert float(rows[1]["all_p"]) == report.rows[1].differences["cross_entropy"]["accuracy"]["p"]
+    assert not any("minus" in column for column in rows[0])
     assert rows[0]["all_p"] == rows[3]["all_mean"] == rows[0]["all_std"] == ""
     assert float(rows[0]["minutes"]) == 1.5 and float(rows[2]["minutes"]) == 3.0
     assert (rows[0]["published_top1_all"], rows[0]["published_epochs"]) == ("38.32", "200")
@@ -243,4 +263,4 @@ def test_cost_stands_beside_accuracy(folder, protocol):
 def results_of(report) -> str:
     from hf_ltr.table.page import results_csv
 
-    return results_csv(report.rows)
+    return results_csv(report.rows, report.baselines)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from hf_ltr.table import MethodSpecification
+from hf_ltr.table import MethodSpecification, TableReport, load_protocol
 from hf_ltr.table.results import TestSet, check_settings, decode_classes, encode_classes, read_result, result_path
 
 ROW = MethodSpecification.parse("ldam:scale=10")
@@ -80,3 +81,19 @@ def test_every_difference_of_settings_is_named():
         check_settings(content, {"settings": {"stages": {"train": {"learning_rate": 0.1}}}}, "x.json")
     with pytest.raises(ValueError, match="row_hash"):
         check_settings(content, {"data": {"row_hash": "b"}}, "x.json")
+
+
+def test_results_that_ship_are_still_reported(repository, tmp_path):
+    """Written before a result knew what a given group is worth; where errors went follows from its predictions."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "cifar100_lt_40ep"
+    shutil.copytree(repository / "model_cards" / "cifar100_lt_40ep", folder)
+    rows = ["cross_entropy", "crt", "cross_entropy+logit_adjustment"]
+    report = TableReport(load_protocol("cifar100_lt_40ep"), rows, [0], folder, baseline=rows[1:], resamples=20)
+    for row, path in zip(report.rows, (f"{name}_seed0.json" for name in rows), strict=True):
+        content = json.loads((folder / "results" / path).read_text(encoding="utf-8"))
+        assert row.values["few"]["mean"] == pytest.approx(content["metrics"]["few"])
+        assert row.group_given == {} and set(row.group_errors) == {"many", "medium", "few"}
+    assert report.rows[0].group_errors["few"]["many"] > report.rows[1].group_errors["few"]["many"]
+    assert {path.name for path in report.write()} >= {"README.md", "groups.png", "group_errors.png"}
+    assert "group_given" not in (folder / "README.md").read_text(encoding="utf-8")

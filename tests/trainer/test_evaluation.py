@@ -8,7 +8,7 @@ import torch
 from datasets import ClassLabel
 
 from hf_ltr import LongTailForImageClassification, LongTailTrainer, class_counts
-from hf_ltr.evaluation import long_tail_metrics
+from hf_ltr.evaluation import group_errors, long_tail_metrics, oracle_group_accuracy
 from hf_ltr.trainer.evaluation import evaluate_model
 
 from ..contracts.builders import (
@@ -101,6 +101,40 @@ def test_accuracy_per_class_is_returned_but_not_logged(trained):
     metrics = trained.evaluate(test)
     assert metrics["eval_per_class_accuracy"] == pytest.approx(expected, abs=1e-9)
     assert not [entry for entry in trained.state.log_history if "eval_per_class_accuracy" in entry]
+
+
+def test_errors_by_group_are_returned_but_not_logged(trained):
+    test = make_dataset([9, 8, 7, 6], seed=5)
+    logits = trained.predict(test).predictions
+    expected = group_errors(logits, np.array(test["label"]), TRAINED)
+    metrics = trained.evaluate(test)
+    assert expected and metrics["eval_group_errors"] == expected
+    assert not [entry for entry in trained.state.log_history if "eval_group_errors" in entry]
+    oracle = oracle_group_accuracy(logits, np.array(test["label"]), TRAINED)
+    for name in ("accuracy", "many", "medium", "few"):
+        assert metrics[f"eval_oracle_{name}"] == pytest.approx(oracle[name], abs=1e-9)
+    assert "eval_magnitude_group_accuracy" not in metrics
+
+
+def test_groups_of_a_modulator_are_measured(tmp_path):
+    # Groups of the modulator that are not those of the counts, and magnitudes that differ between images.
+    trainer = make_trainer("mem", tmp_path, num_train_epochs=4)
+    trainer.model.config.class_counts = TRAINED
+    groups = trainer.model.modulator.group_of_class
+    groups.copy_(torch.tensor([1, 0, 1, 2]))
+    trainer.train()
+    test = make_dataset([9, 8, 7, 6], seed=5)
+    processor, labels = trainer.processing_class, torch.tensor(test["label"][:])
+    trainer.model.eval()
+    with torch.no_grad():
+        inputs = processor([row["image"] for row in test], return_tensors="pt")
+        output = trainer.model(**inputs)
+    right = (output.magnitudes.argmax(1) == groups[labels]).double().mean().item()
+    predicted = (groups[output.logits.argmax(1)] == groups[labels]).double().mean().item()
+    metrics = trainer.evaluate_once(test)
+    assert metrics["magnitude_group_accuracy"] == pytest.approx(right) and 0 < right < 1
+    assert metrics["modulator_group_accuracy"] == pytest.approx(predicted)
+    assert metrics["modulator_group_accuracy"] != metrics["group_accuracy"]
 
 
 def test_evaluate_once_has_no_prefix_and_leaves_no_trace(trained):

@@ -1,0 +1,158 @@
+"""Rows written together: values in braces, named sets, and a baseline that is meant."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from hf_ltr.cli.main import main
+from hf_ltr.table import MethodSpecification, Table, TableReport, load_protocol
+from hf_ltr.table.row_sets import expand_braces, expand_rows, find_baseline
+
+from .conftest import PROTOCOL
+
+SETS = {
+    "figure4": ["ldam", "ldam:scale={10,20}", "ldam:max_margin={0.3,0.7}"],
+    "heads": ["cross_entropy", "ldam:scale=10"],
+}
+
+
+@pytest.fixture
+def protocol(write_protocol):
+    return load_protocol(write_protocol(rows=SETS))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("mem", ["mem"]),
+        ("mem:width={32,64,128}", ["mem:width=32", "mem:width=64", "mem:width=128"]),
+        ("mem:width={ 32 , 64 },depth=2", ["mem:width=32,depth=2", "mem:width=64,depth=2"]),
+        ("a:b={1,2},c={3,4}", ["a:b=1,c=3", "a:b=1,c=4", "a:b=2,c=3", "a:b=2,c=4"]),
+        (
+            "crt:representation=(ldam:scale={10,30})",
+            [f"crt:representation=(ldam:scale={scale})" for scale in (10, 30)],
+        ),
+        (
+            "crt:representation={focal,(ldam:scale=10,max_margin=0.3)}+logit_adjustment",
+            [
+                "crt:representation=focal+logit_adjustment",
+                "crt:representation=(ldam:scale=10,max_margin=0.3)+logit_adjustment",
+            ],
+        ),
+        ("a:b={[1,2],[3,4]}", ["a:b=[1,2]", "a:b=[3,4]"]),
+        # Braces of JSON are a value.
+        ('a:b={"x":1,"y":2}', ['a:b={"x":1,"y":2}']),
+        ("a:b={}", ["a:b={}"]),
+        ('a:b={{"x":1},{"y":{"z":2}}}', ['a:b={"x":1}', 'a:b={"y":{"z":2}}']),
+        ('a:b={"x":1},c={1,2}', ['a:b={"x":1},c=1', 'a:b={"x":1},c=2']),
+        ("a:b={1}", ["a:b=1"]),
+    ],
+)
+def test_braces_are_expanded_as_a_shell_does(text, rows):
+    assert expand_braces(text) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mem:width={32,64", "not closed"),
+        ("mem:width=32,64}", "not opened"),
+        ("mem:width={32,,64}", "empty alternative"),
+        ("mem:width={32,}", "empty alternative"),
+    ],
+)
+def test_broken_braces_are_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        expand_braces(text)
+
+
+def test_a_set_stands_for_its_rows(protocol):
+    labels = [row.label for row in expand_rows(["crt", "@figure4"], protocol)]
+    assert labels == ["crt", "ldam", "ldam:scale=10", "ldam:scale=20", "ldam:max_margin=0.3", "ldam:max_margin=0.7"]
+    # Specifications are taken as they are.
+    row = MethodSpecification.parse("crt")
+    assert expand_rows([row], protocol) == [row]
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        (["@heads", "@figure4"], ["cross_entropy", "ldam:scale=10", "ldam", "ldam:scale=20"]),
+        (["ldam", "@heads", "cross_entropy"], ["ldam", "cross_entropy", "ldam:scale=10"]),
+        (["cross_entropy", "@heads"], ["cross_entropy", "ldam:scale=10"]),
+    ],
+)
+def test_a_row_of_a_set_that_is_there_is_left_out(protocol, rows, labels):
+    assert [row.label for row in expand_rows(rows, protocol)][: len(labels)] == labels
+    found = [row.label for row in expand_rows(rows, protocol)]
+    assert len(set(found)) == len(found)
+
+
+def test_a_row_that_is_written_twice_is_refused(protocol, tmp_path):
+    with pytest.raises(ValueError, match="ldam:scale=10 is given more than once"):
+        Table(protocol, ["ldam:scale=10", "ldam:scale={10,20}"], [0], tmp_path)
+
+
+def test_an_unknown_set_is_named_with_the_nearest(protocol, protocol_file, tmp_path):
+    with pytest.raises(ValueError, match="Unknown set of rows in protocol tiny: 'figure3'.*'figure4'"):
+        Table(protocol, ["@figure3"], [0], tmp_path)
+    with pytest.raises(ValueError, match=r"'figure4'.*\(none\)"):
+        TableReport(load_protocol(protocol_file), ["@figure4"], [0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["mem"], "rows must hold lists of rows by name"),
+        ({"a": "mem"}, "rows, a must be a list"),
+        ({"a": []}, "rows, a must be a list"),
+        ({"a": [3]}, "rows, a must be a list"),
+        ({"a": ["mme"]}, "rows, a: Unknown method: 'mme'.*'mem'"),
+        ({"a": ["mem:width={32"]}, "rows, a: .*not closed"),
+        ({"a": ["mem", "mem:width={32,32}"]}, "rows, a has mem:width=32 more than once"),
+        ({"a": ["mem"], "b": ["@a"]}, "rows, b: .*another set"),
+    ],
+)
+def test_mistakes_in_the_sets_of_a_protocol_are_named(write_protocol, rows, message):
+    with pytest.raises(ValueError, match=message):
+        load_protocol(write_protocol(rows=rows))
+
+
+def test_sets_decide_no_number(protocol, protocol_file):
+    from hf_ltr.table.plans import Plan
+
+    row = MethodSpecification.parse("ldam")
+    plans = [Plan.make(one, row, 0, [500, 40, 5]) for one in (protocol, load_protocol(protocol_file))]
+    assert plans[0].settings() == plans[1].settings()
+
+
+def test_the_baseline_need_not_be_written_out():
+    rows = [MethodSpecification.parse(text) for text in ("crt:sampler=instance", "ldam:scale=10", "ldam:scale=20")]
+    assert find_baseline("crt", rows) == find_baseline("crt:sampler=instance", rows) == "crt:sampler=instance"
+    assert find_baseline("ldam:scale=20", rows) == "ldam:scale=20"
+    with pytest.raises(ValueError, match="'ldam' could be ldam:scale=10 or ldam:scale=20"):
+        find_baseline("ldam", rows)
+    for text in ("focal", "crt:sampler=reverse", "crt+logit_adjustment"):
+        with pytest.raises(ValueError, match="must be one of the rows"):
+            find_baseline(text, rows)
+    # Exactly what is written comes before what could be meant.
+    rows.append(MethodSpecification.parse("ldam"))
+    assert find_baseline("ldam", rows) == "ldam"
+
+
+def test_sets_braces_and_baselines_on_the_command_line(tmp_path, capsys):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**PROTOCOL, "rows": SETS}), encoding="utf-8")
+    command = ["table", "--protocol", str(path), "--report_only", "--output_dir", str(tmp_path / "t")]
+    assert (
+        main([*command, "--methods", "@heads", "crt:sampler={instance,square_root}", "--baseline", "cross_entropy"])
+        == 0
+    )
+    printed = capsys.readouterr().out
+    for row in ("cross_entropy", "ldam:scale=10", "crt:sampler=instance", "crt:sampler=square_root"):
+        assert f"| {row} " in printed
+    assert main([*command, "--methods", "@head"]) == 2
+    assert "Unknown set of rows in protocol tiny: 'head'. Did you mean 'heads'?" in capsys.readouterr().err
+    assert main([*command, "--methods", "@heads", "--baseline", "cross_entropy", "crt"]) == 2
+    assert "Unknown baseline: 'crt'" in capsys.readouterr().err
