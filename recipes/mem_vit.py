@@ -50,8 +50,8 @@ class MemOptions:
     tau: float = field(default=1.0, metadata={"help": "Strength of the post-hoc logit adjustment."})
 
 
-def comparisons(recipe: MemOptions, counts) -> list:
-    """Stages of the methods beside MEM, each a classifier on the fine-tuned network."""
+def comparisons(recipe: MemOptions, counts, classifier_arguments: dict) -> list:
+    """Stages of the methods beside MEM, each a classifier on the fine-tuned network, trained alike."""
     from hf_ltr import METHODS, get_method
     from hf_ltr.methods import Stage
     from hf_ltr.methods.decoupled import DecoupledMethod
@@ -66,8 +66,19 @@ def comparisons(recipe: MemOptions, counts) -> list:
             raise unknown_name("method to compare with", name, [LOGIT_ADJUSTMENT, *known, "none"])
         options = (recipe.classifier_options or {}) if name == "crt" else {}
         method = get_method(name, class_counts=counts, **options)
-        stage = "classifier" if name == "crt" else name
-        stages.append(Stage(stage, method, start="stage:finetuning", arguments=method.classifier_arguments()))
+        arguments = method.classifier_arguments()
+        if method.trains_classifier:
+            arguments |= classifier_arguments
+        stages.append(
+            Stage(
+                "classifier" if name == "crt" else name,
+                method,
+                start="stage:finetuning",
+                # Stochastic depth is of fine-tuning: a frozen network that drops paths is another one in every step.
+                config={"drop_path_rate": 0.0},
+                arguments=arguments,
+            )
+        )
     return stages
 
 
@@ -75,10 +86,10 @@ def main(argv: list[str]) -> None:
     from hf_ltr import LongTailTrainingArguments, get_method
 
     command = command_line(argv)
-    given = {argument.partition("=")[0] for argument in argv}
-    if not given & {"--config", "-h", "--help"}:
+    given = {argument.partition("=")[0].replace("-", "_") for argument in argv if argument.startswith("-")}
+    if not given & {"__config", "_h", "__help"}:
         # Stages of a transformer have nothing in common with the defaults of the training arguments (SGD for a CNN).
-        default = "own_images.yaml" if "--dataset" in given else "digits_lt.yaml"
+        default = "own_images.yaml" if "__dataset" in given else "digits_lt.yaml"
         argv = ["--config", str(CONFIGS / default), *argv]
     options = parse_options(
         argv,
@@ -103,12 +114,14 @@ def main(argv: list[str]) -> None:
         }
     else:
         stages[0].start = recipe.start
-        for name in ("pretraining_model", "masked_autoencoder"):
-            if name in options.values:
-                raise ValueError(f"{name} is for pretraining, and this run has none")
-        if options.sections.get("pretraining"):
-            raise ValueError("there is a section `pretraining`, but this run has no such stage")
-    compared = comparisons(recipe, counts)
+        # A config may describe the pretraining that is left out; whoever asks for it here is mistaken.
+        unused = {"__pretraining_model", "__masked_autoencoder"} & given
+        unused |= {option for option in given if option.startswith("__pretraining.")}
+        if unused:
+            name = sorted(unused)[0].replace("__", "--", 1)
+            raise ValueError(f"{name} is for pretraining, and this run has none")
+        options.sections["pretraining"] = {}
+    compared = comparisons(recipe, counts, options.sections.get("classifier", {}))
     stages += compared
     results, report, push_to = run_recipe(
         [*stages, modulator],

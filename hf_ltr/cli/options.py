@@ -29,6 +29,8 @@ import yaml
 
 from ..naming import nearest_names, unknown_name
 
+_OTHER_FORM = {"learning_rate": "base_learning_rate", "base_learning_rate": "learning_rate"}
+
 # The value of an option that stands alone on the command line.
 _NO_VALUE = object()
 
@@ -189,11 +191,17 @@ def _store(key: str, raw: Any, kinds: dict, section_kinds: dict, parsed: ParsedO
         if inner not in section_kinds[section]:
             raise unknown_name(f"option of section {section} {where}", inner, section_kinds[section])
         kind = section_kinds[section][inner]
-        parsed.sections[section][inner] = convert(raw, kind.type, key, kind.none_is_a_word)
+        _set(parsed.sections[section], inner, convert(raw, kind.type, key, kind.none_is_a_word))
         return
     if key not in kinds:
         raise unknown_name(f"option {where}", key, [*kinds, *(f"{name}.<option>" for name in section_kinds)])
-    parsed.values[key] = convert(raw, kinds[key].type, key, kinds[key].none_is_a_word)
+    _set(parsed.values, key, convert(raw, kinds[key].type, key, kinds[key].none_is_a_word))
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """A value, which also replaces what an earlier place (a config) said about the same thing in another form."""
+    values.pop(_OTHER_FORM.get(key), None)
+    values[key] = value
 
 
 def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:

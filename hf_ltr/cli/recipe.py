@@ -165,6 +165,7 @@ def run_recipe(
         arguments=training,
         sections=options.sections,
         command=command,
+        counts=counts,
     )
     return results, report, push_to
 

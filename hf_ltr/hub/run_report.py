@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import long_tail_info
-from ..data.class_counts import class_counts
+from ..data.class_counts import ClassCounts, class_counts
 from ..evaluation import format_table, write_metrics
 from .card import CardFacts, write_model_card
 from .environment import git_commit, hardware, package_versions
@@ -29,6 +29,8 @@ class RunReport:
         arguments (`dict`): The training arguments that were set.
         sections (`dict`, *optional*): Those of single stages.
         command (`str`, *optional*): The command line, for the card.
+        counts ([`ClassCounts`], *optional*): Of the training split, with the groups that the metrics are for; many,
+            medium and few by the usual thresholds if not given.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class RunReport:
         arguments: Mapping[str, Any],
         sections: Mapping[str, Mapping[str, Any]] | None = None,
         command: str | None = None,
+        counts: ClassCounts | None = None,
     ):
         self.output_dir = Path(output_dir)
         self.data, self.dataset = data, dataset
@@ -48,7 +51,7 @@ class RunReport:
         self.command = command
         self.rows: dict[str, dict[str, Any]] = {}
         self.per_class: dict[str, list[float | None]] = {}
-        self.class_counts = class_counts(data["train"])
+        self.class_counts = class_counts(data["train"]) if counts is None else counts
         self.info = long_tail_info(data["train"]) or {}
 
     def add(self, name: str, result: StageResult) -> None:

@@ -67,7 +67,8 @@ class MutualExclusiveModulation(LongTailMethod):
             the regularisation down to the size of the cross-entropy.
         width (`int`, *optional*, defaults to 256): Embedding dimension of the group networks.
         depth (`int`, *optional*, defaults to 1): Transformer blocks of each group network.
-        heads (`int`, *optional*): Attention heads of each block; `width // 64`, at least 1, if not given.
+        heads (`int`, *optional*): Attention heads of each block; if not given the largest number up to
+            `width // 64` that divides the width.
         mlp_ratio (`float`, *optional*, defaults to 4.0): Hidden width of a block's perceptron over `width`.
         top_k (`int`, *optional*, defaults to 5): K, logits per group that the fusion network sees; at most the size of
             the group.
@@ -84,6 +85,7 @@ class MutualExclusiveModulation(LongTailMethod):
         detach_magnitude (`bool`, *optional*, defaults to `False`): Stop the gradient of L_DAC into the group networks.
 
     Logged beside the terms of the loss, as means over an epoch's batches: `log/group_weight_<g>`,
+    `log/magnitude_<g>_positive` and `..._negative` (over images of the group and over all others),
     `log/magnitude_group_accuracy` (the largest magnitude is that of the image's group) and `log/group_accuracy` (the
     predicted class is in it).
     """
@@ -143,6 +145,19 @@ class MutualExclusiveModulation(LongTailMethod):
             raise unknown_name("sampler", sampler, SAMPLERS)
         if classifier not in CLASSIFIER_MODES:
             raise unknown_name("classifier mode of mem", classifier, CLASSIFIER_MODES)
+        for option, value in (("margin_positive", margin_positive), ("margin_negative", margin_negative)):
+            if not math.isfinite(value):
+                raise ValueError(f"{option} must be a finite number, got {value}")
+        if not margin_positive > 0:
+            raise ValueError(f"margin_positive must be above 0, where magnitudes begin, got {margin_positive}")
+        for option, value in (("pretraining", pretraining), ("normalize_margin", normalize_margin)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{option} must be true or false, got {value!r}")
+        if detach_magnitude and not regularization_weight:
+            raise ValueError(
+                "with detach_magnitude and regularization_weight 0, nothing would train the group networks: leave one "
+                "of the two out"
+            )
         if margin_positive <= margin_negative:
             raise ValueError(
                 f"margin_positive ({margin_positive}) must exceed margin_negative ({margin_negative}): otherwise no "
@@ -224,10 +239,15 @@ class MutualExclusiveModulation(LongTailMethod):
             normalize_margin=self.normalize_margin,
             mass=row_mass(batch),
         )
+        prefix, weight = self._regularization_terms()
         for group in range(self.group_count):
-            terms[f"group_{group}_positive"] = self.regularization_weight * regularization.positive_mean[group]
-            terms[f"group_{group}_negative"] = self.regularization_weight * regularization.negative_mean[group]
+            terms[f"{prefix}_{group}_positive"] = weight * regularization.positive_mean[group]
+            terms[f"{prefix}_{group}_negative"] = weight * regularization.negative_mean[group]
         return terms | self._observations(outputs, batch), outputs
+
+    def _regularization_terms(self) -> tuple[str, float]:
+        """First part of the terms' names, and their weight: what is switched off is still logged, as it is."""
+        return ("group", self.regularization_weight) if self.regularization_weight else ("log/group", 1.0)
 
     @torch.no_grad()
     def _observations(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
@@ -241,7 +261,10 @@ class MutualExclusiveModulation(LongTailMethod):
             "log/group_accuracy": weighted_mean((by_class == group).to(mass.dtype), mass),
         }
         for number in range(self.group_count):
+            magnitude, positive = outputs.magnitudes[:, number], (group == number) * mass
             observations[f"log/group_weight_{number}"] = weighted_mean(outputs.group_weights[:, number], mass)
+            observations[f"log/magnitude_{number}_positive"] = weighted_mean(magnitude, positive)
+            observations[f"log/magnitude_{number}_negative"] = weighted_mean(magnitude, mass - positive)
         return observations
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -253,6 +276,7 @@ class MutualExclusiveModulation(LongTailMethod):
         negative = mass.sum() - positive
         masses = {}
         for group in range(self.group_count):
-            masses[f"group_{group}_positive"] = positive[group]
-            masses[f"group_{group}_negative"] = negative[group]
+            for name in (self._regularization_terms()[0], "log/magnitude"):
+                masses[f"{name}_{group}_positive"] = positive[group]
+                masses[f"{name}_{group}_negative"] = negative[group]
         return masses

@@ -96,6 +96,12 @@ def check_same_encoder(stored: Any, given: Any, where: str) -> None:
     """
     if _architecture(stored) == _architecture(given):
         return
+    if stored.num_channels != given.num_channels:
+        raise ValueError(
+            f"The weights of {where} are for images of {stored.num_channels} channels, but the config says "
+            f"num_channels={given.num_channels}. Set num_channels={stored.num_channels}, or start from another "
+            "checkpoint."
+        )
     theirs, ours = encoder_sizes(stored), encoder_sizes(given)
     if theirs == ours:
         return

@@ -48,6 +48,8 @@ def class_groups(
     classes = len(class_counts)
     if strategy not in GROUP_STRATEGIES:
         raise unknown_name("group strategy", strategy, GROUP_STRATEGIES)
+    if not isinstance(num_groups, int) or isinstance(num_groups, bool):
+        raise ValueError(f"num_groups must be a whole number, got {num_groups!r}")
     if strategy == "thresholds" and num_groups != 3:
         raise ValueError(
             f"the thresholds make three groups, but num_groups is {num_groups}; for another number use the strategy "

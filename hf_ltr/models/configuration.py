@@ -285,9 +285,15 @@ class LongTailConfig(PretrainedConfig):
 
     def complete_modulator_options(self) -> dict[str, Any]:
         """All options of the modulator: those of `self.modulator` and defaults for the rest, groups included."""
-        return modulator_options(
+        options = modulator_options(
             self.modulator or {}, self.num_labels, self.class_counts, tuple(self.group_thresholds)
         )
+        if options["pooling"] == "cls" and not backbone_shape(self).num_prefix_tokens:
+            raise ValueError(
+                f"modulator pooling 'cls' needs a class token, which backbone {self.backbone!r} does not have; "
+                "use 'mean'"
+            )
+        return options
 
     def complete_masked_autoencoder_options(self) -> dict[str, Any]:
         """All options of the masked autoencoder: those of `self.masked_autoencoder` and defaults for the rest."""

@@ -148,6 +148,12 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             [`MaskedAutoencoderOutput`] or `tuple`.
         """
         batch = pixel_values.shape[0]
+        expected = tuple(size * self.patch_size for size in self.backbone.patch_embed.grid_size)
+        if tuple(pixel_values.shape[2:]) != expected:
+            raise ValueError(
+                f"images of {tuple(pixel_values.shape[2:])} pixels do not fit this masked autoencoder, which is for "
+                f"{expected}: resize them, or load it with another image_size"
+            )
         if noise is None:
             noise = torch.rand(batch, self.num_patches, device=pixel_values.device)
         elif noise.shape != (batch, self.num_patches):

@@ -18,7 +18,7 @@ _EPSILON = 1e-12
 
 class GroupNetwork(nn.Module):
     """
-    One network Q_g of equation 2: tokens to a vector whose length is the magnitude of the group.
+    One network Q_g of equation 1: tokens to a vector whose length is the magnitude of the group.
 
     Projection to `width`, transformer blocks, pooling, and a last linear layer with nothing behind it: a layer norm at
     the end would give every image the same length, the square root of the width.
@@ -42,7 +42,7 @@ class MutualExclusiveModulator(nn.Module):
     """
     Multiplies each logit of a classifier with a weight of its group of classes (Long et al., arXiv 2302.09498).
 
-    Per group g a small network gives a magnitude `q_g` (section 3.2), the L2 norm of its output; a fusion network maps
+    Per group g a small network gives a magnitude `q_g` (section 3.1), the L2 norm of its output; a fusion network maps
     all magnitudes and the largest logits of each group to group weights `w` (equation 7); the modulated logit of
     class j is `l_j * w_g(j)` (equation 8).
 
@@ -57,7 +57,7 @@ class MutualExclusiveModulator(nn.Module):
     Args:
         config ([`LongTailConfig`]): `config.modulator` holds the options, all of them optional:
 
-            - `width` (256), `depth` (1), `heads` (`width // 64`), `mlp_ratio` (4.0): of the group networks;
+            - `width` (256), `depth` (1), `heads` (at most `width // 64`), `mlp_ratio` (4.0): of the group networks;
             - `top_k` (5): logits per group that the fusion network sees; `fusion_width` (64): its hidden size;
             - `activation`: `"softplus"`, `"none"`, `"exp"` or `"sigmoid2"` (twice the sigmoid);
             - `logit_reference`: `"none"`, or what is subtracted from the logits before they are weighted: `"min"`,
@@ -83,11 +83,6 @@ class MutualExclusiveModulator(nn.Module):
         self.reads_tokens = options["tokens"] == "all"
         self.num_prefix_tokens = shape.num_prefix_tokens if self.reads_tokens else 0
         self.pooling = options["pooling"]
-        if self.pooling == "cls" and not self.num_prefix_tokens:
-            raise ValueError(
-                f"modulator pooling 'cls' needs a class token, which backbone {config.backbone!r} does not have; "
-                "use 'mean'"
-            )
 
         self._group_list = options["group_of_class"]
         self.num_groups = max(self._group_list) + 1

@@ -76,15 +76,23 @@ def modulator_options(
         raise ValueError(
             "modulator tokens 'pooled' are one vector: there is no class token to pool; leave pooling 'mean'"
         )
-    if complete["heads"] is None and isinstance(complete["width"], int):
-        complete["heads"] = max(1, complete["width"] // 64)
+    if complete["heads"] is None and isinstance(complete["width"], int) and complete["width"] > 0:
+        wanted = max(1, complete["width"] // 64)
+        complete["heads"] = next(heads for heads in range(wanted, 0, -1) if complete["width"] % heads == 0)
     for name in ("width", "depth", "heads", "top_k", "fusion_width"):
         if not isinstance(complete[name], int) or isinstance(complete[name], bool) or complete[name] < 1:
             raise ValueError(f"modulator option {name} must be a positive integer, not {complete[name]!r}")
+    if not isinstance(complete["detach_magnitude"], bool):
+        raise ValueError(
+            f"modulator option detach_magnitude must be true or false, not {complete['detach_magnitude']!r}"
+        )
     if not isinstance(complete["mlp_ratio"], int | float) or not complete["mlp_ratio"] > 0:
         raise ValueError(f"modulator option mlp_ratio must be a positive number, not {complete['mlp_ratio']!r}")
     if complete["width"] % complete["heads"]:
-        raise ValueError(f"modulator width {complete['width']} is not divisible by its {complete['heads']} heads")
+        raise ValueError(
+            f"modulator width {complete['width']} is not divisible by its {complete['heads']} heads: change the "
+            "options width or heads"
+        )
     if groups is not None:
         if complete["group_of_class"] is not None:
             raise ValueError("give the modulator's groups as `groups` or as `group_of_class`, not both")

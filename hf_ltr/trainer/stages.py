@@ -140,12 +140,16 @@ def _plan(
     output_dir: Path,
     announce: Callable[[str], None],
 ) -> list[_Plan]:
+    from ..models.checkpoint_conversion import check_same_encoder
+
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
         raise ValueError(f"Stage names must differ, got {names}")
     plans: list[_Plan] = []
     identity: dict[str, Any] = {}
+    configs: dict[str, Any] = {}
     for stage in stages:
+        configs[stage.name] = stage_config(stage, config)
         if stage.teachers:
             raise ValueError(f"Stage {stage.name!r} has teachers, which no method of this version reads")
         if stage.start is not None and stage.start.startswith(_REFERENCE):
@@ -155,11 +159,12 @@ def _plan(
                     f"Stage {stage.name!r} starts from {stage.start!r}, but the stages before it are "
                     f"{', '.join(identity) or 'none'}"
                 )
+            check_same_encoder(configs[earlier], configs[stage.name], stage.start)
         elif stage.start is not None:
             check_start_classes(stage.start, config)
         folder = output_dir / stage.name
         args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, announce))
-        check_arguments(stage.method, args, stage_config(stage, config).logit_adjustment)
+        check_arguments(stage.method, args, configs[stage.name].logit_adjustment)
         if args.eval_strategy != "no" and validation_dataset is None:
             raise ValueError(
                 f"Stage {stage.name!r} has eval_strategy={args.eval_strategy.value!r}, but there is no validation "
@@ -172,13 +177,13 @@ def _plan(
                 f"none: set validation_per_class, or see the options of {stage.method.name} that do without. The test "
                 "set is for the end."
             )
-        facts = run_facts(stage_config(stage, config), stage.method, args, train_dataset)
+        facts = run_facts(configs[stage.name], stage.method, args, train_dataset)
         # A stage that started from other weights is another run, whatever its own options.
         facts["start"] = identity.get((stage.start or "").removeprefix(_REFERENCE), stage.start)
         identity[stage.name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         finished = _read_finished(folder, stage.name, facts)
         if finished is None and (folder / RUN_FILE).is_file():
-            check_folder(folder, run_facts(stage_config(stage, config), stage.method, args, train_dataset))
+            check_folder(folder, run_facts(configs[stage.name], stage.method, args, train_dataset))
         plans.append(_Plan(stage, folder, args, facts, finished))
     return plans
 

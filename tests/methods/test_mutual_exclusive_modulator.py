@@ -212,6 +212,12 @@ def test_groups_follow_the_strategy_and_its_own_seed():
         ({"regularization_weight": -1.0}, "not negative"),
         ({"sampler": "group_balance"}, "Unknown sampler.*'group_balanced'"),
         ({"num_groups": 1}, "at least two groups"),
+        ({"num_groups": 2.0}, "num_groups must be a whole number"),
+        ({"margin_positive": float("nan")}, "margin_positive must be a finite number"),
+        ({"margin_positive": -1.0, "margin_negative": -2.0}, "margin_positive must be above 0"),
+        ({"detach_magnitude": "no"}, "detach_magnitude must be true or false"),
+        ({"normalize_margin": "no"}, "normalize_margin must be true or false"),
+        ({"detach_magnitude": True, "regularization_weight": 0}, "nothing would train the group networks"),
         ({"class_counts": [9]}, "at least two groups"),
     ],
 )
@@ -276,3 +282,35 @@ def test_what_is_logged_is_what_happened():
     expected = (by_magnitude == truth).double().mean().item()
     assert terms["log/magnitude_group_accuracy"].item() == pytest.approx(expected)
     assert terms["log/group_weight_1"].item() == pytest.approx((model.magnitudes[:, 1] / 3).mean().item())
+
+
+def test_a_regularization_that_is_switched_off_is_logged_as_it_is():
+    labels = [0, 3, 1, 2, 5, 0, 4]
+    method, _, batch, terms = step(labels, regularization_weight=0)
+    _, _, _, reference = step(labels)
+    masses = method.term_mass(batch)
+    for group in range(3):
+        for side in ("positive", "negative"):
+            name = f"group_{group}_{side}"
+            assert name not in terms and terms[f"log/{name}"].item() == pytest.approx(reference[name].item())
+            assert masses[f"log/{name}"].item() == method.term_mass(batch)[f"log/magnitude_{group}_{side}"].item()
+
+
+def test_magnitudes_are_logged_by_side():
+    _, model, batch, terms = step([0, 3, 1, 2, 5, 0, 4])
+    group = torch.tensor([0, 1, 0, 2, 1, 2])[batch["labels"]]
+    assert terms["log/magnitude_1_positive"].item() == pytest.approx(model.magnitudes[group == 1, 1].mean().item())
+    assert terms["log/magnitude_1_negative"].item() == pytest.approx(model.magnitudes[group != 1, 1].mean().item())
+
+
+def test_heads_divide_the_width_by_themselves():
+    config = LongTailConfig(backbone="vit_tiny_patch4_32", class_counts=COUNTS, modulator={"width": 224})
+    assert config.modulator["heads"] == 2
+    for width, heads in ((256, 4), (352, 4), (200, 2), (48, 1)):
+        config = LongTailConfig(backbone="vit_tiny_patch4_32", class_counts=COUNTS, modulator={"width": width})
+        assert config.modulator["heads"] == heads
+
+
+def test_a_class_token_is_asked_for_before_anything_is_built():
+    with pytest.raises(ValueError, match="needs a class token, which backbone 'resnet20_cifar'"):
+        LongTailConfig(backbone="resnet20_cifar", class_counts=COUNTS, modulator={"pooling": "cls"})

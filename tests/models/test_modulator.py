@@ -226,9 +226,8 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_a_class_token_must_exist():
-    config = make_config({"backbone": "resnet20_cifar", "num_channels": 3, "backbone_kwargs": {}}, pooling="cls")
     with pytest.raises(ValueError, match="class token"):
-        MutualExclusiveModulator(config)
+        make_config({"backbone": "resnet20_cifar", "num_channels": 3, "backbone_kwargs": {}}, pooling="cls")
 
 
 def test_explicit_groups_become_a_map(tmp_path):

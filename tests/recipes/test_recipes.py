@@ -98,14 +98,15 @@ def test_mem_recipe_without_pretraining(recipe, tmp_path, capsys):
     network = ["--backbone", "resnet20_cifar", "--image_size", "16", "--global_pool", "avg"]
     section = ["--pretraining.max_steps", "3"]
     options = ["--method_options", '{"pretraining": false, "width": 8}']
-    with pytest.raises(ValueError, match="masked_autoencoder is for pretraining"):
-        script.main([*limits, *options, *network, "--output_dir", str(output)])
+    decoder = ["--masked_autoencoder", '{"decoder_depth": 1}']
+    with pytest.raises(ValueError, match="--masked_autoencoder is for pretraining"):
+        script.main([*limits, *options, *network, *decoder, "--output_dir", str(output)])
     config = tmp_path / "config.yaml"
     config.write_text(
         "dataset: digits\nimbalance_factor: 50\nnum_channels: 1\noptim: adamw_torch_fused\n"
         "learning_rate: 1.0e-3\nper_device_train_batch_size: 64\n"
     )
-    with pytest.raises(ValueError, match="no such stage"):
+    with pytest.raises(ValueError, match="--pretraining.max_steps is for pretraining"):
         script.main(["--config", str(config), *limits, *options, *network, *section, "--output_dir", str(output)])
     script.main(["--config", str(config), *limits, *options, *network, "--output_dir", str(output)])
     assert set(json.loads((output / "metrics.json").read_text())["seconds"]) == {"finetuning", "modulator"}
@@ -119,6 +120,65 @@ def test_mem_recipe_without_pretraining(recipe, tmp_path, capsys):
         script.main(["--config", str(config), *limits, *both, *network, "--output_dir", str(again)])
     with pytest.raises(ValueError, match="Unknown method to compare with: 'crtt'.*'crt'"):
         script.main([*limits, "--compare", "crtt", "--output_dir", str(tmp_path / "third")])
+
+
+def test_mem_recipe_from_a_masked_autoencoder_of_transformers(recipe, repository, tmp_path):
+    """The documented command: a config with a section for the pretraining that a start replaces."""
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+    sizes = {"hidden_size": 192, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 768}
+    decoder = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    start = tmp_path / "vit_mae"
+    ViTMAEForPreTraining(ViTMAEConfig(**sizes, **decoder, image_size=32, patch_size=8)).save_pretrained(start)
+    output = tmp_path / "run"
+    recipe("mem_vit").main(
+        [
+            *("--config", str(repository / "recipes/configs/mem_vit/own_images.yaml"), "--dataset", "digits"),
+            *("--start", str(start), "--backbone", "vit_tiny_patch8_96", "--image_size", "32", "--compare", "none"),
+            *("--backbone_kwargs", '{"depth": 2}', "--warmup_epochs", "0", "--finetuning.warmup_epochs", "0"),
+            *("--finetuning.max_steps", "2", "--modulator.max_steps", "2", "--output_dir", str(output), *TINY),
+        ]
+    )
+    stored = json.loads((output / "config.json").read_text())
+    assert stored["image_mean"] == [0.485, 0.456, 0.406]
+    assert stored["initial_weights"] == {"name": "vit_mae", "license": None}
+    assert "license: unknown" in (output / "README.md").read_text()
+    assert not (output / "pretraining").exists()
+
+
+def test_a_rate_of_the_command_line_replaces_the_base_rate_of_a_config(tmp_path):
+    from hf_ltr import LongTailTrainingArguments
+    from hf_ltr.cli.options import parse_options
+
+    config = tmp_path / "config.yaml"
+    config.write_text("base_learning_rate: 5.0e-4\npretraining: {base_learning_rate: 1.0e-4}\n")
+    arguments = ["--config", str(config), "--learning_rate", "1e-4", "--pretraining.learning_rate", "3e-4"]
+    kinds = {"pretraining": LongTailTrainingArguments}
+    options = parse_options(arguments, [LongTailTrainingArguments], sections=kinds)
+    assert options.values == {"learning_rate": 1e-4} and options.sections["pretraining"] == {"learning_rate": 3e-4}
+    options = parse_options(arguments[:2], [LongTailTrainingArguments], sections=kinds)
+    assert options.values == {"base_learning_rate": 5e-4}
+
+
+def test_classifiers_beside_mem_are_trained_alike(recipe):
+    from hf_ltr import ClassCounts
+
+    script = recipe("mem_vit")
+    options = script.MemOptions(compare=["logit_adjustment", "crt", "lws", "tau_norm", "las_stage2"])
+    section = {"num_train_epochs": 7.0, "learning_rate": 0.5}
+    stages = {stage.name: stage for stage in script.comparisons(options, ClassCounts([50, 20, 5]), section)}
+    assert list(stages) == ["classifier", "lws", "tau_norm", "las_stage2"]
+    for name in ("classifier", "lws", "las_stage2"):
+        assert stages[name].arguments | section == stages[name].arguments
+    assert stages["tau_norm"].arguments["num_train_epochs"] == 0
+    assert all(stage.config == {"drop_path_rate": 0.0} for stage in stages.values())
+
+
+def test_pretraining_of_another_encoder_is_refused_before_it_begins(recipe, tmp_path):
+    other = ["--pretraining_model", '{"backbone_kwargs": {"depth": 3}}', "--output_dir", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match="stage:pretraining do not fit: its encoder has blocks 3"):
+        recipe("mem_vit").main([*other, *TINY])
+    assert not (tmp_path / "run" / "pretraining").exists()
 
 
 def test_pretraining_at_another_size_before_one_stage(recipe, tmp_path, capsys):
