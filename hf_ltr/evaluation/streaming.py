@@ -66,6 +66,9 @@ class StreamingMetrics:
         self.state = torch.zeros(sum(self._sizes.values()), dtype=dtype, device=self.device)
         self._views = dict(zip(self._sizes, self.state.split(list(self._sizes.values())), strict=True))
         self._group_of_class = torch.as_tensor(self.class_counts.group_of_class, device=self.device)
+        numbers = torch.arange(groups, device=self.device)
+        # By group, the classes that are not in it.
+        self._outside_group = numbers.unsqueeze(1) != self._group_of_class
 
     def reset(self) -> None:
         """Forget everything."""
@@ -157,8 +160,7 @@ class StreamingMetrics:
         state["confusion"].index_add_(0, pair, weight)
         state["errors"].index_add_(0, pair, weight - correct)
         if len(self.class_counts.groups) > 1:
-            other_group = group[labels].unsqueeze(1) != group
-            best_inside = logits.masked_fill(other_group, -torch.inf).argmax(dim=1)
+            best_inside = logits.masked_fill(self._outside_group[group[labels]], -torch.inf).argmax(dim=1)
             state["oracle_correct"].index_add_(0, labels, weight * (best_inside == labels))
         if magnitudes is not None:
             own = modulator_groups.to(self.device)

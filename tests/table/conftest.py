@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from hf_ltr import LongTailTrainer
+
 PROTOCOL = {
     "name": "tiny",
     "title": "Digits, a handful of steps",
@@ -44,3 +46,17 @@ def write_protocol(tmp_path_factory):
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The methods that were trained, in order."""
+    seen = []
+    train = LongTailTrainer.train
+
+    def counted(self, *args, **kwargs):
+        seen.append(self.method.name)
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(LongTailTrainer, "train", counted)
+    return seen

@@ -8,7 +8,6 @@ import shutil
 import pytest
 import yaml
 
-from hf_ltr import LongTailTrainer
 from hf_ltr.methods import METHODS
 from hf_ltr.table import MethodSpecification, Table, load_protocol
 from hf_ltr.table.measures import TrainingMeasures
@@ -43,20 +42,6 @@ def protocol_path(write_protocol):
 @pytest.fixture
 def protocol(protocol_path):
     return load_protocol(protocol_path)
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """The methods that were trained, in order."""
-    seen = []
-    train = LongTailTrainer.train
-
-    def counted(self, *args, **kwargs):
-        seen.append(self.method.name)
-        return train(self, *args, **kwargs)
-
-    monkeypatch.setattr(LongTailTrainer, "train", counted)
-    return seen
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from hf_ltr import LongTailForImageClassification, LongTailTrainer, load_long_tailed
+from hf_ltr import LongTailForImageClassification, load_long_tailed
 from hf_ltr.data.class_counts import label_array
 from hf_ltr.evaluation import long_tail_metrics
 from hf_ltr.table import Table, load_protocol
@@ -18,20 +18,6 @@ from hf_ltr.trainer.evaluation import evaluate_model
 
 ROWS = ["cross_entropy", "crt", "cross_entropy+logit_adjustment"]
 COUNTS = [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """The methods that were trained, in order."""
-    seen = []
-    train = LongTailTrainer.train
-
-    def counted(self, *args, **kwargs):
-        seen.append(self.method.name)
-        return train(self, *args, **kwargs)
-
-    monkeypatch.setattr(LongTailTrainer, "train", counted)
-    return seen
 
 
 @pytest.fixture(scope="module")
