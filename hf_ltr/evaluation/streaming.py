@@ -15,6 +15,8 @@ from .groups import error_shares
 from .metrics import accuracies, summarize
 
 CALIBRATION_BINS = 15
+# Of float32 scores, a megabyte.
+_CACHED_SCORES = 2**18
 TOP_K = 5
 
 
@@ -160,7 +162,7 @@ class StreamingMetrics:
         state["confusion"].index_add_(0, pair, weight)
         state["errors"].index_add_(0, pair, weight - correct)
         if len(self.class_counts.groups) > 1:
-            best_inside = logits.masked_fill(self._outside_group[group[labels]], -torch.inf).argmax(dim=1)
+            best_inside = self._best_inside(logits, labels)
             state["oracle_correct"].index_add_(0, labels, weight * (best_inside == labels))
         if magnitudes is not None:
             own = modulator_groups.to(self.device)
@@ -168,6 +170,14 @@ class StreamingMetrics:
             state["modulated"] += weight.sum()
             state["modulated_group_correct"] += (weight * (own[predicted] == own[labels])).sum()
             state["magnitude_correct"] += (weight * (largest == own[labels])).sum()
+
+    def _best_inside(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The best class of the group of each label, `(batch,)`."""
+        outside = self._outside_group[self._group_of_class[labels]]
+        # Piece by piece, so that the copy stays in a processor's cache.
+        rows = max(1, _CACHED_SCORES // logits.shape[1])
+        pieces = zip(logits.split(rows), outside.split(rows), strict=True)
+        return torch.cat([piece.masked_fill(mask, -torch.inf).argmax(dim=1) for piece, mask in pieces])
 
     def tensors(self) -> list[Tensor]:
         """The state to be summed, in place, over processes."""
