@@ -226,6 +226,13 @@ def _tell(announce: Callable[[str], None], text: str) -> None:
         announce(text)
 
 
+def check_start_exists(start: str) -> None:
+    """Refuse a path, as opposed to a Hub id, at which nothing lies."""
+    is_path = Path(start).is_absolute() or start.startswith((".", "~")) or start.count("/") > 1
+    if is_path and not Path(start).exists():
+        raise FileNotFoundError(f"There is no checkpoint folder {start!r} to start from")
+
+
 def check_start_classes(start: str, config: Any) -> None:
     """
     Refuse a starting checkpoint whose classes, or their order, or whose encoder are not those of `config`.
@@ -242,9 +249,7 @@ def check_start_classes(start: str, config: Any) -> None:
     from ..models.checkpoint_conversion import check_same_encoder
     from ..models.vit_checkpoints import knows_no_classes
 
-    is_path = Path(start).is_absolute() or start.startswith((".", "~")) or start.count("/") > 1
-    if is_path and not Path(start).exists():
-        raise FileNotFoundError(f"There is no checkpoint folder {start!r} to start from")
+    check_start_exists(start)
     theirs = LongTailConfig.from_pretrained(start)
     check_same_encoder(theirs, config, start)
     same_channels = theirs.num_channels == config.num_channels

@@ -118,6 +118,8 @@ def test_mem_recipe_without_pretraining(recipe, tmp_path, capsys):
     both = ["--start", "somewhere", "--method_options", '{"pretraining": true}']
     with pytest.raises(ValueError, match="start names weights to fine-tune"):
         script.main(["--config", str(config), *limits, *both, *network, "--output_dir", str(again)])
+    with pytest.raises(FileNotFoundError, match="no checkpoint folder '/nowhere/vit'"):
+        script.main(["--config", str(config), *limits, "--start", "/nowhere/vit", *network])
     with pytest.raises(ValueError, match="Unknown method to compare with: 'crtt'.*'crt'"):
         script.main([*limits, "--compare", "crtt", "--output_dir", str(tmp_path / "third")])
 
