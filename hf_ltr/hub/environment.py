@@ -70,23 +70,35 @@ def git_commit(folder: str | Path | None = None) -> str | None:
     The commit checked out in `folder`, with `-dirty` behind it when tracked files differ from it.
 
     Args:
-        folder (`str` or `Path`, *optional*): Any folder of a working tree; the current one by default.
+        folder (`str` or `Path`, *optional*): Any folder of a working tree. By default the current one or, where that
+            is in none, the checkout that this package is run from.
 
     Returns:
         `str` or `None`: None without git, outside a repository and before its first commit.
     """
-    folder = Path.cwd() if folder is None else Path(folder)
+    if folder is not None:
+        return _commit_of(Path(folder))
+    commit = _commit_of(Path.cwd())
+    here = Path(__file__)
+    # A package installed below somebody's repository is not part of it: only a tracked file is.
+    if commit is None and _git(here.parent, "ls-files", "--error-unmatch", here.name) is not None:
+        commit = _commit_of(here.parent)
+    return commit
 
-    def git(*arguments: str) -> str | None:
-        try:
-            answer = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
+def _commit_of(folder: Path) -> str | None:
+    commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return None
-    return f"{commit}-dirty" if git("status", "--porcelain", "--untracked-files=no") else commit
+    return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or is not there."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -3,7 +3,7 @@ import subprocess
 
 import torch
 
-from hf_ltr.hub import git_commit, hardware, package_versions
+from hf_ltr.hub import environment, git_commit, hardware, package_versions
 
 
 def test_versions_are_the_installed_ones():
@@ -18,7 +18,7 @@ def test_hardware_is_one_line():
     assert line and "\n" not in line and any(character.isdigit() for character in line)
 
 
-def test_commit(tmp_path):
+def test_commit(tmp_path, tmp_path_factory, monkeypatch):
     assert git_commit(tmp_path / "missing") is None
 
     def git(*arguments):
@@ -38,3 +38,13 @@ def test_commit(tmp_path):
     assert git_commit(tmp_path) == commit
     (tmp_path / "file").write_text("two")
     assert git_commit(tmp_path) == f"{commit}-dirty"
+
+    # A run from a folder outside any working tree belongs to the checkout of the package, if it is in one.
+    outside = tmp_path_factory.mktemp("outside")
+    monkeypatch.chdir(outside)
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "file"))
+    assert git_commit() == f"{commit}-dirty"
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "other"))
+    assert git_commit() is None, "an untracked file is no part of the repository around it"
+    monkeypatch.chdir(tmp_path)
+    assert git_commit() == f"{commit}-dirty"
