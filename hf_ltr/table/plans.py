@@ -87,7 +87,7 @@ class Plan:
     def compared(self, stage: Stage) -> dict[str, Any]:
         """A stage's arguments that decide its result; how a step is cut into processes and micro-batches does not."""
         from ..trainer.arguments import merge_arguments
-        from ..trainer.checks import compared_arguments
+        from ..trainer.run_facts import compared_arguments
 
         arguments = merge_arguments(self.arguments, stage.arguments)
         rows = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)

@@ -21,7 +21,8 @@ from ..models.quiet import quiet_loading
 from ..naming import unknown_name
 from .arguments import LongTailTrainingArguments, merge_arguments
 from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, differences
-from .checks import check_arguments, check_same_classes, run_facts
+from .checks import check_arguments, check_same_classes
+from .run_facts import run_facts
 from .trainer import LongTailTrainer
 
 logger = logging.getLogger(__name__)

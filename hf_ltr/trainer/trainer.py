@@ -29,6 +29,7 @@ from .evaluation import run_evaluation
 from .method_state import check_same_method, load_method_state, save_method_state
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
 from .processes import available_cores, check_world_size, set_cpu_threads
+from .run_facts import run_facts
 from .terms import attach_term_scales, scaled_sum
 
 
@@ -266,7 +267,7 @@ class LongTailTrainer(Trainer):
             check_same_method(self.method, resume_from_checkpoint)
         if self.train_dataset is None:
             raise ValueError("LongTailTrainer.train() needs train_dataset=")
-        facts = checks.run_facts(self.model.config, self.method, args, self.train_dataset)
+        facts = run_facts(self.model.config, self.method, args, self.train_dataset)
         if self.is_world_process_zero():
             check_folder(args.output_dir, facts)
         # An unreadable image, or something the method misses, is found here, before the folder is claimed for a run
