@@ -3,8 +3,8 @@ What the protocol cifar100_lt_40ep chose on held-out images: the weight decay, a
 
     python benchmarks/validation_choice.py --data_dir path/to/cifar100
 
-Cross-entropy under the protocol, but 50 images per class are held out before the tail is cut (450 ... 4 training images
-stay), once per candidate of the weight decay; the balanced accuracy after the last epoch is measured on the held-out
+Cross-entropy under the protocol, but 50 images per class are held out before the tail is cut (450 ... 4 training
+images stay), once per candidate of the weight decay; the balanced accuracy after the last epoch is measured on the held-out
 images. tau is swept on the same images, on every trained network. The test set is not used. Interrupted, the same
 command continues. Candidates can also be run in processes of their own (--weight_decays 5e-4), each with its own
 --output, and their files be put into one with --merge.
@@ -109,8 +109,8 @@ def main() -> None:
     runs.sort(key=lambda run: run["weight_decay"])
     best = max(runs, key=lambda run: run["balanced_accuracy"])
     record = {
-        "what": "cross-entropy under cifar100_lt_40ep, trained on the images that are left and measured on those that were "
-        "held out; balanced accuracy in [0, 1] after the last epoch",
+        "what": "cross-entropy under cifar100_lt_40ep, trained on the images that are left, measured on those held "
+        "out; balanced accuracy in [0, 1] after the last epoch",
         "validation_per_class": PER_CLASS,
         "runs": runs,
         "chosen": {"weight_decay": best["weight_decay"], "tau": best["best_tau"]},
