@@ -4,10 +4,10 @@ What the protocol cifar100_lt_40ep chose on held-out images: the weight decay, a
     python benchmarks/validation_choice.py --data_dir path/to/cifar100
 
 Cross-entropy under the protocol, but 50 images per class are held out before the tail is cut (450 ... 4 training
-images stay), once per candidate of the weight decay; the balanced accuracy after the last epoch is measured on the held-out
-images. tau is swept on the same images, on every trained network. The test set is not used. Interrupted, the same
-command continues. Candidates can also be run in processes of their own (--weight_decays 5e-4), each with its own
---output, and their files be put into one with --merge.
+images stay), once per candidate of the weight decay; the balanced accuracy after the last epoch is measured on the
+held-out images. tau is swept on the same images, on every trained network. The test set is not used. Interrupted,
+the same command continues. Candidates can also be run in processes of their own (--weight_decays 5e-4), each with
+its own --output, and their files be put into one with --merge.
 """
 
 from __future__ import annotations
