@@ -15,6 +15,7 @@ _MODULE_OF_NAME = {
     "dataset_card": "record",
     "check_class_order": "record",
     "explain_counts": "record",
+    "hash_rows": "row_identity",
     "InstanceSampler": "samplers",
     "ClassBalancedSampler": "samplers",
     "SquareRootSampler": "samplers",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .datasets import load_long_tailed
     from .pipeline import InputPipeline
     from .record import check_class_order, dataset_card, explain_counts, long_tail_info
+    from .row_identity import hash_rows
     from .samplers import (
         SAMPLERS,
         ClassAwareSampler,

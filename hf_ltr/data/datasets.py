@@ -17,7 +17,7 @@ from .columns import class_names, find_columns, standardize
 from .listed import LISTED, open_listed, require_official
 from .prepared import is_prepared
 from .profiles import PROFILES, long_tailed_counts
-from .record import long_tail_info, write_record
+from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_record
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -183,7 +183,7 @@ def load_long_tailed(
         "seed": seed if order_column is None else None,
         "validation_per_class": validation_per_class,
         "class_names": list(names),
-        "row_identity": f"(label, {order_column})" if order_column else "(label, row of the source split)",
+        "row_identity": f"(label, {order_column})" if order_column else POSITION_IDENTITY,
     }
     recorded = {}
     for split in SPLITS:
@@ -191,18 +191,22 @@ def load_long_tailed(
             continue
         part = parts[split]
         counts = class_counts(part).counts
-        earlier = long_tail_info(part)
+        earlier = read_record(part)
         untouched = split in source and len(part) == len(source[split])
         if untouched and earlier and earlier["counts"] == counts and earlier["class_names"] == list(names):
             # Made by this function before, and saved: what it says about the rows still holds.
-            recorded[split] = part
+            recorded[split] = part if SEEN in earlier else write_record(part, {**earlier, **seen_rows(part)})
             continue
-        own = {**record, "split": split, "counts": counts}
+        own = {**record, "split": split, "counts": counts, **seen_rows(part)}
         if split in rows:
             own["row_hash"] = splits.row_hash(labels, rows[split], order)
         else:
             own["row_hash"] = splits.row_hash(label_array(part), np.arange(len(part)))
-            own.update(order_column=None, seed=None, row_identity="(label, row of the source split)")
+            own.update(order_column=None, seed=None, row_identity=POSITION_IDENTITY)
+        if name not in DATASETS and own["row_identity"] == POSITION_IDENTITY:
+            # Where a row lies in somebody's folder does not say what it is: its contents are hashed when asked for.
+            own[SEEN]["position_hash"] = own["row_hash"]
+            own.update(row_hash=None, row_identity=None)
         if split != "train":
             # No tail was cut there.
             own.update(imbalance_factor=None, imbalance_type=None)

@@ -143,13 +143,15 @@ def prepare(
         )
     unreadable.unlink(missing_ok=True)
     _write_text(folder / "README.md", dataset_card(data))
+    for split, part in data.items():
+        manifest["splits"][split]["record"] = long_tail_info(part)
     _write_text(folder / MANIFEST, json.dumps({**manifest, "complete": True}, indent=1) + "\n")
     return folder
 
 
 def _open_manifest(folder: Path, data: Mapping[str, Any], preparation: Preparation) -> dict[str, Any]:
     """The manifest of this work, new or as it was left; refuses to mix two preparations in one folder."""
-    records = {split: long_tail_info(part) for split, part in data.items()}
+    records = {split: long_tail_info(part, hash_contents=False) for split, part in data.items()}
     manifest = {
         "version": MANIFEST_VERSION,
         "complete": False,
@@ -163,7 +165,7 @@ def _open_manifest(folder: Path, data: Mapping[str, Any], preparation: Preparati
             for name, value in manifest["preparation"].items()
             if earlier["preparation"].get(name) != value
         ]
-        if json.loads(json.dumps(manifest["splits"])) != earlier["splits"]:
+        if not _same_rows(earlier["splits"], json.loads(json.dumps(manifest["splits"]))):
             different.append("another dataset, or other rows of it")
         if different:
             raise ValueError(
@@ -176,6 +178,22 @@ def _open_manifest(folder: Path, data: Mapping[str, Any], preparation: Preparati
     folder.mkdir(parents=True, exist_ok=True)
     _write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return manifest
+
+
+def _same_rows(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """
+    Whether two manifests describe the same splits. Contents are hashed at the end only: an image that cannot be read
+    may be replaced in between.
+    """
+    if there.keys() != here.keys():
+        return False
+    for split, ours in here.items():
+        records = [dict(known["record"] or {}) for known in (there[split], ours)]
+        if records[0].get("row_identity") != records[1].get("row_identity"):
+            records = [{k: v for k, v in r.items() if k not in ("row_hash", "row_identity")} for r in records]
+        if there[split]["rows"] != ours["rows"] or records[0] != records[1]:
+            return False
+    return True
 
 
 def _pending(folder: Path, data: Mapping[str, Any], preparation: Preparation) -> Iterator[tuple[str, Path, range]]:

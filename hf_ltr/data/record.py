@@ -7,21 +7,28 @@ user's. A push to the Hub drops the description (`push_to_hub` keeps the feature
 from the `dataset_info` of the README: [`dataset_card`] puts the records there. So push the data first and the card
 after it.
 
-The record is provenance. What training counts is the label column itself (see [`class_counts`]), so a record can be
-out of date (after a `select`) but never wrong about what is trained.
+The record is provenance. What training counts is the label column itself (see [`class_counts`]), and
+[`long_tail_info`] compares the record with the rows that are there: of a subset it reports the subset.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from .class_counts import ClassCounts, class_counts
+import numpy as np
+
+from .class_counts import ClassCounts, class_counts, label_array
+from .row_identity import hash_rows
 
 MARKER = "hf_ltr-long-tail:"
+POSITION_IDENTITY = "(label, row of the source split)"
+# What tells whether the rows are still those of the record; nobody else's business.
+SEEN = "_seen"
 
 
 def write_record(dataset: Any, record: dict[str, Any]) -> Any:
@@ -37,23 +44,81 @@ def _line(record: dict[str, Any]) -> str:
     return f"{MARKER} {json.dumps(record, sort_keys=True)}"
 
 
-def long_tail_info(dataset: Any) -> dict[str, Any] | None:
-    """
-    The record of a dataset made by [`load_long_tailed`].
-
-    Args:
-        dataset (`datasets.Dataset`): Also after select, shuffle, or a way through the disk, or the Hub with its card.
-
-    Returns:
-        `dict` or `None`: `version` (of the record's form), `source`, `split`, `imbalance_factor`, `imbalance_type`,
-        `order_column`, `seed`, `validation_per_class`, `counts`, `class_names`, `row_hash` and `row_identity` (what
-        was hashed).
-    """
+def read_record(dataset: Any) -> dict[str, Any] | None:
+    """The record as it was written, whatever has become of the rows since; see [`long_tail_info`]."""
     description = getattr(getattr(dataset, "info", None), "description", None) or ""
     records = [json.loads(line) for line in re.findall(rf"^{MARKER} (.*)$", description, flags=re.MULTILINE)]
     # From the Hub every split comes with the one description of the card, in which all splits are recorded.
     own = [record for record in records if record.get("split") == str(getattr(dataset, "split", None))]
     return (own or records[:1] or [None])[0]
+
+
+def seen_rows(dataset: Any) -> dict[str, Any]:
+    """What [`write_record`] keeps of a dataset's rows, so that others in their place are noticed later."""
+    indices = dataset._indices
+    return {
+        SEEN: {
+            "labels": hashlib.sha256(label_array(dataset).astype("<i8").tobytes()).hexdigest(),
+            "choice": None if indices is None else hashlib.sha256(indices.column(0).to_numpy().tobytes()).hexdigest(),
+        }
+    }
+
+
+def long_tail_info(dataset: Any, *, hash_contents: bool = True) -> dict[str, Any] | None:
+    """
+    What a dataset made by [`load_long_tailed`] says about itself, compared with the rows that are there now.
+
+    Args:
+        dataset (`datasets.Dataset`): Also after select, shuffle, or a way through the disk, or the Hub with its card.
+        hash_contents (`bool`, defaults to `True`): Whether images may be read for it; if not, `row_hash` is `None`
+            where it would be of contents.
+
+    Returns:
+        `dict` or `None`: `version` (of the record's form), `source`, `split`, `imbalance_factor`, `imbalance_type`,
+        `order_column`, `seed`, `validation_per_class`, `counts`, `class_names`, `row_hash` and `row_identity` (what
+        was hashed). Where the rows are others than were recorded (select, filter, shuffle), `counts`, `row_hash` and
+        `row_identity` are those of the rows now (see [`~hf_ltr.data.hash_rows`]), and `changed` says so in words; the
+        rest is where the rows come from. The rows of a folder, or of a repository, have no identity but their
+        contents, so that is what is hashed.
+    """
+    record = read_record(dataset)
+    if record is None:
+        return None
+    info = {key: value for key, value in record.items() if key != SEEN}
+    if "label" not in (getattr(dataset, "column_names", None) or ()) or not record.get("class_names"):
+        return info
+    try:
+        labels = label_array(dataset)
+    except ValueError:
+        return info  # whoever counts them says what is wrong
+    counts = np.bincount(labels[labels >= 0], minlength=len(record["class_names"])).tolist()
+    changed = _changed(dataset, record, counts)
+    if changed is not None:
+        info |= {"counts": counts, "changed": changed}
+    if changed is not None or record.get("row_hash") is None:
+        info |= hash_rows(dataset)._asdict() if hash_contents else {"row_hash": None, "row_identity": None}
+    return info
+
+
+def position_hash(dataset: Any) -> str | None:
+    """The hash that earlier versions recorded for rows of a folder: of their labels and places, not their contents."""
+    return ((read_record(dataset) or {}).get(SEEN) or {}).get("position_hash")
+
+
+def _changed(dataset: Any, record: dict[str, Any], counts: list[int]) -> str | None:
+    """In words, how the rows differ from those of the record."""
+    if counts != record["counts"]:
+        fewer = all(a <= b for a, b in zip(counts, record["counts"], strict=False))
+        kind = "a subset" if fewer and len(counts) == len(record["counts"]) else "other rows"
+        return f"{kind} of the dataset that was recorded: {sum(counts):,} rows now, {sum(record['counts']):,} then"
+    seen = record.get(SEEN)
+    if seen is None:
+        return None  # written by an earlier version, or through the Hub
+    now = seen_rows(dataset)[SEEN]
+    # What was saved and loaded again has no choice any more, and the rows that were chosen.
+    if now["labels"] == seen["labels"] and now["choice"] in (None, seen["choice"]):
+        return None
+    return f"the dataset that was recorded in another order, or other rows of the same counts: {sum(counts):,} rows"
 
 
 def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
@@ -67,7 +132,7 @@ def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
     own = getattr((dataset.features or {}).get("label"), "names", None)
     if own is None:
         return
-    record = long_tail_info(dataset)
+    record = read_record(dataset)
     names = None if names is None else [str(name) for name in names]
     for expected, whose, remedy in (
         (
@@ -92,14 +157,8 @@ def check_class_order(dataset: Any, names: Sequence[str] | None = None) -> None:
 
 def explain_counts(dataset: Any) -> str | None:
     """In words, why the label column does not count what the record says; None where it does."""
-    record = long_tail_info(dataset)
-    if record is None:
-        return None
-    counts = class_counts(dataset)
-    if list(counts.counts) == record["counts"]:
-        return None
-    kind = "a subset" if all(a <= b for a, b in zip(counts, record["counts"], strict=False)) else "other rows"
-    return f"{kind} of the dataset that was recorded: {counts.total:,} rows now, {sum(record['counts']):,} then"
+    record = read_record(dataset)
+    return None if record is None else _changed(dataset, record, list(class_counts(dataset).counts))
 
 
 def dataset_card(data: Any) -> str:

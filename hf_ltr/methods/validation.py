@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..data.record import long_tail_info
+from ..data.record import read_record
 
 
 def validation_split(trainer: Any, who: str, otherwise: str) -> Any:
@@ -30,7 +30,7 @@ def validation_split(trainer: Any, who: str, otherwise: str) -> Any:
             f"{who} on validation images, and {problem}. Hold some out (validation_per_class in a recipe, "
             f"eval_dataset of the trainer), or {otherwise}. The test set is for the end."
         )
-    if (long_tail_info(dataset) or {}).get("split") == "test":
+    if (read_record(dataset) or {}).get("split") == "test":
         raise ValueError(
             f"{who} on validation images, but eval_dataset is recorded to be the test set, which is for the end. Give "
             f"the validation split, or {otherwise}."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.class_counts import label_array
+from ..data.record import position_hash
 from ..files import write_json
 from ..methods import METHODS, Stage, get_method
 from ..methods.corrections import corrections, warn_of_double_correction
@@ -162,7 +163,10 @@ class Table:
         test = TestSet(
             label_array(data["test"]), list(counts.counts), counts.grouping, _info(data["test"]).get("row_hash")
         )
-        test.check_same(TestSet.read(self.output_dir), self.output_dir)
+        known = TestSet.read(self.output_dir)
+        if known is not None and known.row_hash == position_hash(data["test"]) is not None:
+            known = dataclasses.replace(known, row_hash=test.row_hash)
+        test.check_same(known, self.output_dir)
         self._check_stage_names()
         for row in self.rows:
             plan = self.plan(row, self.seeds[0])
@@ -228,6 +232,10 @@ class Table:
                 content = {**content, "description": json_form(rebuilt.describe())}
             except ValueError:
                 pass  # the comparison names what is different
+        data, _ = self.load(self.protocol.data_options(row.name))
+        if content["data"]["row_hash"] == position_hash(data["train"]) is not None:
+            # Written before the contents of a folder were hashed.
+            content = {**content, "data": content["data"] | {"row_hash": expected["data"]["row_hash"]}}
         check_settings(content, expected, result_path(self.output_dir, row, seed))
 
     def _identity(self, row: MethodSpecification, seed: int) -> dict[str, Any]:

@@ -1,10 +1,20 @@
 import json
 
+import PIL.Image
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
 
-from hf_ltr.data import check_class_order, class_counts, dataset_card, load_long_tailed, long_tail_info
-from hf_ltr.data.record import explain_counts, write_record
+from hf_ltr.data import check_class_order, class_counts, dataset_card, hash_rows, load_long_tailed, long_tail_info
+from hf_ltr.data.record import explain_counts, read_record, write_record
 
 
 def letters(labels, names="abc"):
@@ -51,7 +61,46 @@ def test_writing_again_replaces_the_record(recorded):
     ids=["select", "shuffle", "filter", "map", "columns", "add", "split", "flatten"],
 )
 def test_record_survives(recorded, step):
-    assert long_tail_info(step(recorded)) == RECORD
+    assert read_record(step(recorded)) == RECORD
+
+
+def test_info_of_other_rows_is_about_those_rows(recorded):
+    assert long_tail_info(recorded) == RECORD
+    part = recorded.select([2, 0])
+    info = long_tail_info(part)
+    assert info["counts"] == [1, 1, 0] and info["source"] == "letters"
+    assert info["changed"] == "a subset of the dataset that was recorded: 2 rows now, 3 then"
+    assert (info["row_hash"], info["row_identity"]) == hash_rows(part)
+    assert long_tail_info(part, hash_contents=False)["row_hash"] is None
+    assert long_tail_info(part.map(lambda row: {"y": 1}))["counts"] == [1, 1, 0]
+    assert "other rows" in long_tail_info(concatenate_datasets([recorded, recorded]))["changed"]
+    assert long_tail_info(recorded.remove_columns("label")) == RECORD
+
+
+def test_info_notices_another_order_and_other_rows_of_the_same_counts(tmp_path):
+    train = load_long_tailed("digits", imbalance_factor=50)["train"]
+    known = long_tail_info(train)
+    row, other = [row for row, label in enumerate(train["label"]) if label == 9]
+    places = [other if place == row else place for place in range(len(train))]
+    for part in (train.shuffle(seed=0), train.select(places), train.shuffle(seed=0).flatten_indices()):
+        info = long_tail_info(part)
+        assert info["counts"] == known["counts"] and "another order" in info["changed"]
+        assert (info["row_hash"], info["row_identity"]) == hash_rows(part)
+    train.save_to_disk(tmp_path / "saved")
+    assert long_tail_info(load_from_disk(tmp_path / "saved")) == known == long_tail_info(train.flatten_indices())
+
+
+def test_a_replaced_image_of_a_folder_changes_its_hash(tmp_path):
+    for number in range(8):
+        folder = tmp_path / ("train" if number < 6 else "test") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("L", (4, 4), number).save(folder / f"{number}.png")
+    first = {split: long_tail_info(part) for split, part in load_long_tailed(tmp_path).items()}
+    assert first["train"]["row_identity"] == "(label, encoded image), in order"
+    PIL.Image.new("L", (4, 4), 99).save(tmp_path / "train" / "a" / "0.png")
+    again = {split: long_tail_info(part) for split, part in load_long_tailed(tmp_path).items()}
+    assert again["train"]["row_hash"] != first["train"]["row_hash"]
+    assert again["test"] == first["test"]
 
 
 def test_record_survives_the_disk(recorded, tmp_path):

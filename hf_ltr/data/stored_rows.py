@@ -1,0 +1,152 @@
+"""Where the rows of a dataset are stored: labels and encoded images, nothing decoded, no item asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .class_counts import arrow_column
+
+_IMAGES, _LABELS = ("image", "pixel_values"), ("label", "labels")
+
+
+class StoredRows(NamedTuple):
+    """
+    Args:
+        number (`int`): Of rows.
+        labels (sequence, *optional*): Of all rows.
+        images (`Sequence`, *optional*): Per row a buffer, a path, an array or a PIL image.
+    """
+
+    number: int
+    labels: Any
+    images: Sequence[Any] | None
+
+
+def stored_rows(dataset: Any) -> StoredRows:
+    """
+    Args:
+        dataset (`datasets.Dataset`, dict of arrays, array, or map-style dataset): What is read of each is said at
+            [`~hf_ltr.data.hash_rows`].
+    """
+    if hasattr(dataset, "column_names") and hasattr(dataset, "data"):
+        return _read_arrow(dataset)
+    if isinstance(dataset, Mapping):
+        images = next((dataset[name] for name in _IMAGES if name in dataset), None)
+        labels = next((dataset[name] for name in _LABELS if name in dataset), None)
+        number = len(images if images is not None else labels if labels is not None else ())
+        return StoredRows(number, labels, images)
+    if isinstance(dataset, np.ndarray | torch.Tensor):
+        return StoredRows(len(dataset), None, dataset)
+    return _read_items(dataset)
+
+
+def _read_arrow(dataset: Any) -> StoredRows:
+    columns = dataset.column_names
+    image = next((name for name in _IMAGES if name in columns), None)
+    label = next((name for name in _LABELS if name in columns), None)
+    labels = None
+    if label is not None:
+        values = arrow_column(dataset, label)
+        labels = values.to_pylist() if values.null_count else values.to_numpy(zero_copy_only=False)
+    return StoredRows(len(dataset), labels, None if image is None else _ArrowImages(dataset, image))
+
+
+def _read_items(dataset: Any) -> StoredRows:
+    from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+    number = len(dataset)
+    if isinstance(dataset, Subset):
+        base, rows = stored_rows(dataset.dataset), [int(row) for row in dataset.indices]
+        images = _Picked(base.images, rows) if base.images is not None else None
+        labels = None if base.labels is None else [base.labels[row] for row in rows]
+        if images is None:
+            # Nothing is known about the images but their place.
+            images = [str(row).encode() for row in rows]
+        return StoredRows(number, _plain(labels), images)
+    if isinstance(dataset, ConcatDataset):
+        parts = [stored_rows(part) for part in dataset.datasets]
+        labels = images = None
+        if all(part.labels is not None for part in parts):
+            labels = [label for part in parts for label in _plain(part.labels)]
+        if all(part.images is not None for part in parts):
+            images = [image for part in parts for image in part.images]
+        return StoredRows(number, labels, images)
+    if isinstance(dataset, TensorDataset) and len(dataset.tensors) > 1:
+        return StoredRows(number, dataset.tensors[1], dataset.tensors[0])
+    if isinstance(dataset, list | tuple):
+        images, labels = zip(*map(_of_item, dataset), strict=True) if number else ((), ())
+        return StoredRows(number, list(labels), images)
+    for name in ("samples", "imgs"):
+        stored = getattr(dataset, name, None)
+        if isinstance(stored, list) and len(stored) == number and all(len(entry) == 2 for entry in stored):
+            return StoredRows(number, [label for _, label in stored], [path for path, _ in stored])
+    labels = next((v for n in ("labels", "targets") if _fits(v := getattr(dataset, n, None), number)), None)
+    data = getattr(dataset, "data", None)
+    return StoredRows(number, _plain(labels), data if _fits(data, number) else None)
+
+
+def _fits(values: Any, number: int) -> bool:
+    return isinstance(values, list | tuple | np.ndarray | torch.Tensor) and len(values) == number
+
+
+def _plain(labels: Any) -> Any:
+    if labels is None or isinstance(labels, np.ndarray):
+        return labels
+    if isinstance(labels, torch.Tensor):
+        return labels.tolist()
+    return [label.item() if hasattr(label, "item") else label for label in labels]
+
+
+def _of_item(item: Any) -> tuple[Any, Any]:
+    if not isinstance(item, Mapping):
+        return item[0], (item[1] if len(item) > 1 else None)
+    image = next((item[name] for name in _IMAGES if name in item), None)
+    label = next((item[name] for name in _LABELS if name in item), None)
+    return image, label.item() if hasattr(label, "item") else label
+
+
+class _Picked(Sequence):
+    def __init__(self, stored: Sequence[Any], rows: Sequence[int]):
+        self._stored, self._rows = stored, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> Any:
+        return self._stored[self._rows[place]]
+
+
+class _ArrowImages(Sequence):
+    """The image column of a `datasets.Dataset`: a buffer of the encoded image, or its path."""
+
+    def __init__(self, dataset: Any, column: str):
+        self._column = dataset.data.column(column)
+        self._rows = None if dataset._indices is None else dataset._indices.column(0).to_numpy()
+        self._number = len(dataset)
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __getitem__(self, row: int) -> Any:
+        value = self._column[row if self._rows is None else int(self._rows[row])]
+        return _stored(value)
+
+
+def _stored(value: Any) -> Any:
+    """What an Arrow value holds, without a copy where it is encoded bytes."""
+    import pyarrow as pa
+
+    if not value.is_valid:
+        return b""
+    if isinstance(value, pa.StructScalar) and {"bytes", "path"} <= set(value):
+        encoded = value["bytes"]
+        return encoded.as_buffer() if encoded.is_valid else value["path"].as_py()
+    if isinstance(value, pa.BinaryScalar | pa.LargeBinaryScalar):
+        return value.as_buffer()
+    if isinstance(value, pa.ExtensionScalar):
+        value = value.value
+    return value.as_py()
