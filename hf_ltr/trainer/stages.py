@@ -23,6 +23,7 @@ from .arguments import LongTailTrainingArguments, merge_arguments
 from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, differences
 from .checks import check_arguments, check_same_classes
 from .run_facts import run_facts
+from .schedule import check_warmup
 from .trainer import LongTailTrainer
 
 logger = logging.getLogger(__name__)
@@ -166,6 +167,7 @@ def _plan(
         folder = output_dir / stage.name
         args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, announce))
         check_arguments(stage.method, args, configs[stage.name].logit_adjustment)
+        check_warmup(args, stage.name)
         if args.eval_strategy != "no" and validation_dataset is None:
             raise ValueError(
                 f"Stage {stage.name!r} has eval_strategy={args.eval_strategy.value!r}, but there is no validation "

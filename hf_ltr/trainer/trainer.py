@@ -30,6 +30,7 @@ from .method_state import check_same_method, load_method_state, save_method_stat
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
 from .processes import available_cores, check_world_size, set_cpu_threads
 from .run_facts import run_facts
+from .schedule import planned_epochs, warmup_steps
 from .terms import attach_term_scales, scaled_sum
 
 
@@ -176,7 +177,7 @@ class LongTailTrainer(Trainer):
     def train_sampler(self, labels: torch.Tensor | None) -> Any:
         """The sampler of this run: the method's own, or the one of the arguments."""
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        epochs = math.ceil(self._planned_epochs())
+        epochs = math.ceil(planned_epochs(self.args, self._train_pipeline.num_rows))
         sampler = None
         if labels is not None:
             sampler = self.method.train_sampler(labels, seed=seed, num_epochs=epochs)
@@ -273,6 +274,7 @@ class LongTailTrainer(Trainer):
         # An unreadable image, or something the method misses, is found here, before the folder is claimed for a run
         # that was never made.
         self._train_pipeline = self._pipeline(self.train_dataset, train=True)
+        self._check_schedule()
         self.method.train()
         self.method.setup(self)
         trained = args.max_steps > 0 or args.num_train_epochs > 0
@@ -421,7 +423,8 @@ class LongTailTrainer(Trainer):
         args = self.args
         if self.lr_scheduler is not None:
             return self.lr_scheduler
-        warmup = self._warmup_steps(num_training_steps)
+        epochs = planned_epochs(args, self._train_pipeline.num_rows)
+        warmup = warmup_steps(args, num_training_steps, epochs)
         if not args.lr_milestones and str(args.lr_scheduler_type) not in _COSINE:
             given, args.warmup_steps = args.warmup_steps, warmup
             try:
@@ -430,7 +433,7 @@ class LongTailTrainer(Trainer):
                 args.warmup_steps = given
         optimizer = self.optimizer if optimizer is None else optimizer
         if args.lr_milestones:
-            steps_per_epoch = num_training_steps / self._planned_epochs()
+            steps_per_epoch = num_training_steps / epochs
             self.lr_scheduler = multistep_schedule(
                 optimizer,
                 warmup_steps=warmup,
@@ -447,27 +450,13 @@ class LongTailTrainer(Trainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def _warmup_steps(self, num_training_steps: int) -> int:
-        args = self.args
-        warmup = args.get_warmup_steps(num_training_steps)
-        if not warmup:
-            epochs = self._planned_epochs()
-            wanted = min(5.0, 0.1 * epochs) if args.warmup_epochs is None else args.warmup_epochs
-            warmup = round(wanted * num_training_steps / epochs)
-        if warmup >= num_training_steps and warmup > 1:
-            raise ValueError(
-                f"The warm-up of {warmup} steps is as long as the run of {num_training_steps} steps, so the learning "
-                "rate would never get to its peak. Lower warmup_epochs (or warmup_steps)."
-            )
-        return warmup
-
-    def _planned_epochs(self) -> float:
-        """Epochs of the whole run; `max_steps`, where it is set, decides."""
-        if self.args.max_steps <= 0:
-            return self.args.num_train_epochs
-        batches = self._train_pipeline.num_rows / (self._train_batch_size * self.args.world_size)
-        batches = max(1, math.floor(batches) if self.args.dataloader_drop_last else math.ceil(batches))
-        return self.args.max_steps / math.ceil(batches / self.args.gradient_accumulation_steps)
+    def _check_schedule(self) -> None:
+        """Refuse a schedule that does not fit the run before the folder is claimed for it."""
+        epochs = planned_epochs(self.args, self._train_pipeline.num_rows)
+        if epochs > 0 and self.lr_scheduler is None:
+            updates = math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
+            steps = self.args.max_steps if self.args.max_steps > 0 else math.ceil(epochs * max(1, updates))
+            warmup_steps(self.args, steps, epochs)
 
     # ------------------------------------------------------------------ checkpoints
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

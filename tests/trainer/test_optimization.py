@@ -321,6 +321,8 @@ def test_a_warmup_as_long_as_the_run_is_refused(tmp_path):
     trainer = make_trainer("cross_entropy", tmp_path, num_train_epochs=2, warmup_epochs=2)
     with pytest.raises(ValueError, match="warm-up of 10 steps is as long as the run of 10 steps"):
         trainer.train()
+    # The folder was not claimed for a run that never was: with the mistake mended it is used.
+    assert not (tmp_path / "run.json").exists() and not list(tmp_path.glob("*/run.json"))
 
 
 def test_stock_schedules_have_the_warmup_too(tmp_path):

@@ -262,6 +262,22 @@ def test_a_stage_starts_only_from_an_earlier_one(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_warmup_as_long_as_a_later_stage_is_found_before_the_first(tmp_path):
+    counts = class_counts(make_dataset())
+    stages = [
+        Stage("first", get_method("cross_entropy", class_counts=counts), arguments={"max_steps": 3}),
+        Stage(
+            "second",
+            get_method("cross_entropy", class_counts=counts),
+            start="stage:first",
+            arguments={"max_steps": -1, "num_train_epochs": 2, "warmup_steps": 0, "warmup_epochs": 2},
+        ),
+    ]
+    with pytest.raises(ValueError, match="Stage 'second'.*warm-up of 2 epochs is as long as the run of 2 epochs"):
+        run(tmp_path, stages=stages)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_stage_starts_from_a_folder(straight, tmp_path):
     folder, *_ = straight
     counts = class_counts(make_dataset())
