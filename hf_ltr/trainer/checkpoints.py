@@ -12,6 +12,8 @@ from ..files import write_json
 
 RUN_FILE = "run.json"
 FACTS = "method.json"
+# Arguments that runs did not write down before they wrote down what is at its default.
+_LATER = frozenset(("dataloader_drop_last", "dataloader_in_order", "auto_find_batch_size"))
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 
 
@@ -56,7 +58,7 @@ def check_folder(folder: str | Path, facts: dict[str, Any]) -> None:
     folder = Path(folder)
     path = folder / RUN_FILE
     if path.is_file():
-        found = differences(json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(facts)))
+        found = fact_differences(read_facts(path), json.loads(json.dumps(facts)))
         if found:
             shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
             raise ValueError(
@@ -69,6 +71,23 @@ def check_folder(folder: str | Path, facts: dict[str, Any]) -> None:
             f"{folder} already holds a model or checkpoints of a run that no {RUN_FILE} describes. Use another "
             "output_dir."
         )
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """
+    Raises:
+        `ValueError`: for a file that is no JSON object.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        facts = error
+    if not isinstance(facts, dict):
+        raise ValueError(
+            f"{path} cannot be read ({facts if isinstance(facts, Exception) else 'it holds no JSON object'}), so "
+            "nothing says which run the folder holds. Put the file back, or use another output_dir."
+        )
+    return facts
 
 
 def claim_folder(folder: str | Path, facts: dict[str, Any]) -> None:
@@ -84,14 +103,62 @@ def claim_folder(folder: str | Path, facts: dict[str, Any]) -> None:
         write_json(Path(folder) / RUN_FILE, facts)
 
 
-def differences(there: Any, here: Any, prefix: str = "") -> list[str]:
-    """Every leaf in which two JSON values differ, as `path: old there, new here`."""
+def fact_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """
+    [`differences`] of the facts of two runs. What only one side knows, and has there at its default, is none; nor are
+    hashes that earlier versions made of other things.
+    """
+    there, here = dict(there), dict(here)
+    known = [facts.pop("at_default", None) for facts in (there, here)]
+    data = [facts.get("data") for facts in (there, here)]
+    if known[0] is None and isinstance(here.get("arguments"), dict):
+        names = _LATER - there.get("arguments", {}).keys()
+        here["arguments"] = {key: value for key, value in here["arguments"].items() if key not in names}
+    if all(isinstance(part, dict) for part in data) and "row_identity" not in data[0]:
+        # An earlier version, which hashed the places of the rows it had chosen once.
+        there["data"], here["data"] = (
+            {key: value for key, value in part.items() if key not in ("row_hash", "row_identity")} for part in data
+        )
+    return differences(there, here, known_defaults=(known[0], known[1]))
+
+
+def differences(
+    there: Any,
+    here: Any,
+    prefix: str = "",
+    known_defaults: tuple[list[str] | None, list[str] | None] | None = None,
+) -> list[str]:
+    """
+    Every leaf in which two JSON values differ, as `path: old there, new here`.
+
+    Args:
+        there, here (JSON values): Of the earlier run and of this one.
+        prefix (`str`): Of the paths.
+        known_defaults (pair of lists, *optional*): Paths at their default there and here; a key that only one side has
+            is no difference if it is one of them, or if it was none, false, zero or empty in the earlier run.
+    """
     if isinstance(there, dict) and isinstance(here, dict):
         found = []
         for key in sorted({*there, *here}):
-            found += differences(there.get(key), here.get(key), f"{prefix}.{key}" if prefix else key)
+            path = f"{prefix}.{key}" if prefix else key
+            if known_defaults is not None and (key in there) != (key in here):
+                side, value = (0, there[key]) if key in there else (1, here[key])
+                off_there = side == 0 and not value  # whoever does not know it does without it
+                if off_there or path in (known_defaults[side] or ()):
+                    continue
+                shown = [f"unknown {'there' if side else 'here'}", f"{_short(value)} {'here' if side else 'there'}"]
+                found.append(f"{path}: {', '.join(shown if side else shown[::-1])}")
+                continue
+            found += differences(there.get(key), here.get(key), path, known_defaults)
         return found
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here) and _nested(there):
+        pairs = enumerate(zip(there, here, strict=True))
+        return [text for i, (a, b) in pairs for text in differences(a, b, f"{prefix}.{i}", known_defaults)]
     return [] if there == here else [f"{prefix}: {_short(there)} there, {_short(here)} here"]
+
+
+def _nested(values: list[Any]) -> bool:
+    return any(isinstance(value, dict | list) for value in values)
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from ..files import write_json
 from ..methods import LongTailMethod
 from .checkpoints import FACTS, differences
+from .defaults import method_default_paths
 
 TENSORS = "method.safetensors"
 
@@ -26,7 +27,8 @@ def save_method_state(method: LongTailMethod, folder: str | Path, facts: dict[st
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
     save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
-    write_json(folder / FACTS, {"description": method.describe(), **facts})
+    description = {"description": method.describe(), "at_default": method_default_paths(method)}
+    write_json(folder / FACTS, {**description, **facts})
 
 
 def load_method_state(method: LongTailMethod, folder: str | Path) -> dict[str, Any]:
@@ -63,7 +65,11 @@ def check_same_method(method: LongTailMethod, folder: str | Path) -> dict[str, A
             "cannot continue from it exactly. Load it with from_pretrained and start a new run instead."
         )
     facts = json.loads(path.read_text(encoding="utf-8"))
-    found = differences(facts["description"], json.loads(json.dumps(method.describe())))
+    found = differences(
+        facts["description"],
+        json.loads(json.dumps(method.describe())),
+        known_defaults=(facts.get("at_default"), method_default_paths(method)),
+    )
     if found:
         raise ValueError(
             f"{folder} was trained by another method ({'; '.join(found)}). Resume with the same method and options, "

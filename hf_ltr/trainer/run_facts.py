@@ -1,4 +1,4 @@
-"""What makes a run this run: the facts that are compared when a folder is used again, and what is left out of them."""
+"""What makes a run this run: the facts that are compared when a folder is used again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from ..methods import LongTailMethod
 from .arguments import LongTailTrainingArguments
 from .checks import _class_names
+from .defaults import config_defaults, default_paths, method_defaults
+from .exempt_arguments import EXEMPT, SELECTING, measurements_decide
 
 # Fields of a config that do not make it another model; the classes are compared as part of the data.
 _PROVENANCE = frozenset(
@@ -16,64 +18,72 @@ _PROVENANCE = frozenset(
     "class_counts initial_weights".split()
 )
 
-# Arguments that may change when a run is continued: where it writes, what it tells, and on what it runs. Everything
-# else is compared, so that a new option is compared unless somebody thought about it.
-_FREE_ARGUMENTS = frozenset(
-    "accelerator_config auto_find_batch_size batch_eval_metrics channels_last cpu_threads debug deepspeed "
-    "disable_tqdm do_eval do_predict do_train enable_jit_checkpoint full_determinism gradient_accumulation_steps "
-    "image_loading include_for_metrics include_num_input_tokens_seen local_rank mixed_precision output_dir "
-    "parallelism_config past_index per_device_eval_batch_size per_device_train_batch_size place_model_on_device "
-    "prediction_loss_only project push_to_hub report_to restore_callback_states_from_checkpoint "
-    "resume_from_checkpoint run_name skip_memory_metrics torch_empty_cache_steps use_cpu "
-    "use_legacy_prediction_loop".split()
-)
-_FREE_PREFIXES = (
-    "logging_",
-    "log_",
-    "save_",
-    "eval_",
-    "dataloader_",
-    "hub_",
-    "ddp_",
-    "fsdp",
-    "torch_compile",
-    "trackio_",
-)
-_FREE_PREFIXES += ("activation_checkpointing", "gradient_checkpointing")
-
 
 def run_facts(config: Any, method: LongTailMethod, args: Any, train_dataset: Any) -> dict[str, Any]:
     """
-    What makes a run this run; compared when a folder is used again.
+    What makes a run this run.
 
     Args:
         config ([`LongTailConfig`]): Of the model that is trained.
         method ([`LongTailMethod`]).
         args ([`LongTailTrainingArguments`]).
-        train_dataset (`datasets.Dataset` or other).
-    """
-    from ..data import long_tail_info
+        train_dataset (`datasets.Dataset` or other): Its rows are hashed as they are now.
 
-    info = long_tail_info(train_dataset) if hasattr(train_dataset, "info") else None
+    Returns:
+        `dict`: `method`, `model`, `data`, `arguments`, and `at_default`, the paths of what has its default value: an
+        option that only one side of a comparison knows is no difference there.
+    """
+    from ..data import hash_rows
+
     facts = {
         "method": method.describe(),
         "model": {key: value for key, value in config.to_dict().items() if key not in _PROVENANCE},
         "data": {
             "rows": len(train_dataset),
-            "row_hash": (info or {}).get("row_hash"),
+            **hash_rows(train_dataset)._asdict(),
             "class_names": _class_names(train_dataset),
             "class_counts": list(method.class_counts.counts),
         },
-        "arguments": {name: getattr(args, name) for name in compared_arguments()}
+        "arguments": {name: getattr(args, name) for name in compared_arguments(args)}
         | {"global_batch_size": global_batch_size(args)},
     }
+    facts = json_facts(facts)
+    defaults = {
+        "method": method_defaults(method),
+        "model": config_defaults(config),
+        "arguments": argument_defaults(args),
+    }
+    return facts | {"at_default": default_paths(facts, json_facts(defaults))}
+
+
+def json_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """As the facts come back from a file."""
     return json.loads(json.dumps(facts, default=_json_form))
 
 
-def compared_arguments() -> list[str]:
-    """Names of the training arguments that decide the result of a run."""
+def compared_arguments(args: Any = None) -> list[str]:
+    """
+    Names of the training arguments that decide the result of a run.
+
+    Args:
+        args ([`LongTailTrainingArguments`], *optional*): Whether evaluation has a part in the result.
+    """
+    exempt = EXEMPT if args is not None and measurements_decide(args) else EXEMPT | SELECTING
     names = [field.name for field in dataclasses.fields(LongTailTrainingArguments) if field.init]
-    return sorted(n for n in names if n not in _FREE_ARGUMENTS and not n.startswith(_FREE_PREFIXES))
+    return sorted(name for name in names if name not in exempt)
+
+
+def argument_defaults(args: Any) -> dict[str, Any]:
+    """The default of every training argument, as it stands in `args` where the machine decides it."""
+    defaults = {}
+    for field in dataclasses.fields(args):
+        if field.default is not dataclasses.MISSING:
+            defaults[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            defaults[field.name] = field.default_factory()
+    if args.mixed_precision_mode == defaults["mixed_precision_mode"]:
+        defaults |= {"bf16": args.bf16, "fp16": args.fp16}
+    return defaults
 
 
 def _json_form(value: Any) -> Any:

@@ -20,8 +20,9 @@ from ..methods import Stage
 from ..models.quiet import quiet_loading
 from ..naming import unknown_name
 from .arguments import LongTailTrainingArguments, merge_arguments
-from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, differences
+from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, fact_differences, read_facts
 from .checks import check_arguments, check_same_classes
+from .defaults import method_default_paths
 from .run_facts import run_facts
 from .schedule import check_warmup
 from .trainer import LongTailTrainer
@@ -88,7 +89,7 @@ def run_stages(
     output_dir = Path(output_dir)
     plans = _plan(stages, config, arguments, train_dataset, validation_dataset, output_dir, announce)
     if PartialState().is_main_process:
-        claim_folder(output_dir, {"stages": [[stage.name, stage.method.describe()] for stage in stages]})
+        claim_folder(output_dir, _root_facts(stages))
     results: dict[str, StageResult] = {}
     for number, plan in enumerate(plans, start=1):
         stage, folder, place = plan.stage, plan.folder, f"[{number}/{len(plans)}] {plan.stage.name}"
@@ -182,11 +183,14 @@ def _plan(
             )
         facts = run_facts(configs[stage.name], stage.method, args, train_dataset)
         # A stage that started from other weights is another run, whatever its own options.
+        own = dict(facts)
         facts["start"] = identity.get((stage.start or "").removeprefix(_REFERENCE), stage.start)
+        finished, recorded = _read_finished(folder, stage.name, facts)
+        # Of the facts as they were written: what a later version adds to them does not make it another stage.
+        facts = recorded or facts
         identity[stage.name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        finished = _read_finished(folder, stage.name, facts)
         if finished is None and (folder / RUN_FILE).is_file():
-            check_folder(folder, run_facts(configs[stage.name], stage.method, args, train_dataset))
+            check_folder(folder, own)
         plans.append(_Plan(stage, folder, args, facts, finished))
     return plans
 
@@ -303,15 +307,31 @@ def _folder_of(start: str | None, output_dir: Path) -> str | None:
     return start
 
 
-def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> StageResult | None:
+def _root_facts(stages: list[Stage]) -> dict[str, Any]:
+    """What the root folder of a run says: its stages by name and method."""
+    return {
+        "stages": [[stage.name, stage.method.describe()] for stage in stages],
+        "at_default": [
+            f"stages.{number}.1.{path}"
+            for number, stage in enumerate(stages)
+            for path in method_default_paths(stage.method)
+        ],
+    }
+
+
+def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> tuple[StageResult | None, dict[str, Any] | None]:
+    """The result of a finished stage and the facts it was finished with."""
     path = folder / STAGE_FILE
     if not path.is_file():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    found = differences(record["facts"], json.loads(json.dumps(facts)))
+        return None, None
+    record = read_facts(path)
+    missing = [key for key in ("facts", "metrics", "seconds") if key not in record]
+    if missing:
+        raise ValueError(f"{path} has no {missing[0]!r}; delete that file to finish the stage again")
+    found = fact_differences(record["facts"], json.loads(json.dumps(facts)))
     if found:
         raise ValueError(
             f"{folder} holds a finished stage of another run ({'; '.join(found[:5])}). Use another output_dir, or "
             "delete that folder to train the stage again."
         )
-    return StageResult(name, str(folder), record["metrics"], record["seconds"])
+    return StageResult(name, str(folder), record["metrics"], record["seconds"]), record["facts"]
