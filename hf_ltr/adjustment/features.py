@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.images import MAX_REPORTED, decode_image, describe_problem, image_source, unreadable_images
+from ..data.decoding import decode_image
+from ..data.images import MAX_REPORTED, describe_problem, image_source, unreadable_images
 from ..data.labels import read_labels
 from ..trainer.processes import available_cores
 from .head import LinearHead, logits_of

@@ -7,27 +7,25 @@ workers.
 
 Measured facts behind the design: `ds[i]` costs 73 us per 32x32 image, of which 45 us are the decoder; the arrow column
 with the encoded bytes is read for 4 us. So the bytes are taken from arrow (which also works after `select` and
-`shuffle`) and decoded here, with Pillow, which is told the format: trying its plug-ins in turn costs 30 us for a WebP.
-Two threads decode small images more slowly than one (the interpreter lock), so threads are for photographs.
-`torchvision.io.decode_jpeg` is a third faster on photographs, but deprecated since torchvision 0.29.
+`shuffle`) and decoded by `decoding.py`, with Pillow. Two threads decode small images more slowly than one (the
+interpreter lock), so threads are for photographs. `torchvision.io.decode_jpeg` is a third faster on photographs, but
+deprecated since torchvision 0.29.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
 import torch
+
+from .decoding import decode_image, require_area
 
 MAX_REPORTED = 5
 _DECODE_CHUNK = 512
-_PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _SMALL_SIDE = 96
 
 
@@ -160,103 +158,6 @@ def require_column(column: str, columns: Iterable[str], kind: str) -> None:
         )
 
 
-def _formats(encoded: bytes) -> tuple[str, ...] | None:
-    if encoded[:2] == b"\xff\xd8":
-        return ("JPEG", "MPO")
-    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
-        return ("PNG",)
-    return ("WEBP",) if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP" else None
-
-
-def open_image(item: Any) -> PIL.Image.Image | np.ndarray:
-    """
-    Open an undecoded image without decoding its pixels.
-
-    Args:
-        item: `{"bytes", "path"}`, encoded bytes, a path, a PIL image, or an array / tensor.
-    """
-    if isinstance(item, Exception):
-        raise item
-    if isinstance(item, Mapping):
-        if item.get("bytes") is not None:
-            item = item["bytes"]
-        elif item.get("path") and os.path.exists(item["path"]):
-            item = item["path"]
-        elif item.get("path") and "://" in item["path"]:
-            import datasets
-
-            return datasets.Image().decode_example({"bytes": None, "path": item["path"]})
-        else:
-            raise FileNotFoundError(f"no image: {item.get('path') or 'neither bytes nor path are stored'}")
-    if item is None:
-        raise ValueError("no image: the entry is empty")
-    if isinstance(item, PIL.Image.Image):
-        return item
-    if isinstance(item, bytes | bytearray):
-        return PIL.Image.open(io.BytesIO(item), formats=_formats(item))
-    if isinstance(item, str | os.PathLike):
-        return PIL.Image.open(item)
-    array = item.permute(1, 2, 0).numpy() if isinstance(item, torch.Tensor) and item.dim() == 3 else np.asarray(item)
-    if array.dtype != np.uint8:
-        if not np.issubdtype(array.dtype, np.integer) or array.size == 0 or array.min() < 0 or array.max() > 255:
-            raise ValueError(f"an image array must hold integers in 0..255, got {array.dtype} of shape {array.shape}")
-        array = array.astype(np.uint8)
-    return array
-
-
-def image_dimensions(item: Any) -> tuple[int, int]:
-    """(height, width) of an undecoded image, from its header alone."""
-    image = open_image(item)
-    return (image.height, image.width) if isinstance(image, PIL.Image.Image) else image.shape[:2]
-
-
-def decode_image(item: Any, num_channels: int = 3) -> np.ndarray:
-    """
-    Decode one image.
-
-    The EXIF orientation is applied, as `datasets.Image` and transformers' pipelines do. Palettes are resolved,
-    transparency is dropped (for 1 and 3 channels), 16-bit images are scaled to 8 bits.
-
-    Args:
-        item: See `open_image`.
-        num_channels (`int`): 1 (gray), 3 (RGB) or 4 (RGBA); arrays may have any number.
-
-    Returns:
-        `np.ndarray` uint8 `(H, W, num_channels)`.
-    """
-    image = open_image(item)
-    if isinstance(image, np.ndarray):
-        return _array_channels(image, num_channels)
-    if num_channels not in _PIL_MODES:
-        raise ValueError(f"images are decoded to 1, 3 or 4 channels, not {num_channels}")
-    if "exif" in image.info or image.format == "TIFF":
-        image = PIL.ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # 16-bit gray: "I;16" and its variants, or "I" from Pillow versions that widen it.
-        values = np.asarray(image).astype(np.int64)
-        image = PIL.Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point images have no fixed range: convert them to 8 bits first")
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    mode = _PIL_MODES[num_channels]
-    array = np.asarray(image if image.mode == mode else image.convert(mode))
-    return array[:, :, None] if num_channels == 1 else array
-
-
-def _array_channels(array: np.ndarray, num_channels: int) -> np.ndarray:
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3:
-        raise ValueError(f"an image array must be (H, W) or (H, W, channels), got shape {array.shape}")
-    if array.shape[2] == num_channels:
-        return array
-    if array.shape[2] in (1, 3, 4) and num_channels in (1, 3):
-        image = PIL.Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else np.ascontiguousarray(array))
-        return _array_channels(np.asarray(image.convert(_PIL_MODES[num_channels])), num_channels)
-    raise ValueError(f"an image array of shape {array.shape} cannot be brought to {num_channels} channels")
-
-
 def resize_image(
     image: np.ndarray,
     size: tuple[int, int],
@@ -294,6 +195,7 @@ def resize_image(
         height, width = tensor.shape[1:]
         scale = max(size[0] / height, size[1] / width) / (resize_ratio or 1.0)
         covering = [max(round(height * scale), size[0]), max(round(width * scale), size[1])]
+        require_area(*covering, (height, width))
         if covering != [height, width]:
             tensor = functional.resize(tensor, covering, interpolation=mode, antialias=True)
         top, left = (covering[0] - size[0]) // 2, (covering[1] - size[1]) // 2

@@ -10,6 +10,8 @@ processes.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,12 +21,12 @@ from torch.utils.data import Dataset, IterableDataset, Sampler
 from ..naming import unknown_name
 from .augmentation import CROPS, MAX_VIEWS, Augmentation
 from .batches import GlobalBatchSampler, KeyedDataLoader
+from .decoding import image_dimensions, is_wide
 from .images import (
     MAX_REPORTED,
     ImageSource,
     decode_resident,
     describe_problem,
-    image_dimensions,
     image_source,
     is_arrow_dataset,
     require_column,
@@ -33,11 +35,14 @@ from .images import (
 from .labels import read_labels
 from .mixing import Mixing, require_even
 from .randomness import is_padding, rows_of
+from .ranges import RangeTally, used_range
 from .row_datasets import Batch, DecodedRows, HostRows, KeyRows, ReadyRows, StoredRows
 
 SMALL_SIDE = 96
 LOADINGS = ("auto", "resident", "workers")
 _PROBED = 64
+_DECODED_PROBES = 16
+_LARGE = 1 << 18
 # ImageNet practice: what is cut down to 224 is stored at 256.
 _STORED_RATIO = 0.875
 
@@ -154,6 +159,8 @@ class InputPipeline:
 
         source = None if ready else image_source(dataset, image_column)
         sizes, problems = _probe(source) if source is not None else (set(), [])
+        if source is not None:
+            _warn_of_ranges(source)
         small = len(sizes) == 1 and max(max(size) for size in sizes) <= SMALL_SIDE
         if ready and (augmentation not in ("auto", "none", None) or len(views) > 1):
             raise ValueError(
@@ -394,6 +401,24 @@ def _probe(source: ImageSource) -> tuple[set[tuple[int, int]], list[str]]:
         except Exception as error:
             problems.append(describe_problem(source, row, error))
     return sizes, problems[:MAX_REPORTED]
+
+
+def _warn_of_ranges(source: ImageSource) -> None:
+    """Say it when some images, evenly spaced, use far less than the range of their container."""
+    tally = RangeTally()
+    rows = sorted({*range(0, len(source), max(len(source) // _DECODED_PROBES, 1))})[:_DECODED_PROBES]
+    for row, item in zip(rows, source.items(rows), strict=True):
+        # What cannot be read is reported elsewhere, with its row; a large photograph takes long and has 8 bits.
+        with contextlib.suppress(Exception):
+            height, width = image_dimensions(item)
+            if height * width <= _LARGE or is_wide(item):
+                tally.add(row, *used_range(item))
+
+    def name(row: int) -> str:
+        return f"row {row} ({source.name(row)})" if source.name(row) else f"row {row}"
+
+    for remark in tally.remarks(name):
+        warnings.warn(remark, stacklevel=4)
 
 
 def _options_of(

@@ -20,7 +20,8 @@ from typing import Any
 import PIL.Image
 
 from ..naming import unknown_name
-from .images import ArrowImages, decode_image, describe_problem, image_source, open_image
+from .decoding import decode_image, open_image
+from .images import ArrowImages, describe_problem, image_source
 from .prepared import MANIFEST, MANIFEST_VERSION, is_prepared, read_manifest
 from .record import dataset_card, long_tail_info
 
@@ -63,7 +64,7 @@ class Preparation:
 
     def encode(self, item: Any) -> bytes:
         """
-        One image, given as `open_image` takes it: RGB, upright (EXIF), shorter side at most `size`.
+        One image, given as `open_image` takes it: RGB, upright, shorter side at most `size`.
 
         Raises whatever the decoder raises for an image that cannot be read.
         """

@@ -2,7 +2,8 @@
 Models: the classifier over any timm backbone, the masked autoencoder over the same encoder, and the modulator.
 
 Importing this package registers the config, the model and the image processors with the Auto classes of transformers,
-and the CIFAR residual networks, small vision transformers and ConvMAE's encoder with timm.
+a pipeline that leaves the decoding of images to our processors, and the CIFAR residual networks, small vision
+transformers and ConvMAE's encoder with timm.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .image_processor import LongTailImageProcessor, LongTailImageProcessorPil
 from .masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderOutput
 from .modeling import LongTailForImageClassification, LongTailOutput
 from .modulator import MutualExclusiveModulator
+from .pipeline import register_pipeline
 from .position_embedding import resample_position_embedding, sine_cosine_position_embedding
 
 AutoConfig.register(LongTailConfig.model_type, LongTailConfig)
@@ -24,6 +26,7 @@ AutoImageProcessor.register(
     LongTailConfig,
     image_processor_classes={"torchvision": LongTailImageProcessor, "pil": LongTailImageProcessorPil},
 )
+register_pipeline()
 
 # Networks this package adds to timm.
 OWN_BACKBONES = (

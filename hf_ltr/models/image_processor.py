@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
-from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
+
+from ..data.decoding import channels_lead, decode_image, integers_to_eight_bits, require_area
+from .fetching import fetch_image
 
 _RESAMPLING = {"bilinear": PILImageResampling.BILINEAR, "bicubic": PILImageResampling.BICUBIC}
 
@@ -62,6 +66,12 @@ class _ChannelsMixin:
         }
         return cls(**{**options, **overrides})
 
+    def fetch_images(self, images: Any) -> Any:
+        # Files are decoded here as in training; transformers would do it otherwise.
+        if isinstance(images, (list, tuple)):
+            return [self.fetch_images(image) for image in images]
+        return fetch_image(images) if isinstance(images, (str, os.PathLike, bytes)) else images
+
     def _prepare_images_structure(self, images: Any, *args: Any, **kwargs: Any) -> Any:
         # transformers refuses grey arrays without a channel axis.
         if isinstance(images, (list, tuple)):
@@ -76,21 +86,39 @@ class _ChannelsMixin:
             height, width = image.shape[-2:]
             scale = size.shortest_edge / min(height, width)
             size = SizeDict(height=round(height * scale), width=round(width * scale))
+            require_area(size.height, size.width, (height, width))
         return super().resize(image, size, *args, **kwargs)
 
-    def process_image(self, image: Any, *args: Any, num_channels: int | None = None, **kwargs: Any) -> Any:
+    def process_image(
+        self,
+        image: Any,
+        *args: Any,
+        num_channels: int | None = None,
+        input_data_format: Any = None,
+        do_rescale: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
         num_channels = self.num_channels if num_channels is None else num_channels
+        do_rescale = self.do_rescale if do_rescale is None else do_rescale
         if isinstance(image, Image.Image):
-            image = _convert_pil(image, num_channels)
+            image = decode_image(image, num_channels).transpose(2, 0, 1).copy()
+            input_data_format = ChannelDimension.FIRST
+        else:
+            if input_data_format is None:
+                leads = channels_lead(image.shape, first=True, more=num_channels)
+                input_data_format = ChannelDimension.FIRST if leads else ChannelDimension.LAST
+            image = _eight_bit_array(image, do_rescale)
         kwargs["do_convert_rgb"] = False
-        return _convert_channels(super().process_image(image, *args, **kwargs), num_channels)
+        image = super().process_image(image, *args, input_data_format=input_data_format, **kwargs)
+        return _convert_channels(image, num_channels)
 
 
 class LongTailImageProcessor(_ChannelsMixin, TorchvisionBackend):
     """
     Prepares images for [`LongTailForImageClassification`] with torchvision.
 
-    Images of any mode and channel number are converted to `num_channels` channels (grey with Pillow's weights), their
+    Images are decoded as in training (`hf_ltr/data/decoding.py`: upright, 16 bits scaled to 8, `num_channels`
+    channels, grey with Pillow's weights); arrays and tensors hold 0..255 (uint8 or float) or 0..65535 (uint16). Their
     shorter side is resized to `size["shortest_edge"]`, the centre of `crop_size` is cut out, and values are scaled to
     0..1 and normalised.
 
@@ -119,20 +147,30 @@ def _with_channel_axis(image: Any) -> Any:
     return image[None] if is_flat else image
 
 
-def _convert_pil(image: Image.Image, num_channels: int) -> Image.Image:
-    """Mode L for one channel and RGB for three; transparency is dropped, 16 bit values are scaled."""
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(num_channels)
-    if mode is None or image.mode == mode:
-        return image
-    if image.mode.startswith("I"):
-        # Pillow would clip 16 bit values to 255.
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point images have no fixed range: convert them to 8 bits first")
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image if image.mode == mode else image.convert(mode)
+def _eight_bit_array(image: Any, do_rescale: bool) -> Any:
+    """
+    An array or tensor as uint8: integers by the rules of decoding, floats of 0..255 rounded. Floats that are not to be
+    rescaled stay as they are.
+    """
+    is_tensor = isinstance(image, torch.Tensor)
+    if 0 in image.shape:
+        raise ValueError(f"an image array of shape {tuple(image.shape)} holds no pixel")
+    floating = image.is_floating_point() if is_tensor else np.issubdtype(image.dtype, np.floating)
+    if not floating:
+        if image.dtype in (torch.uint8, np.uint8):
+            return image
+        array = integers_to_eight_bits(image.cpu().numpy() if is_tensor else image)
+        return torch.from_numpy(array).to(image.device) if is_tensor else array
+    if do_rescale:
+        low, high = float(image.min()), float(image.max())
+        if not 0 <= low <= high <= 255:
+            raise ValueError(f"pixels must lie in 0..255, got {low:g} to {high:g}")
+        if 0 < high <= 1:
+            raise ValueError(
+                "pixels of 0..1 would be divided by 255 once more: give uint8 images, or do_rescale=False with these"
+            )
+        return image.round().to(torch.uint8) if is_tensor else np.rint(image).astype(np.uint8)
+    return image
 
 
 def _convert_channels(image: Any, num_channels: int) -> Any:

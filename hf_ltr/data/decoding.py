@@ -1,0 +1,330 @@
+"""
+One decoding of an image, whoever asks: training, evaluation, `predict`, `pipeline`, `hf-ltr prepare` and `adjust`.
+
+Rules:
+- **Upright.** Orientation is applied as `PIL.ImageOps.exif_transpose` does it: from EXIF in any container, from the
+  tags of a TIFF, from XMP. What `datasets` has turned already carries no orientation any more and stays.
+- **The first page** or frame. Palettes and colour spaces (CMYK, YCbCr, HSV, LAB) become RGB; transparency is dropped
+  for 1 and 3 channels.
+- **White is the container's highest value.** 16 bits are divided by 257 (12-bit TIFFs by 4095 / 255) and rounded,
+  whatever the values of the single image: a dark photograph stays darker than its neighbour. 32-bit integers have no
+  such range. They hold what smaller types were widened to, so they are read on the smallest of the scales 0..255 and
+  0..65535 that holds the image; `ranges.py` says when a dataset has images of both.
+- **Refused**, with what is wrong: floating-point and negative values, integers beyond 65535, an image of more pixels
+  than `PIL.Image.MAX_IMAGE_PIXELS` (before it is decoded), and files that hold no image.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+
+from .signatures import what_it_is
+
+MAX_PIXELS_VARIABLE = "HF_LTR_MAX_IMAGE_PIXELS"
+
+_PIL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_WHITE_IS_ZERO = 0
+# Formats whose integers wider than 8 bits are scaled to 16 bits by Pillow, also where it calls the mode "I".
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM", "JPEG2000")
+_CHANNEL_NUMBERS = (1, 2, 3, 4)
+
+
+def _formats(encoded: bytes) -> tuple[str, ...] | None:
+    # Told the format, Pillow does not try its plug-ins in turn (30 us for a WebP).
+    if encoded[:2] == b"\xff\xd8":
+        return ("JPEG",)
+    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
+        return ("PNG",)
+    return ("WEBP",) if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP" else None
+
+
+def open_image(item: Any, num_channels: int | None = None) -> PIL.Image.Image | np.ndarray:
+    """
+    Open an undecoded image without decoding its pixels.
+
+    Args:
+        item: `{"bytes", "path"}`, encoded bytes, a path, a PIL image, or an array / tensor.
+        num_channels (`int`, *optional*): Of arrays with more than four channels.
+
+    Returns:
+        A PIL image, or for arrays uint8 `(H, W, channels)`.
+
+    Raises:
+        FileNotFoundError, PIL.UnidentifiedImageError, ValueError: saying what is there in the place of an image.
+    """
+    if isinstance(item, Exception):
+        raise item
+    if isinstance(item, Mapping):
+        if item.get("bytes") is not None:
+            item = item["bytes"]
+        elif item.get("path") and os.path.exists(item["path"]):
+            item = item["path"]
+        elif item.get("path") and "://" in item["path"]:
+            import datasets
+
+            return datasets.Image().decode_example({"bytes": None, "path": item["path"]})
+        else:
+            raise FileNotFoundError(f"no image: {item.get('path') or 'neither bytes nor path are stored'}")
+    if item is None:
+        raise ValueError("no image: the entry is empty")
+    if isinstance(item, PIL.Image.Image):
+        return item
+    if isinstance(item, bytes | bytearray):
+        return _open_encoded(io.BytesIO(item), _formats(item), item)
+    if isinstance(item, str | os.PathLike):
+        return _open_encoded(item, None, None)
+    return _array(item, num_channels)
+
+
+def _open_encoded(source: Any, formats: tuple[str, ...] | None, encoded: bytes | None) -> PIL.Image.Image:
+    limit = pixel_limit()
+    try:
+        image = PIL.Image.open(source, formats=formats)
+    except PIL.UnidentifiedImageError:
+        if encoded is None:
+            with open(source, "rb") as stream:
+                encoded = stream.read(512)
+        raise PIL.UnidentifiedImageError(what_it_is(encoded)) from None
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+        raise ValueError(f"the image is larger than the limit of {limit:,} pixels. {_how_to_allow()}") from None
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(
+            f"an image of {image.width} x {image.height} pixels is larger than the limit of {limit:,} pixels. "
+            f"{_how_to_allow()}"
+        )
+    return image
+
+
+def pixel_limit() -> int | None:
+    """Most pixels of an image: Pillow's limit, or that of `HF_LTR_MAX_IMAGE_PIXELS`, which is set there too."""
+    given = os.environ.get(MAX_PIXELS_VARIABLE)
+    if given:
+        if not given.isdecimal() or int(given) < 1:
+            raise ValueError(f"{MAX_PIXELS_VARIABLE} is a number of pixels, got {given!r}")
+        PIL.Image.MAX_IMAGE_PIXELS = int(given)
+    return PIL.Image.MAX_IMAGE_PIXELS
+
+
+def _how_to_allow() -> str:
+    return f"Make it smaller, or raise the limit with the environment variable {MAX_PIXELS_VARIABLE}=<pixels>."
+
+
+def require_area(height: int, width: int, limit_of: tuple[int, int]) -> None:
+    """
+    Refuse an intermediate image of `height` x `width` that a resize of an image of `limit_of` (height, width) would
+    make: the covering size of a long strip takes more memory than any photograph.
+    """
+    limit = pixel_limit()
+    if limit is not None and height * width > max(limit, limit_of[0] * limit_of[1]):
+        raise ValueError(
+            f"an image of {limit_of[1]} x {limit_of[0]} pixels is too long for its width: with its shorter side "
+            f"resized it has {width} x {height} pixels. Cut it."
+        )
+
+
+def image_dimensions(item: Any) -> tuple[int, int]:
+    """(height, width) of an undecoded image as it is after decoding, from its header alone."""
+    image = open_image(item)
+    if isinstance(image, np.ndarray):
+        return image.shape[:2]
+    # A size is turned already by the tag of a TIFF, not by its XMP.
+    turned_by_tag = _ORIENTATION in getattr(image, "tag_v2", {})
+    # Not `image.getexif`, which decodes a PNG to look for EXIF behind its pixels.
+    turned = not turned_by_tag and _orientation(image, PIL.Image.Image.getexif) >= 5
+    return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _orientation(image: PIL.Image.Image, read: Callable[..., Any] | None = None) -> int:
+    try:
+        value = (read(image) if read else image.getexif()).get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block, of which a photograph stays a photograph
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The image as it is to be seen; the same object where nothing has to be turned."""
+    image.load()
+    return image if _orientation(image) == 1 else PIL.ImageOps.exif_transpose(image)
+
+
+def decode_image(item: Any, num_channels: int = 3) -> np.ndarray:
+    """
+    Decode one image by the rules at the top of this file.
+
+    Args:
+        item: See `open_image`.
+        num_channels (`int`): 1 (gray), 3 (RGB) or 4 (RGBA); arrays may have any number.
+
+    Returns:
+        `np.ndarray` uint8 `(H, W, num_channels)`.
+
+    Raises:
+        ValueError, OSError: saying what is wrong with the image.
+    """
+    image = open_image(item, num_channels)
+    if isinstance(image, np.ndarray):
+        return _array_channels(image, num_channels)
+    if num_channels not in _PIL_MODES:
+        raise ValueError(f"images are decoded to 1, 3 or 4 channels, not {num_channels}")
+    if not image.width or not image.height:
+        raise ValueError(f"an image of {image.width} x {image.height} pixels shows nothing")
+    image = _eight_bit_image(image)
+    mode = _PIL_MODES[num_channels]
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    return array[:, :, None] if num_channels == 1 else array
+
+
+def _eight_bit_image(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Upright, in a mode of 8 bits that converts to L, RGB and RGBA."""
+    wide = wide_values(image)
+    if wide is not None:
+        return PIL.Image.fromarray(eight_bits(*wide))
+    image = upright(image)
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA")
+    # What converts to gray or RGB by a detour only: premultiplied transparency, LAB.
+    detour = {"La": "LA", "RGBa": "RGBA", "LAB": "RGB"}.get(image.mode)
+    return image.convert(detour) if detour else image
+
+
+def is_wide(item: Any) -> bool:
+    """Whether an undecoded image has more than 8 bits per value."""
+    image = open_image(item)
+    return isinstance(image, PIL.Image.Image) and image.mode.startswith(("I", "F"))
+
+
+def wide_values(image: PIL.Image.Image) -> tuple[np.ndarray, int | None] | None:
+    """
+    The values of an image of more than 8 bits, upright, as they are stored.
+
+    Returns:
+        `(integers (H, W), white)`, white being the highest value of the container or None where it has none; None
+        for an image of 8 bits.
+
+    Raises:
+        ValueError: for floating-point images.
+    """
+    if image.mode == "F":
+        raise ValueError(
+            "floating-point images have no fixed range of values: convert them to 8 or 16 bits first (for values of "
+            "0..1, times 255 or 65535)"
+        )
+    if not image.mode.startswith("I"):
+        return None
+    kind = image.format
+    tags = getattr(image, "tag_v2", {})
+    bits, photometric = tags.get(_BITS_PER_SAMPLE), tags.get(_PHOTOMETRIC)
+    values = np.asarray(upright(image))
+    if image.mode == "I":
+        return values, 65535 if kind in _SIXTEEN_BIT_FORMATS else None
+    white = 4095 if bits in (12, (12,)) else 65535
+    values = values.astype(np.uint16)
+    # Pillow turns the scale of 1 and 8 bits, and not this one.
+    return (white - values if photometric == _WHITE_IS_ZERO else values), white
+
+
+def eight_bits(values: np.ndarray, white: int | None = None) -> np.ndarray:
+    """
+    Integers as uint8.
+
+    Args:
+        values (`np.ndarray`): Integers of any shape and width.
+        white (`int`, *optional*): The value that becomes 255; without one the scale is found (top of this file).
+
+    Raises:
+        ValueError: for values that lie on none of the scales.
+    """
+    low, high = int(values.min()), int(values.max())
+    white = scale_of(high) if white is None else white
+    if low < 0 or high > white:
+        raise ValueError(
+            f"pixels must be integers in 0..255 (8 bits) or 0..65535 (16 bits), but these are {low} to {high}: "
+            "rescale them"
+        )
+    if white == 255:
+        return values.astype(np.uint8)
+    return ((values.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+
+
+def scale_of(high: int) -> int:
+    """White of integers without a range of their own."""
+    return 255 if high <= 255 else 65535
+
+
+def _array(item: Any, num_channels: int | None) -> np.ndarray:
+    """Any array or tensor as uint8 `(H, W, channels)`."""
+    is_tensor = isinstance(item, torch.Tensor)
+    if is_tensor:
+        item = item.detach().cpu()
+        item = item.float() if item.is_floating_point() else item  # NumPy has no bfloat16
+    array = np.asarray(item)
+    if array.size == 0:
+        raise ValueError(f"an image array of shape {array.shape} holds no pixel")
+    return channels_last(integers_to_eight_bits(array), first=is_tensor, more=num_channels)
+
+
+def integers_to_eight_bits(array: np.ndarray) -> np.ndarray:
+    """An array of truth values or integers as uint8: uint16 by its range, wider types by their values."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == bool:
+        return array * np.uint8(255)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"an image array must hold integers, 0..255 or 0..65535, got {array.dtype} of shape {array.shape}: "
+            "multiply values of 0..1 by 255 and convert them to uint8"
+        )
+    return eight_bits(array, 65535 if array.dtype.kind == "u" and array.dtype.itemsize == 2 else None)
+
+
+def channels_last(array: np.ndarray, first: bool = False, more: int | None = None) -> np.ndarray:
+    """`(H, W, channels)` of an array `(H, W)` or of either layout that `channels_lead` tells apart."""
+    if array.ndim == 2:
+        return array[:, :, None]
+    return array.transpose(1, 2, 0) if channels_lead(array.shape, first, more) else array
+
+
+def channels_lead(shape: Sequence[int], first: bool, more: int | None = None) -> bool:
+    """
+    Whether an array is `(channels, H, W)`, and not `(H, W, channels)`.
+
+    Args:
+        shape: Of the array.
+        first (`bool`): The answer where both are possible.
+        more (`int`, *optional*): A number of channels besides 1 to 4.
+
+    Raises:
+        ValueError: if neither is possible.
+    """
+    numbers = (*_CHANNEL_NUMBERS, more)
+    leading, trailing = (len(shape) == 3 and shape[axis] in numbers for axis in (0, -1))
+    if not leading and not trailing:
+        raise ValueError(
+            "an image array must be (H, W), (H, W, channels) or (channels, H, W) with 1 to 4 channels, got shape "
+            f"{tuple(shape)}"
+        )
+    return leading and (first or not trailing)
+
+
+def _array_channels(array: np.ndarray, num_channels: int) -> np.ndarray:
+    channels = array.shape[2]
+    if channels == num_channels:
+        return array
+    if channels == 2:
+        array, channels = array[:, :, :1], 1
+    if channels in (1, 3, 4) and num_channels in _PIL_MODES:
+        image = PIL.Image.fromarray(array[:, :, 0] if channels == 1 else np.ascontiguousarray(array))
+        converted = np.asarray(image.convert(_PIL_MODES[num_channels]))
+        return converted[:, :, None] if num_channels == 1 else converted
+    raise ValueError(f"an image array of shape {array.shape} cannot be brought to {num_channels} channels")
