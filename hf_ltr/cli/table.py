@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="training arguments (max_steps=5, cpu_threads=2), data and model options; stage.key=value for one stage",
+        help="training arguments (cpu_threads=2), data and model options; stage.key=value for one stage; max_steps=5 "
+        "is a short trial of every stage, its schedule shortened with it",
     )
     option("report_only", action="store_true", help="run nothing, report what is finished")
     option("measure_cost", action="store_true", help="also time a step of every row against the baseline")
@@ -56,8 +57,7 @@ def run(options: argparse.Namespace) -> None:
     """Run what is missing and report."""
     import sys
 
-    from ..table import Table, load_protocol
-    from ..table.protocol_files import DEFAULT_PROTOCOLS, protocol_names
+    from ..table.protocol_files import DEFAULT_PROTOCOLS, load_protocol, protocol_names
 
     overrides = {}
     for text in options.set:
@@ -77,6 +77,8 @@ def run(options: argparse.Namespace) -> None:
                 f"({', '.join(protocol_names())}, or a YAML file)"
             )
     protocol = load_protocol(name, **overrides)
+    from ..table import Table
+
     table = Table(
         protocol,
         options.methods,
@@ -108,8 +110,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _folder_name(protocol: Any) -> str:
-    """The protocol's name, and what was changed about its data: another tail is another table."""
-    changed = [f"-{key}={value}" for key, value in protocol.overrides.items() if key in protocol.data]
+    """The protocol's name, and what was changed about its data: another tail is another table, and so is a trial."""
+    changed = [
+        f"-{key}={value}" for key, value in protocol.overrides.items() if key in protocol.data or "max_steps" in key
+    ]
     return f"{protocol.name}{''.join(changed)}"
 
 

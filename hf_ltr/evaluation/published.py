@@ -63,7 +63,8 @@ def published_results(
 
     Returns:
         `list[dict]`: in the file's order. Accuracies (`top1_all`, `many`, `medium`, `few`) are percent or None, as are
-            `epochs` and `num_experts`; `doubtful` is a bool; all else is text, empty where it is not known.
+            `epochs` and `num_experts`; `doubtful` is a bool; all else is text, empty where it is not known. `note` is
+            what somebody must know who compares with the number.
 
     Raises:
         `ValueError`: for a name that no row has, with the nearest ones.
@@ -104,19 +105,22 @@ def published_results(
 
 
 def published_targets(
-    method: LongTailMethod, protocol: Mapping[str, Any], *, post_hoc: str | None = None
+    method: LongTailMethod, protocol: Mapping[str, Any], *, post_hoc: str | None = None, tau: float = 1.0
 ) -> list[dict[str, Any]]:
     """
-    What is published about a method on the data of a protocol, the nearest protocol first.
+    What is published about a method, with the options it has here, on the data of a protocol; the nearest protocol
+    first.
 
-    Doubtful rows, shifted test sets and several experts are left out. A first stage other than cross-entropy, and the
-    base of a wrapper, must be printed as a combination.
+    Doubtful rows, shifted test sets and several experts are left out, and so is every number that was made with other
+    options ([`LongTailMethod.is_published_as`]). A first stage other than cross-entropy, and the base of a wrapper,
+    must be printed as a combination.
 
     Args:
         method ([`LongTailMethod`]): Found through its class's `published_names`.
         protocol (`dict`): `dataset`, `imbalance_factor` and `backbone` select; `epochs`, `augmentation` and `source`,
             as far as known, decide what is near. Of data that nobody publishes on, nothing is found.
         post_hoc (`str`, *optional*): `"logit_adjustment"` if that is done to the trained model's logits.
+        tau (`float`, defaults to 1.0): Of `post_hoc`; what is printed has 1.
 
     Returns:
         `list[dict]` as [`published_results`]; empty where nothing is printed.
@@ -126,13 +130,16 @@ def published_targets(
         return []
     if "backbone" in place and not _is_known("backbone", place["backbone"], place["backbone"].removesuffix("_cifar")):
         return []
+    if post_hoc is not None and tau != 1.0:
+        return []
     found = [
         row
         for names, partners in _published_names(method, post_hoc)
         for row in published_results(
             names, combined_with=partners, test_shift="uniform", include_doubtful=False, **place
         )
-        if row["top1_all"] is not None and row["num_experts"] is None and _same_form(method, row)
+        if row["top1_all"] is not None and row["num_experts"] is None
+        if post_hoc is not None or _same_variant(method, row)
     ]
     return sorted(found, key=lambda row: _distance(row, protocol))
 
@@ -199,25 +206,33 @@ def _published_names(method: LongTailMethod, post_hoc: str | None) -> list[tuple
     if post_hoc is not None:
         # Printed as methods of their own, and only on cross-entropy.
         return [(("la_posthoc", "pc_softmax"), _CROSS_ENTROPY)] if method.name == "cross_entropy" else []
-    # A method whose base is made by its own options (ldam_drw) describes none.
-    description = method.describe()
-    part = next((getattr(method, role) for role in ("representation", "base") if role in description), None)
+    part = _part(method)
     if part is None or part.name == "cross_entropy":
-        pairs = [(names, _CROSS_ENTROPY if part is not None else ("",))]
-        return [pair for pair in pairs if pair[0]]
+        partners = method.published_with + (_CROSS_ENTROPY if part is not None else ())
+        return [(names, partners)] if names else []
     partners = tuple(part.published_names)
     mirrored = tuple(name for name in partners if name in values)
     return [pair for pair in ((names, partners), (mirrored, names)) if pair[0] and pair[1]]
 
 
-def _same_form(method: LongTailMethod, row: Mapping[str, Any]) -> bool:
-    """Whether a row printed under a shared name is this form of the method."""
-    form = getattr(method, "form", None)
-    if form is not None and row["method"] in ("cb_ce", "cb_focal"):
-        return (row["method"] == "cb_ce") == (form == "softmax")
-    if row["method"] == "las":
-        return ("single-stage" in row["variant"]) == (len(method.stages()) == 1)
-    return True
+def _part(method: LongTailMethod) -> LongTailMethod | None:
+    """The method inside; one whose base is made by its own options describes none."""
+    description = method.describe()
+    return next((getattr(method, role) for role in ("representation", "base") if role in description), None)
+
+
+def _same_variant(method: LongTailMethod, row: Mapping[str, Any]) -> bool:
+    """Whether a row was made with the options of the method, and of the one inside it."""
+    part = _part(method)
+    if part is None or part.name == "cross_entropy":
+        return method.is_published_as(row)
+    # Which of the two a source calls the method and which the combination differs.
+    own, other = row["method"], row["combined_with"]
+    if own not in method.published_names:
+        own, other = other, own
+    return method.is_published_as({**row, "method": own, "combined_with": other}) and part.is_published_as(
+        {**row, "method": other, "combined_with": own}
+    )
 
 
 def _distance(row: Mapping[str, Any], protocol: Mapping[str, Any]) -> tuple[Any, ...]:

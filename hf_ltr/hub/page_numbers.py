@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from .card import METRIC_NAMES
+from .page_facts import example
 from .recipe_configs import DATASET_TITLES
 
 _TITLES = {"cifar100_lt": "CIFAR-100-LT, IF 100", **DATASET_TITLES}
@@ -39,8 +40,6 @@ _PLAIN_VARIANTS = (
     "epochs = supervised fine-tuning",
     "epochs = stage 1",
 )
-# `las` in the table of results is a loss in one source and a second stage in another.
-_VARIANTS = {"label_aware_smoothing": "single-stage", "las_stage2": "decoupled"}
 
 
 PUBLISHED_COLUMNS = ["data", "network", "epochs", "augmentation", "all", *_GROUPS, "what", "source"]
@@ -50,19 +49,22 @@ MEASURED_COLUMNS = ["protocol", "what", "all", *_GROUPS, "seeds"]
 def published_table(rows: Iterable[Mapping[str, Any]], names: Sequence[str], method: str = "") -> list[list[str]]:
     """
     Rows of published results that a reader may compare with: balanced test set, known source, nothing doubtful or
-    remembered, CIFAR-100-LT only at imbalance factor 100.
+    remembered, CIFAR-100-LT only at imbalance factor 100. What is another method under the same name is left out, and
+    options with which a number was made are named where they are not the defaults.
 
     A number that one paper copied from another is left out where the other is there.
 
     Args:
         rows (iterable of mappings): As [`~hf_ltr.evaluation.published_results`] returns them.
         names (sequence of `str`): Accepted values of the column `method`.
-        method (`str`): Registry name, for the names that sources use for two things.
+        method (`str`): Registry name of the method whose page it is.
 
     Returns:
         `list[list[str]]`: cells in the order of `PUBLISHED_COLUMNS`.
     """
-    kept = [row for row in rows if row["method"] in names and _comparable(row, method)]
+    kept = [row for row in rows if row["method"] in names and _comparable(row)]
+    options = {id(row): example(method).published_options(row) if method else {} for row in kept}
+    kept = [row for row in kept if options[id(row)] is not None]
     # ResNet-32 is everybody's network on CIFAR; another one is shown where the method has nothing else.
     if any(row["dataset"] == "cifar100_lt" and row["backbone"] == "resnet32" for row in kept):
         kept = [row for row in kept if row["dataset"] != "cifar100_lt" or row["backbone"] == "resnet32"]
@@ -72,10 +74,14 @@ def published_table(rows: Iterable[Mapping[str, Any]], names: Sequence[str], met
         copied = row["copied_from_other_paper"] != "no" and any(key[:4] == setting for key in unique)
         if not copied:
             unique.setdefault((*setting, row["combined_with"], row["variant"]), row)
-    return [_published_cells(row) for row in sorted(unique.values(), key=_place)]
+    defaults = example(method).describe()["options"] if method else {}
+    return [
+        _published_cells(row, {key: value for key, value in options[id(row)].items() if defaults[key] != value})
+        for row in sorted(unique.values(), key=_place)
+    ]
 
 
-def _comparable(row: Mapping[str, Any], method: str) -> bool:
+def _comparable(row: Mapping[str, Any]) -> bool:
     return (
         row["dataset"] in _DATASET_ORDER
         and (row["dataset"] != "cifar100_lt" or row["imbalance_factor"] == 100)
@@ -84,7 +90,6 @@ def _comparable(row: Mapping[str, Any], method: str) -> bool:
         and row["confidence"] != "memory"
         and row["combined_with"] != "pc"
         and row["top1_all"] is not None
-        and _VARIANTS.get(method, "") in row["variant"]
     )
 
 
@@ -103,7 +108,7 @@ def _place(row: Mapping[str, Any]) -> tuple:
     )
 
 
-def _published_cells(row: Mapping[str, Any]) -> list[str]:
+def _published_cells(row: Mapping[str, Any], options: Mapping[str, Any]) -> list[str]:
     network = _BACKBONES.get(row["backbone"], row["backbone"])
     if row["init"] in _INITIAL:
         network += f", {_INITIAL[row['init']]}"
@@ -113,7 +118,7 @@ def _published_cells(row: Mapping[str, Any]) -> list[str]:
     source = re.sub(r" \(methods_\w+\.md\)", "", row["source"])
     if row["copied_from_other_paper"] == "yes":
         source += " (copied there)"
-    return [_TITLES[row["dataset"]], network, epochs, augmentation, *numbers, _what(row), source]
+    return [_TITLES[row["dataset"]], network, epochs, augmentation, *numbers, _what(row, options), source]
 
 
 def _as_printed(value: float | None) -> str:
@@ -121,14 +126,14 @@ def _as_printed(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
 
 
-def _what(row: Mapping[str, Any]) -> str:
-    """The part a method is combined with and the form of the run, in words; what is plain is left out."""
-    parts = [row["combined_with"].replace("_", " ")]
+def _what(row: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """The part a method is combined with, its options, the form of the run and its note; what is plain is left out."""
+    parts = [row["combined_with"].replace("_", " "), ", ".join(f"{key}={value}" for key, value in options.items())]
     for part in row["variant"].split("; "):
         if part in _PLAIN_VARIANTS or part.startswith("init = "):
             continue
         parts.append(re.sub(r"^mae_epochs=(\d+)$", r"MAE of \1 epochs", part).replace("resolution=", "pixels "))
-    return "; ".join(part for part in parts if part)
+    return "; ".join(part for part in [*parts, row.get("note", "")] if part)
 
 
 def measured_table(repository: Path, method: str) -> list[list[str]]:

@@ -34,6 +34,9 @@ from .pc_softmax import PCSoftmax
 from .tau_normalization import TauNormalization
 from .weight_balancing import WeightBalancing
 
+# Constructor arguments that are methods themselves.
+_ROLES = ("base", "representation")
+
 METHODS: dict[str, type[LongTailMethod]] = {
     "cross_entropy": CrossEntropy,
     "focal": Focal,
@@ -88,7 +91,7 @@ def get_method(
     if isinstance(name, Mapping):
         description = dict(name)
         options = {**description.get("options", {}), **options}
-        for role in ("base", "representation"):
+        for role in _ROLES:
             if role in description:
                 options.setdefault(role, description[role])
         name = description["name"]
@@ -101,14 +104,9 @@ def get_method(
         )
     method_class = METHODS[name]
     counts = ClassCounts.of(class_counts)
-    accepted = {
-        *method_class.option_names(),
-        *(role for role in ("base", "representation") if _takes(method_class, role)),
-    }
+    check_option_names(name, options)
     for option, value in list(options.items()):
-        if option not in accepted:
-            raise unknown_name(f"option of {name}", option, accepted)
-        if option in ("base", "representation") and isinstance(value, str | Mapping):
+        if option in _ROLES and isinstance(value, str | Mapping):
             options[option] = get_method(value, class_counts=counts)
     try:
         return method_class(counts, **options)
@@ -116,8 +114,43 @@ def get_method(
         raise ValueError(f"An option of {name} has a value of the wrong type: {error} (given: {options})") from error
 
 
+def check_option_names(name: str | Mapping[str, Any], options: Mapping[str, Any] | None = None) -> None:
+    """
+    Look at names alone, which needs neither class counts nor data.
+
+    Args:
+        name (`str` or `dict`): A name in `METHODS`, or a description.
+        options (`dict`, *optional*): As given to [`get_method`].
+
+    Raises:
+        `ValueError`: for a method or option that does not exist, here or in a method inside, with the nearest names.
+    """
+    options = dict(options or {})
+    if isinstance(name, Mapping):
+        roles = {role: name[role] for role in _ROLES if role in name}
+        options = {**roles, **name.get("options", {}), **options}
+        name = name["name"]
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS, "See `hf-ltr list`.")
+    method_class = METHODS[name]
+    accepted = {*method_class.option_names(), *(role for role in _ROLES if _takes(method_class, role))}
+    for option, value in options.items():
+        if option not in accepted:
+            raise unknown_name(f"option of {name}", option, accepted)
+        if option in _ROLES and isinstance(value, str | Mapping):
+            check_option_names(value)
+
+
 def _takes(method_class: type[LongTailMethod], role: str) -> bool:
     return role in inspect.signature(method_class.__init__).parameters
 
 
-__all__ = ["METHODS", "LongTailMethod", "MethodWrapper", "Stage", "get_method", "DeferredReweighting"]
+__all__ = [
+    "METHODS",
+    "LongTailMethod",
+    "MethodWrapper",
+    "Stage",
+    "check_option_names",
+    "get_method",
+    "DeferredReweighting",
+]

@@ -46,5 +46,8 @@ class BalancedBCE(LongTailMethod):
         self.tau = tau
         self.loss = BalancedBCELoss(self.class_counts, tau=tau)
 
+    def published_options(self, row):
+        return {"tau": 1.05} if row["dataset"] == "places_lt" else {}
+
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.loss(outputs.raw_logits, targets, reduction="none")

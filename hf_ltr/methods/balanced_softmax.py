@@ -38,5 +38,8 @@ class BalancedSoftmax(LongTailMethod):
         super().__init__(class_counts)
         self.loss = BalancedSoftmaxLoss(self.class_counts)
 
+    def published_options(self, row):
+        return None if "decoupled" in row["variant"] else {}  # there a second stage on a frozen backbone
+
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.loss(outputs.raw_logits, targets, reduction="none")

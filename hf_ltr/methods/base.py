@@ -110,6 +110,8 @@ class LongTailMethod(nn.Module):
         uses_labels (`bool`): False for self-supervised methods, which need no label column.
         adds_prior (`bool`): The loss adds log priors to the logits, so the logits need no further correction.
         needs_validation (`bool`): Something is measured or chosen on the validation split, which must be given.
+        without_validation (`str`): What to do where that split is not given, as the end of a sentence.
+        published_with (`tuple[str, ...]`): Names in the column `combined_with` that mean a part of this method itself.
         views (`tuple[str, ...]`): Augmented views of each image that a batch carries.
 
     Args:
@@ -127,6 +129,8 @@ class LongTailMethod(nn.Module):
     uses_labels: bool = True
     adds_prior: bool = False
     needs_validation: bool = False
+    without_validation: str = ""
+    published_with: tuple[str, ...] = ("",)
     views: tuple[str, ...] = ("train",)
 
     def __init__(self, class_counts: ClassCounts | list[int]):
@@ -210,6 +214,31 @@ class LongTailMethod(nn.Module):
         """The runs this method consists of; one for a single-stage method."""
         return [Stage(name="train", method=self)]
 
+    # ------------------------------------------------------------------ published numbers
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """
+        The options with which a published number was made, as far as they differ from the defaults of this class.
+
+        Args:
+            row (`dict`): A row of [`~hf_ltr.evaluation.published_results`] whose `method` is one of `published_names`.
+
+        Returns:
+            `dict`, or None where another method, or an unknown form of this one, has that name. Where the source says
+            nothing about an option and it is no part of the method, the value this method has.
+        """
+        return {}
+
+    def is_published_as(self, row: Mapping[str, Any]) -> bool:
+        """Whether a published number is one of this method with these options."""
+        options = self.published_options(row)
+        if options is None:
+            return False
+        # Built anew, since defaults may follow from the class counts; what is inside is compared by whoever asks.
+        accepted = inspect.signature(type(self).__init__).parameters
+        parts = {role: getattr(self, role) for role in ("base", "representation") if role in accepted}
+        published = type(self)(self.class_counts, **parts, **options)
+        return published.describe()["options"] == self.describe()["options"]
+
     # ------------------------------------------------------------------ identity
     @classmethod
     def option_names(cls) -> list[str]:
@@ -271,6 +300,7 @@ class MethodWrapper(LongTailMethod):
         self.uses_labels = base.uses_labels
         self.adds_prior = base.adds_prior
         self.needs_validation = base.needs_validation
+        self.without_validation = base.without_validation
         self.views = base.views
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:

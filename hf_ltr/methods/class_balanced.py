@@ -47,7 +47,7 @@ class ClassBalanced(LongTailMethod):
         "The classical re-weighting baseline. Weights from the first epoch on help little under a long tail; the same "
         "weights deferred to the end (deferred_reweighting, ldam_drw) help more."
     )
-    published_names = ("cb", "cb_ce", "cb_focal")
+    published_names = ("cb_ce", "cb_focal", "focal")
     accepts_soft_targets = ClassBalancedLoss.accepts_soft_targets
     paper = {
         "title": "Class-Balanced Loss Based on Effective Number of Samples",
@@ -85,6 +85,17 @@ class ClassBalanced(LongTailMethod):
                 "bias; leave initialize_bias unset or use a linear head"
             )
         bias.fill_(-math.log(max(len(self.class_counts) - 1, 1)))
+
+    def published_options(self, row):
+        # configs/cao_cifar of BagofTricks-LT, whose focal losses are sigmoid ones; how the bias starts is not said.
+        if "BagofTricks" not in row["source"]:
+            return None
+        bias = {"initialize_bias": self.initialize_bias}
+        return {
+            "cb_ce": {"beta": 0.999, **bias},
+            "cb_focal": {"form": "focal", "beta": 0.999, "gamma": 0.5, **bias},
+            "focal": {"form": "focal", "beta": 0.0, "gamma": 2.0, **bias},
+        }.get(row["method"])
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.unweighted_loss(outputs.raw_logits, targets, reduction="none")

@@ -45,6 +45,7 @@ class ClassDifficultyBalance(LongTailMethod):
 
     name = "cdb"
     needs_validation = True
+    without_validation = "measure on the training images (the option difficulty_from=train)"
     summary = (
         "Weights classes by their current difficulty, one minus their validation accuracy to the power tau, measured "
         "again before every epoch."
@@ -140,8 +141,15 @@ class ClassDifficultyBalance(LongTailMethod):
         return validation_split(
             trainer,
             "cdb measures the difficulty of classes",
-            "measure on the training images (difficulty_from='train')",
+            self.without_validation,
         )
+
+    def published_options(self, row):
+        # hitachi-rd-cv/CDB-loss: the CIFAR script has a dynamic tau, by its own formula or the paper's; that of
+        # ImageNet-LT has tau 1 through CrossEntropyLoss(weight=...).
+        if row["dataset"].startswith("cifar"):
+            return {"tau": "dynamic", "form": self.form}
+        return {"reduction": "mean_weight"}
 
     # ------------------------------------------------------------------ the loss
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from .base import LongTailMethod
 from .cross_entropy import CrossEntropy
-from .decoupled import BACKBONE, KANG_2020, DecoupledMethod, make_sampler, single_stage
+from .decoupled import BACKBONE, KANG_2020, DecoupledMethod, make_sampler, retraining_options, single_stage
 
 
 class ClassifierRetraining(DecoupledMethod):
@@ -49,6 +49,9 @@ class ClassifierRetraining(DecoupledMethod):
         super().__init__(class_counts, representation, sampler, norm)
         self.reinitialize = reinitialize
         self.classifier_loss = CrossEntropy(self.class_counts)
+
+    def published_options(self, row):
+        return retraining_options(self, row)
 
     def setup(self, trainer) -> None:
         if self.reinitialize:

@@ -85,6 +85,23 @@ class DecoupledMethod(LongTailMethod):
         ]
 
 
+def retraining_options(method: DecoupledMethod, row) -> dict[str, Any] | None:
+    """
+    How the second stage of a published cRT or LWS was trained; the class defaults are those of
+    facebookresearch/classifier-balancing.
+    """
+    source = row["source"]
+    # Sources say "class-balanced" of both samplers that draw every class equally often.
+    sampler = method.sampler if method.sampler in ("class_aware", "class_balanced") else "class_aware"
+    if "BagofTricks" in source:
+        return {"sampler": sampler}
+    if "Difficulty-Net" in source and row["dataset"].startswith("cifar"):
+        return {"sampler": sampler, "norm": "eval"}  # the mode of the backbone in its code
+    if "IKL" in source and row["dataset"].startswith("cifar"):
+        return None  # the best of cRT, LWS and tau-norm (the row "Decouple" of RIDE's model zoo)
+    return {}
+
+
 def configure_network(representation: LongTailMethod, config) -> None:
     """
     What the method of an earlier stage demands of the network. How inference corrects the logits of its own classifier

@@ -46,6 +46,7 @@ class DeferredReweighting(MethodWrapper):
         "nothing."
     )
     published_names = ("drw",)
+    published_with = ("", "cb_ce")
     accepts_soft_targets = False
     paper = LDAM.paper
 
@@ -71,6 +72,12 @@ class DeferredReweighting(MethodWrapper):
         # What changes during training is a buffer updated in place: saved with the checkpoint, and no new graph per
         # epoch.
         self.register_buffer("class_weights", torch.ones(len(self.class_counts)))
+
+    def published_options(self, row):
+        # BagofTricks-LT: inverse frequencies behind cross-entropy, beta 0.999 where the deferred loss is the
+        # class-balanced one. It defers the prior of its balanced softmax; its other losses have their own forms.
+        beta = {"cs_ce": 1.0, "cb_ce": 0.999}.get(row["combined_with"])
+        return None if beta is None else {"beta": beta}
 
     def on_epoch(self, trainer, epoch: int) -> None:
         super().on_epoch(trainer, epoch)
@@ -123,6 +130,9 @@ class LDAMWithDeferredReweighting(DeferredReweighting):
         base = LDAM(class_counts, max_margin=max_margin, scale=scale)
         super().__init__(class_counts, base, beta=beta, defer_until=defer_until)
         self.max_margin, self.scale = max_margin, scale
+
+    def published_options(self, row):
+        return self.base.published_options(row)
 
     def describe(self) -> dict[str, Any]:
         description = super().describe()

@@ -38,7 +38,7 @@ class Equalization(LongTailMethod):
     when_to_use = (
         "When rare classes are suppressed by the many images of frequent ones; a threshold decides which are rare."
     )
-    published_names = ("eql", "seql")
+    published_names = ("seql",)  # `eql` in those tables is the sigmoid form with one coin per batch
     accepts_soft_targets = SoftmaxEqualizationLoss.accepts_soft_targets
     paper = {
         "title": "Equalization Loss for Long-Tailed Object Recognition",

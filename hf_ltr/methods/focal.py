@@ -47,5 +47,10 @@ class Focal(LongTailMethod):
         self.gamma, self.detach_modulator = gamma, detach_modulator
         self.loss = FocalLoss(gamma=gamma, detach_modulator=detach_modulator)
 
+    def published_options(self, row):
+        # BagofTricks-LT prints the sigmoid form (that is class_balanced with form="focal" and beta=0); the tables of
+        # others copy numbers without saying which form.
+        return None
+
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.loss(outputs.raw_logits, targets, reduction="none")

@@ -60,5 +60,8 @@ class LabelAwareSmoothing(LongTailMethod):
             self.class_counts, head=head, tail=tail, shape=shape, power=power, exclude_true_class=exclude_true_class
         )
 
+    def published_options(self, row):
+        return {} if "single-stage" in row["variant"] else None
+
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.loss(outputs.raw_logits, targets, reduction="none")

@@ -90,6 +90,9 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
         frozen = [BACKBONE] if self.trained == "classifier_and_scales" else [BACKBONE, LINEAR_PART]
         trainer.model.freeze(frozen, norm=self.norm)
 
+    def published_options(self, row):
+        return {} if "decoupled" in row["variant"] else None
+
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.loss(outputs.raw_logits, targets, reduction="none")
 

@@ -57,6 +57,13 @@ class LADE(LongTailMethod):
         self.alpha, self.lambda_ = alpha, lambda_
         self.loss = _PriorCrossEntropy(self.class_counts, alpha=alpha, lambda_=lambda_)
 
+    def published_options(self, row):
+        return {
+            "imagenet_lt": {"alpha": 0.05, "lambda_": 0.5},
+            "inat18": {"alpha": 0.05, "lambda_": 0.5},
+            "places_lt": {"alpha": 0.005, "lambda_": 0.1},
+        }.get(row["dataset"], {})
+
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.loss(outputs.raw_logits, targets, reduction="none")
 

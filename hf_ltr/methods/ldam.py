@@ -61,5 +61,9 @@ class LDAM(LongTailMethod):
                 "must use one scale. Set one of them to the other."
             )
 
+    def published_options(self, row):
+        # The authors' advice for iNaturalist (issue 2 of their repository).
+        return {"max_margin": 0.3} if row["dataset"] == "inat18" else {}
+
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.loss(outputs.raw_logits, targets, reduction="none")

@@ -8,7 +8,7 @@ import torch
 
 from .base import LongTailMethod
 from .cross_entropy import CrossEntropy
-from .decoupled import BACKBONE, KANG_2020, LINEAR_PART, DecoupledMethod, use_scaled_head
+from .decoupled import BACKBONE, KANG_2020, LINEAR_PART, DecoupledMethod, retraining_options, use_scaled_head
 
 
 class LearnableWeightScaling(DecoupledMethod):
@@ -53,6 +53,9 @@ class LearnableWeightScaling(DecoupledMethod):
 
     def configure(self, config) -> None:
         use_scaled_head(config, self.representation, self.name)
+
+    def published_options(self, row):
+        return retraining_options(self, row)
 
     def setup(self, trainer) -> None:
         trainer.model.freeze([BACKBONE, LINEAR_PART], norm=self.norm)

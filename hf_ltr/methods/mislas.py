@@ -106,6 +106,20 @@ class MiSLAS(DecoupledMethod):
     def configure(self, config) -> None:
         use_scaled_head(config, self.representation, self.name)
 
+    def published_options(self, row):
+        large = {"mixup_alpha": 0.2, "lr_factor": 0.05}
+        plain = {"tail": 0.0, "norm": "eval"}  # no shifted batch norm on CIFAR-10
+        return {
+            ("cifar100_lt", 50): {"head": 0.3, "tail": 0.0, "lr_factor": 0.1},
+            ("cifar100_lt", 10): {"head": 0.2, "tail": 0.0, "lr_factor": 0.1},
+            ("cifar10_lt", 100): {"head": 0.3, "lr_factor": 0.5, **plain},
+            ("cifar10_lt", 50): {"head": 0.2, "lr_factor": 0.2, **plain},
+            ("cifar10_lt", 10): {"head": 0.1, "lr_factor": 0.2, **plain},
+            ("imagenet_lt", 256): {"head": 0.3, "tail": 0.0, **large},
+            ("inat18", 500): {"head": 0.3, "tail": 0.0, **large},
+            ("places_lt", 996): large,
+        }.get((row["dataset"], row["imbalance_factor"]), {})
+
     def setup(self, trainer) -> None:
         trainer.model.freeze([BACKBONE], norm=self.norm)
 

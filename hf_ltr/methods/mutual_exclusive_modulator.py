@@ -206,6 +206,9 @@ class MutualExclusiveModulation(LongTailMethod):
         options = {name: getattr(self, name) for name in _NETWORK_OPTIONS}
         return options | {"group_of_class": self.group_of_class.tolist()}
 
+    def published_options(self, row):
+        return {"pretraining": row["init"] == "mae_own"}
+
     def setup(self, trainer) -> None:
         if self.classifier == "reinitialize":
             trainer.model.reset_classifier()

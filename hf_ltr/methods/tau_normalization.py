@@ -46,6 +46,7 @@ class TauNormalization(DecoupledMethod):
     sharded_parameters = False
     trains_classifier = False
     needs_validation = True
+    without_validation = "give tau (the option tau, such as tau=1.0)"
     summary = "Divides the rows of a trained classifier by a power of their norm, chosen on validation images."
     when_to_use = (
         "When there is a trained network and no time to train again: it costs one pass over the validation split, "
@@ -80,7 +81,11 @@ class TauNormalization(DecoupledMethod):
                 "another tau. Start from the checkpoint before."
             )
         if self.needs_validation:
-            validation_split(trainer, "tau_norm chooses tau", "give tau")
+            validation_split(trainer, "tau_norm chooses tau", self.without_validation)
+
+    def published_options(self, row):
+        # configs/cao_cifar/two_stage/classifier_balance/tau_norm of BagofTricks-LT has TAU 1.0; others choose it.
+        return {"tau": 1.0, "keep_bias": self.keep_bias} if "BagofTricks" in row["source"] else {}
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.classifier_loss.sample_loss(outputs, targets)
@@ -92,7 +97,9 @@ class TauNormalization(DecoupledMethod):
         tau = self.tau
         if tau is None:
             accuracies = sweep_tau(
-                trainer, validation_split(trainer, "tau_norm chooses tau", "give tau"), keep_bias=self.keep_bias
+                trainer,
+                validation_split(trainer, "tau_norm chooses tau", self.without_validation),
+                keep_bias=self.keep_bias,
             )
             tau = best_tau(accuracies)
             logger.info("tau_norm: tau = %s has the highest balanced accuracy of the validation split", tau)

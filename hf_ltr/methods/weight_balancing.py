@@ -62,6 +62,7 @@ class WeightBalancing(DecoupledMethod):
         "decides and should be tuned on validation images."
     )
     published_names = ("weight_balancing",)
+    published_with = ("", "maxnorm")
     paper = {
         "title": "Long-Tailed Recognition via Weight Balancing",
         "authors": "Shaden Alshammari, Yu-Xiong Wang, Deva Ramanan, Shu Kong",
@@ -107,6 +108,11 @@ class WeightBalancing(DecoupledMethod):
     def configure(self, config) -> None:
         configure_network(self.representation, config)
         require_linear_head(config, self.name, "bounds the norms of the rows of a linear classifier")
+
+    def published_options(self, row):
+        if row["combined_with"] == "maxnorm":
+            return {"form": "softmax_bce"}  # the released code, whose notebook prints it
+        return {} if not row["variant"] else None
 
     def setup(self, trainer) -> None:
         trainer.model.freeze([BACKBONE], norm=self.norm)

@@ -17,7 +17,7 @@ LEGEND = (
     "Top-1 accuracy in percent on the test images, after the last epoch; many, medium, few: mean over the group's "
     "classes. In brackets the 95 % interval over draws of the test images (stratified bootstrap); with several seeds "
     "the mean, and in front of the brackets the range of two or the standard deviation of more. Published numbers are "
-    "those of their own protocol."
+    "those of their own protocol, and of the same method with the same options; a row without one has none."
 )
 DIFFERENCE_LEGEND = (
     "Difference to {baseline} in points with its paired 95 % interval, and p of McNemar's test (mid-p, over the "
@@ -32,16 +32,22 @@ COST_LEGEND = (
 
 
 def accuracy_table(rows: Sequence[TableRow], seeds: int) -> str:
-    """Accuracy by group, beside the nearest published number."""
+    """Accuracy by group, beside the nearest published number; see [`published_notes`] for its notes."""
     columns = group_columns(rows)
+    numbers = {text: number for number, text in enumerate(published_notes(rows), start=1)}
     table = [["", "seeds", *(HEADS.get(name, name) for name in columns), "published", "its protocol"]]
     for row in rows:
         cells = [_cell(row.label), f"{len(row.runs)} of {seeds}" if len(row.runs) < seeds else str(seeds)]
         if not row.values:
             cells[1] = NOT_RUN
         cells += [_value(row.values[name]) if name in row.values else "-" for name in columns]
-        table.append([*cells, *_published(row)])
+        table.append([*cells, *_published(row, numbers)])
     return _markdown(table)
+
+
+def published_notes(rows: Sequence[TableRow]) -> list[str]:
+    """What somebody must know who compares with the published numbers shown, in the order of their numbers."""
+    return list(dict.fromkeys(row.published[0]["note"] for row in rows if row.published and row.published[0]["note"]))
 
 
 def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
@@ -137,7 +143,7 @@ def _signed(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
-def _published(row: TableRow) -> list[str]:
+def _published(row: TableRow, notes: Mapping[str, int]) -> list[str]:
     if not row.published:
         return ["-", "-"]
     nearest = row.published[0]
@@ -145,7 +151,8 @@ def _published(row: TableRow) -> list[str]:
     text = f"{nearest['top1_all']:.1f}"
     if all(value is not None for value in groups):
         text += f" ({'/'.join(f'{value:.1f}' for value in groups)})"
-    return [text, _cell(protocol_in_words(nearest))]
+    note = f" (note {notes[nearest['note']]})" if nearest["note"] else ""
+    return [text, _cell(protocol_in_words(nearest)) + note]
 
 
 def _cell(text: str) -> str:

@@ -49,7 +49,7 @@ def results_csv(rows: Sequence[TableRow], baselines: Sequence[str]) -> str:
         line["step_ratio"] = " + ".join(f"{stage['ratio']:.3f}" for stage in row.cost.get("stages", []))
         line["memory_ratio"] = row.cost.get("memory", {}).get("ratio")
         nearest = row.published[0] if row.published else {}
-        for key in ("top1_all", "many", "medium", "few", "epochs", "augmentation", "source"):
+        for key in ("top1_all", "many", "medium", "few", "epochs", "augmentation", "source", "note"):
             line[f"published_{key}"] = nearest.get(key)
         for baseline in baselines[1:]:
             for name in columns:

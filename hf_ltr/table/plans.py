@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,9 @@ from .specification import MethodSpecification
 
 # A table is mostly made in the background, where a progress bar per step only fills a log.
 _QUIET = {"disable_tqdm": True, "report_to": "none"}
-# Rows of a step where neither the protocol nor the stage says so (the default of the training arguments).
+# Rows of a step and epochs where neither the protocol nor the stage says so (defaults of the training arguments).
 _BATCH = 128
+_EPOCHS = 200.0
 
 
 @dataclass
@@ -50,6 +53,8 @@ class Plan:
             `ValueError`: for options the method refuses, a stage it does not have, or a method that starts from
                 something else than scratch.
         """
+        from ..trainer.arguments import merge_arguments
+
         row, counts = row.trained, ClassCounts.of(counts)
         method = row.build(counts, protocol.method_options(row.name))
         stages = method.stages()
@@ -63,6 +68,10 @@ class Plan:
             raise ValueError(f"{row.label} starts from {stages[0].start!r}; a row of a table starts from scratch")
         for stage in stages:
             stage.arguments = protocol.stage_arguments(row.name, stage.name, stage.arguments)
+            limit = protocol.step_limit(stage.name)
+            if limit is not None:
+                whole = merge_arguments(protocol.arguments, stage.arguments)
+                stage.arguments |= shortened(whole, limit, counts.total, kept=protocol.overrides)
         return cls(protocol, row, seed, counts, method, stages, {**_QUIET, **protocol.arguments, "seed": seed})
 
     def model_config(self) -> Any:
@@ -140,6 +149,38 @@ def share_of_process(arguments: dict[str, Any], processes: int) -> dict[str, Any
             "the rows of one step over all of them"
         )
     return {**arguments, "per_device_train_batch_size": size // processes}
+
+
+def shortened(arguments: dict[str, Any], limit: int, rows: int, kept: Container[str] = ()) -> dict[str, Any]:
+    """
+    What changes in a stage's arguments when its steps are limited: the schedule keeps its shape, so warm-up and
+    milestones come as much earlier as the run is shorter.
+
+    Args:
+        arguments (`dict`): All of the stage. A stage whose classifier is computed stays without steps.
+        limit (`int`): Steps.
+        rows (`int`): Training images.
+        kept (container of `str`): Arguments that somebody gave together with the limit; they stay as they are.
+
+    Returns:
+        `dict`: to be written over `arguments`.
+    """
+    epochs = arguments.get("num_train_epochs", _EPOCHS)
+    planned = arguments.get("max_steps") or -1
+    if planned <= 0:
+        batch = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)
+        planned = math.ceil(epochs * math.ceil(rows / batch))
+    if planned <= 0:
+        return {}
+    changed: dict[str, Any] = {"max_steps": limit}
+    share = min(1.0, limit / planned)
+    if arguments.get("warmup_epochs") and "warmup_epochs" not in kept:
+        changed["warmup_epochs"] = arguments["warmup_epochs"] * share
+    if (arguments.get("warmup_steps") or 0) >= 1 and "warmup_steps" not in kept:
+        changed["warmup_steps"] = int(arguments["warmup_steps"] * share)
+    if arguments.get("lr_milestones") and "lr_milestones" not in kept:
+        changed["lr_milestones"] = [epoch * share for epoch in arguments["lr_milestones"]]
+    return changed
 
 
 def _without_places(options: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Protocol:
             `source` (one, or several in order of preference) as in [`~hf_ltr.evaluation.published_results`].
         rows (`dict[str, list[str]]`): Sets of rows by name, as they are written for [`MethodSpecification`], several
             in one with braces (`mem:width={32,64}`); `@name` stands for the set among the rows of a table.
-        overrides (`dict`): What was changed when it was loaded.
+        overrides (`dict`): What was changed when it was loaded. `max_steps` is for a short trial: it limits every
+            stage that trains, and warm-up and milestones come as much earlier as the run is shorter.
     """
 
     name: str
@@ -99,6 +100,11 @@ class Protocol:
             special.get("arguments", {}),
             special.get("stages", {}).get(stage, {}),
         )
+
+    def step_limit(self, stage: str) -> int | None:
+        """Steps that whoever loaded the protocol limits a stage to; the schedule is shortened with it."""
+        limit = self.overrides.get(f"{stage}.max_steps", self.overrides.get("max_steps"))
+        return limit if limit is not None and limit > 0 else None
 
     def check_stages(self, method: str, names: list[str]) -> None:
         """Refuse settings for a stage that the method does not have."""

@@ -18,6 +18,8 @@ from .protocol import Protocol
 NOT_PROTOCOL = frozenset(("seed", "data_seed", "output_dir", "push_to_hub", "resume_from_checkpoint", "run_name"))
 # Data options that say where a copy of the data lies on this machine, not which rows are trained on.
 PLACES = ("data_dir", "list_dir")
+# As an override it limits every stage and shortens its schedule, so the plan of a run applies it.
+_TRIAL = "max_steps"
 _PUBLISHED = ("augmentation", "source")
 _PARTS = ("options", "data", "model", "arguments", "stages")
 # Protocol of a dataset where the command line names none.
@@ -176,13 +178,24 @@ def _convert(key: str, value: Any, kinds: dict[str, Any]) -> Any:
     return convert(value, kinds[key][0], key, kinds[key][1])
 
 
+def _is_limit(key: str, value: Any) -> bool:
+    """Whether an override limits steps; -1 is the training arguments' way to say that nothing does."""
+    if key != _TRIAL or value == -1:
+        return False
+    if value is None or value < 1:
+        raise ValueError(f"max_steps must be at least 1 (or -1 for no limit), got {value}")
+    return True
+
+
 def _override(protocol: Protocol, key: str, value: Any) -> None:
     stage, dot, inner = key.partition(".")
     if dot:
         kinds = _kinds("arguments")
         if inner not in kinds:
             raise unknown_name(f"override of stage {stage}", inner, kinds)
-        protocol.stages.setdefault(stage, {})[inner] = protocol.overrides[key] = _convert(inner, value, kinds)
+        converted = protocol.overrides[key] = _convert(inner, value, kinds)
+        if not _is_limit(inner, converted):
+            protocol.stages.setdefault(stage, {})[inner] = converted
         return
     for part in ("data", "model", "arguments"):
         kinds = _kinds(part)
@@ -190,7 +203,8 @@ def _override(protocol: Protocol, key: str, value: Any) -> None:
             converted, values = _convert(key, value, kinds), getattr(protocol, part)
             if key not in PLACES and (key not in values or values[key] != converted):
                 protocol.overrides[key] = converted
-            values[key] = converted
+            if not _is_limit(key, converted):
+                values[key] = converted
             return
     if key in NOT_PROTOCOL:
         raise ValueError(

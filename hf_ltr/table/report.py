@@ -74,7 +74,9 @@ class TableReport:
                 ({}, {}) if self.test is None else row_values(runs, self.test, resamples=self.resamples)
             )
             method = row.build(self._counts(runs), self.protocol.method_options(row.name))
-            published = published_targets(method, self.protocol.published_place, post_hoc=row.post_hoc)
+            published = published_targets(
+                method, self.protocol.published_place, post_hoc=row.post_hoc, tau=self.protocol.tau
+            )
             rows.append(TableRow(row, runs, values, published=published, cost=costs.get(row.trained.label, {})))
             rows[-1].description = json_form(method.describe())
             if self.test is not None:
@@ -128,6 +130,10 @@ class TableReport:
     def markdown(self) -> str:
         """The tables, in Markdown that reads as plain text."""
         parts = [formats.accuracy_table(self.rows, len(self.seeds)), formats.LEGEND]
+        notes = formats.published_notes(self.rows)
+        if notes:
+            numbered = (f"{number}: {text}." for number, text in enumerate(notes, start=1))
+            parts.append(f"Notes on published numbers. {' '.join(numbered)}")
         differences = {name: formats.difference_table(self.rows, name) for name in self.baselines}
         shown = [name for name, table in differences.items() if table]
         if shown:

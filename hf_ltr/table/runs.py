@@ -13,9 +13,8 @@ from typing import Any
 from ..data.class_counts import label_array
 from ..data.record import position_hash
 from ..files import write_json
-from ..methods import METHODS, Stage, get_method
-from ..methods.corrections import corrections, warn_of_double_correction
-from ..naming import unknown_name
+from ..methods import Stage, get_method
+from .checks import RowChecks, check_stage_names
 from .measures import TRAINING_FILE, TrainingMeasures
 from .plans import Plan, share_of_process
 from .protocol import Protocol, json_form
@@ -78,7 +77,6 @@ class Table:
         self.announce = announce
         self._data: dict[str, tuple[Any, Any]] = {}
         self._made_arguments: Any = None
-        self._built: set[str] = set()
 
     # ------------------------------------------------------------------ for users
     def run(self) -> list[Path]:
@@ -155,10 +153,10 @@ class Table:
         Returns:
             [`TestSet`]: what the rows are measured on.
         """
-        from ..trainer import LongTailTrainingArguments
-        from ..trainer.checks import check_arguments
-        from ..trainer.stages import stage_arguments, stage_config
-
+        check_stage_names(self.protocol)
+        checks = RowChecks(self.protocol, self.output_dir, self._arguments().world_size)
+        for row in self.rows:
+            checks.before_data(row, self.seeds[0])
         data, counts = self.load(self.protocol.data)
         test = TestSet(
             label_array(data["test"]), list(counts.counts), counts.grouping, _info(data["test"]).get("row_hash")
@@ -167,61 +165,14 @@ class Table:
         if known is not None and known.row_hash == position_hash(data["test"]) is not None:
             known = dataclasses.replace(known, row_hash=test.row_hash)
         test.check_same(known, self.output_dir)
-        self._check_stage_names()
         for row in self.rows:
-            plan = self.plan(row, self.seeds[0])
-            if row.post_hoc and plan.method.adds_prior:
-                raise ValueError(
-                    f"{row.label}: {row.name} has the class prior in its loss; subtracting it again from the logits "
-                    f"corrects twice. Use cross_entropy+{row.post_hoc}, or {row.name} alone."
-                )
-            if row.post_hoc:
-                plan.counts.require_images(f"post-hoc logit adjustment ({row.label})")
-                self._check_correction(row, plan)
-            for stage in plan.stages:
-                folder = self.output_dir / "runs" / stage.name
-                options = stage_arguments(stage, plan.stages, plan.arguments, folder, lambda text: None)
-                options = share_of_process(options, self._arguments().world_size)
-                check_arguments(stage.method, LongTailTrainingArguments(**options))
-                self._check_model(stage, stage_config(stage, plan.model_config()))
+            own, _ = self.load(self.protocol.data_options(row.name))
+            checks.with_counts(row, self.plan(row, self.seeds[0]), own)
             for seed in self.seeds:
                 content = read_result(self.output_dir, row, seed)
                 if content is not None:
                     self._check_finished(row, seed, content)
         return test
-
-    def _check_stage_names(self) -> None:
-        """A setting for a stage that does not exist would do nothing, silently."""
-        known = {stage.name for name in METHODS for stage in get_method(name, class_counts=[200, 50, 5]).stages()}
-        for stage in self.protocol.stages:
-            if stage not in known:
-                raise unknown_name(f"stage in protocol {self.protocol.name}", stage, sorted(known))
-
-    def _check_correction(self, row: MethodSpecification, plan: Plan) -> None:
-        """A prior that is removed twice: refused where the second would replace the first, else warned about."""
-        from ..trainer.stages import stage_config
-
-        if stage_config(plan.stages[-1], plan.model_config()).logit_adjustment is not None:
-            raise ValueError(
-                f"{row.label}: {row.name} removes the class prior from its logits itself. Use {row.name} alone, or "
-                f"cross_entropy+{row.post_hoc}."
-            )
-        warn_of_double_correction(
-            f"{row.label} removes the class prior from the logits",
-            corrections(plan.method.describe()),
-            f"cross_entropy+{row.post_hoc} corrects once.",
-        )
-
-    def _check_model(self, stage: Stage, config: Any) -> None:
-        """Build a stage's model once, whichever rows have it: a backbone that does not fit says so here."""
-        from ..models import LongTailForImageClassification
-
-        model_class = stage.model_class or LongTailForImageClassification
-        facts = {key: value for key, value in config.to_dict().items() if key != "method"}
-        key = f"{model_class.__name__} {json.dumps(facts, sort_keys=True, default=str)}"
-        if key not in self._built:
-            model_class(config)
-            self._built.add(key)
 
     def _check_finished(self, row: MethodSpecification, seed: int, content: dict[str, Any]) -> None:
         expected = self._identity(row, seed)

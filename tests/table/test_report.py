@@ -146,6 +146,32 @@ def test_the_text_has_numbers_words_and_published_numbers(report):
     assert "nan" not in text.lower() and "inf" not in re.sub(r"inference|infor", "", text.lower())
 
 
+def test_notes_of_published_numbers_are_printed_once(tmp_path, protocol):
+    rows = ["cross_entropy", "logit_adjustment", "cross_entropy+logit_adjustment", "las_stage2", "focal"]
+    report = TableReport(protocol, rows, [0], tmp_path)
+    text = report.markdown()
+    cells = table_rows(text, "")
+    assert cells["cross_entropy"][-1].endswith("BagofTricks-LT")
+    assert cells["logit_adjustment"][-1].endswith("(note 1)")
+    assert cells["cross_entropy+logit_adjustment"][-1].endswith("(note 1)")
+    assert cells["las_stage2"][-1].endswith("(note 2)")
+    assert cells["focal"][-2:] == ["-", "-"]
+    assert "Notes on published numbers. 1: imbalance factor not printed in the README (100 inferred); weight" in text
+    assert text.count("weight decay counted twice in this port") == 1
+    assert " 2: val/meta 10 images per class held out" in text
+    assert "weight decay counted twice" in results_of(report).split("logit_adjustment")[1]
+
+
+def test_the_strength_of_an_adjustment_decides_what_stands_beside_it(tmp_path, write_protocol):
+    from .conftest import PROTOCOL
+
+    data = {"data": {"dataset": "cifar100", "imbalance_factor": 100}, "model": {"backbone": "resnet32_cifar"}}
+    for tau, shown in ((1.0, True), (1.5, False)):
+        path = write_protocol(**{**PROTOCOL, **data, "post_hoc": {"logit_adjustment": {"tau": tau}}})
+        row = TableReport(load_protocol(path), ["cross_entropy+logit_adjustment"], [0], tmp_path).rows[0]
+        assert bool(row.published) == shown
+
+
 def test_another_baseline(folder, protocol):
     report = TableReport(protocol, ROWS, [0, 1], folder, baseline="balanced-softmax")
     assert list(table_rows(report.markdown(), "minus balanced_softmax")) == ["cross_entropy", "crt"]

@@ -1,0 +1,187 @@
+"""Mistakes of a row that are found before anything is trained, most of them before the data are read."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ..methods import METHODS, Stage, check_option_names, get_method
+from ..methods.corrections import corrections, warn_of_double_correction
+from ..naming import unknown_name
+from .plans import Plan, share_of_process
+from .protocol import Protocol
+from .specification import MethodSpecification
+
+# Class counts for what has to be built only to be looked at; what is wrong with both does not depend on the data.
+STAND_INS = tuple(tuple(range(10, 600, step)) for step in (50, 40))
+
+
+def check_names(protocol: Protocol, row: MethodSpecification) -> None:
+    """
+    Raises:
+        `ValueError`: for an option that a method of the row, or one inside it, does not have, with the nearest ones.
+    """
+    check_option_names(row.name, {**protocol.method_options(row.name), **row.options})
+
+
+def check_stage_names(protocol: Protocol) -> None:
+    """A setting for a stage that does not exist would do nothing, silently."""
+    known = {stage.name for name in METHODS for stage in get_method(name, class_counts=STAND_INS[0]).stages()}
+    limited = [key.partition(".")[0] for key in protocol.overrides if "." in key]
+    for stage in [*protocol.stages, *limited]:
+        if stage not in known:
+            raise unknown_name(f"stage in protocol {protocol.name}", stage, sorted(known))
+
+
+class RowChecks:
+    """
+    The checks of the rows of one table; a model that several rows have is built once.
+
+    Args:
+        protocol ([`Protocol`]).
+        output_dir (`str` or `Path`): Of the table.
+        processes (`int`): That train together.
+    """
+
+    def __init__(self, protocol: Protocol, output_dir: str | Path, processes: int):
+        self.protocol, self.output_dir, self.processes = protocol, Path(output_dir), processes
+        self._built: set[str] = set()
+
+    def before_data(self, row: MethodSpecification, seed: int) -> None:
+        """
+        What can be known without class counts. What may depend on them (an option with a value per class) is left to
+        [`~RowChecks.with_counts`].
+        """
+        check_names(self.protocol, row)
+        found: str | None = None
+        for counts in STAND_INS:
+            try:
+                plan = Plan.make(self.protocol, row, seed, counts)
+                self._check_row(row, plan)
+                for stage in plan.stages:
+                    self._check_arguments(row, plan, stage)
+                    self._check_model(row, plan, stage)
+                return
+            except ValueError as error:
+                if str(error) == found:
+                    raise
+                found = str(error)
+
+    def with_counts(self, row: MethodSpecification, plan: Plan, data: Any) -> None:
+        """
+        Everything else.
+
+        Args:
+            row ([`MethodSpecification`]).
+            plan ([`Plan`]): With the class counts of the row's training split.
+            data (`DatasetDict`): Of the row; only which splits it has is looked at.
+
+        Raises:
+            `ValueError`: naming the row and what to do.
+        """
+        self._check_row(row, plan)
+        if row.post_hoc:
+            plan.counts.require_images(f"post-hoc logit adjustment ({row.label})")
+            self._check_correction(row, plan)
+        for stage in plan.stages:
+            self._check_validation(row, stage, data)
+            args = self._check_arguments(row, plan, stage)
+            if args.eval_strategy != "no" and "validation" not in data:
+                raise ValueError(
+                    f"{row.label}, stage {stage.name}: eval_strategy={args.eval_strategy.value!r}, but there is no "
+                    "validation split to evaluate on during training (the test set is for the end); set "
+                    "validation_per_class, or eval_strategy=no"
+                )
+            self._check_schedule(row, plan, stage, args)
+            self._check_model(row, plan, stage)
+
+    def _check_row(self, row: MethodSpecification, plan: Plan) -> None:
+        if not plan.stages[-1].method.uses_labels:
+            raise ValueError(
+                f"{row.label} trains no classifier, so a table has nothing to measure. Name the methods that are to "
+                "follow it; `pretraining: {}` in a protocol file begins every row with masked autoencoding."
+            )
+        if row.post_hoc and plan.method.adds_prior:
+            raise ValueError(
+                f"{row.label}: {row.name} has the class prior in its loss; subtracting it again from the logits "
+                f"corrects twice. Use cross_entropy+{row.post_hoc}, or {row.name} alone."
+            )
+
+    def _check_correction(self, row: MethodSpecification, plan: Plan) -> None:
+        """A prior that is removed twice: refused where the second would replace the first, else warned about."""
+        from ..trainer.stages import stage_config
+
+        if stage_config(plan.stages[-1], plan.model_config()).logit_adjustment is not None:
+            raise ValueError(
+                f"{row.label}: {row.name} removes the class prior from its logits itself. Use {row.name} alone, or "
+                f"cross_entropy+{row.post_hoc}."
+            )
+        warn_of_double_correction(
+            f"{row.label} removes the class prior from the logits",
+            corrections(plan.method.describe()),
+            f"cross_entropy+{row.post_hoc} corrects once.",
+        )
+
+    def _check_validation(self, row: MethodSpecification, stage: Stage, data: Any) -> None:
+        if not stage.method.needs_validation or "validation" in data:
+            return
+        part = "" if stage.method.name == row.name else f" in its stage {stage.name} ({stage.method.name})"
+        otherwise = stage.method.without_validation
+        raise ValueError(
+            f"{row.label} measures or chooses something on validation images{part}, and under protocol "
+            f"{self.protocol.name} there are none. Hold some out, which takes them from training: `--set "
+            f"validation_per_class=25` for all rows, or `methods: {{{row.name}: {{data: {{validation_per_class: "
+            f"25}}}}}}` in a protocol file for this method{f'; or {otherwise}' if otherwise else ''}. The test set is "
+            "for the end."
+        )
+
+    def _check_arguments(self, row: MethodSpecification, plan: Plan, stage: Stage) -> Any:
+        from ..trainer import LongTailTrainingArguments
+        from ..trainer.checks import check_arguments
+        from ..trainer.stages import stage_arguments
+
+        folder = self.output_dir / "runs" / stage.name
+        options = stage_arguments(stage, plan.stages, plan.arguments, folder, lambda text: None)
+        options = share_of_process(options, self.processes)
+        try:
+            args = LongTailTrainingArguments(**options)
+            check_arguments(stage.method, args)
+        except ValueError as error:
+            raise ValueError(f"{row.label}, stage {stage.name}: {error}") from error
+        return args
+
+    def _check_schedule(self, row: MethodSpecification, plan: Plan, stage: Stage, args: Any) -> None:
+        """A warm-up that is longer than the run would be refused too, but only after the images were decoded."""
+        from ..trainer.schedule import planned_epochs, warmup_steps
+
+        epochs = planned_epochs(args, plan.counts.total)
+        if epochs <= 0:
+            return  # a computed classifier
+        batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * self.processes
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(epochs * math.ceil(plan.counts.total / batch))
+        try:
+            warmup_steps(args, steps, epochs)
+        except ValueError as error:
+            raise ValueError(f"{row.label}, stage {stage.name}: {error}") from error
+
+    def _check_model(self, row: MethodSpecification, plan: Plan, stage: Stage) -> None:
+        """Build a stage's model once, whichever rows have it: a backbone that does not fit says so here."""
+        from ..models import LongTailForImageClassification
+        from ..trainer.stages import stage_config
+
+        model_class = stage.model_class or LongTailForImageClassification
+        try:
+            config = stage_config(stage, plan.model_config())
+            facts = {key: value for key, value in config.to_dict().items() if key != "method"}
+            key = f"{model_class.__name__} {json.dumps(facts, sort_keys=True, default=str)}"
+            if key not in self._built:
+                model_class(config)
+                self._built.add(key)
+        except ValueError as error:
+            raise ValueError(
+                f"{row.label} cannot be trained under protocol {self.protocol.name} (stage {stage.name}): "
+                f"{str(error).rstrip('.')}. "
+                "`--set backbone=NAME` and `image_size` give it another network; other protocols have other ones."
+            ) from error
