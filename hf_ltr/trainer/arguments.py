@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +32,10 @@ class LongTailTrainingArguments(TrainingArguments):
     the process's cores), `dataloader_persistent_workers=True`, `use_cpu` where no accelerator is found.
 
     Args:
-        mixed_precision_mode (`str`, defaults to `"auto"`): `"auto"` takes bfloat16 where the processor or GPU computes
-            it natively; `"no"`, `"bf16"`, `"fp16"` force a choice. An explicit `bf16=True` or `fp16=True` wins.
+        mixed_precision_mode (`str`, defaults to `"auto"`): `"auto"` takes what `accelerate launch --mixed_precision`
+            asks for, else bfloat16 where the processor or GPU computes it natively; `"no"`, `"bf16"`, `"fp16"` force a
+            choice. An explicit `bf16=True` or `fp16=True` wins. It is the precision of training and of evaluation;
+            with `bf16_full_eval` or `fp16_full_eval` the trainer evaluates with rounded weights and no autocast.
         channels_last (`bool`, defaults to `True`): Memory format of convolutional models and their batches.
         base_learning_rate (`float`, *optional*): Peak learning rate per 256 rows of an optimizer step, the form in
             which recipes of masked autoencoders state it: `learning_rate` becomes `base_learning_rate * rows / 256`,
@@ -111,10 +114,8 @@ class LongTailTrainingArguments(TrainingArguments):
         if self.mixed_precision_mode not in MIXED_PRECISION:
             raise unknown_name("mixed_precision_mode", self.mixed_precision_mode, MIXED_PRECISION)
         if not self.bf16 and not self.fp16:
-            self.bf16 = self.mixed_precision_mode == "bf16" or (
-                self.mixed_precision_mode == "auto" and native_bf16(self.use_cpu)
-            )
-            self.fp16 = self.mixed_precision_mode == "fp16"
+            precision = self._wanted_precision()
+            self.bf16, self.fp16 = precision == "bf16", precision == "fp16"
         if self.sampler not in SAMPLERS:
             raise unknown_name("sampler", self.sampler, SAMPLERS)
         if self.label_smoothing_factor:
@@ -130,6 +131,8 @@ class LongTailTrainingArguments(TrainingArguments):
         if self.lr_milestones is not None and list(self.lr_milestones) != sorted(self.lr_milestones):
             raise ValueError(f"lr_milestones must ascend, got {list(self.lr_milestones)}")
         super().__post_init__()
+        # The parent takes it from the launcher where neither is set, which is wrong for "no".
+        self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
         if self.base_learning_rate is not None:
             if not self.base_learning_rate > 0:
                 raise ValueError(f"base_learning_rate must be positive, got {self.base_learning_rate}")
@@ -139,6 +142,17 @@ class LongTailTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and not isinstance(value, dict):
                 raise ValueError(f"{name} must be a dict or a JSON object, got {value!r}")
+
+    def _wanted_precision(self) -> str:
+        if self.mixed_precision_mode != "auto":
+            return self.mixed_precision_mode
+        launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if launcher not in ("no", "bf16", "fp16"):
+            raise ValueError(
+                f"The launcher asks for mixed precision {launcher!r}; this trainer computes in "
+                f"{', '.join(MIXED_PRECISION[1:])}. Launch with one of them, or set mixed_precision_mode."
+            )
+        return "bf16" if launcher == "no" and native_bf16(self.use_cpu) else launcher
 
     @property
     def device(self) -> torch.device:

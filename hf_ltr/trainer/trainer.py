@@ -26,8 +26,18 @@ from . import checks
 from .arguments import LongTailTrainingArguments
 from .checkpoints import check_folder, checkpoints, claim_folder, last_complete_checkpoint
 from .evaluation import run_evaluation
+from .forward import (
+    HALF_PRECISIONS,
+    forward_as,
+    leave_forward_alone,
+    mixed_forward,
+    plain_forward,
+    release,
+    weights_as,
+)
 from .method_state import check_same_method, load_method_state, save_method_state
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
+from .precision import warn_of_emulation
 from .processes import available_cores, check_world_size, set_cpu_threads
 from .run_facts import run_facts
 from .schedule import planned_epochs, warmup_steps
@@ -101,6 +111,7 @@ class LongTailTrainer(Trainer):
         check_world_size(args.world_size)
         if args.device.type == "cpu":
             set_cpu_threads(args.cpu_threads)
+        warn_of_emulation(args)
         method, counts = checks.resolve_method(method, model, train_dataset)
         checks.check_run(model, method, args, train_dataset, eval_dataset)
         checks.complete_config(model, counts, train_dataset)
@@ -131,6 +142,11 @@ class LongTailTrainer(Trainer):
         self._epochs_begun = 0
         self._seconds_before, self._began = 0.0, time.perf_counter()
         self._details: dict[str, Any] = {}
+        self._forwards: tuple[Callable, Callable] | None = None
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        leave_forward_alone(self.accelerator)
 
     # ------------------------------------------------------------------ data
     def _pipeline(self, dataset: Any, train: bool) -> InputPipeline:
@@ -291,11 +307,15 @@ class LongTailTrainer(Trainer):
             self._training_loss = torch.compile(
                 self.method.training_loss, backend=args.torch_compile_backend, mode=args.torch_compile_mode
             )
+        release(self.model)
         if not trained:
             # Set up and finalised only: a classifier that is computed, not trained.
             output = TrainOutput(0, 0.0, {})
         else:
-            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            try:
+                output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            finally:
+                release(self.accelerator.unwrap_model(self.model))
         # Also where nothing was logged.
         self._require_finite(output.training_loss)
         with fork_rng(args.device):
@@ -306,7 +326,7 @@ class LongTailTrainer(Trainer):
     @torch.no_grad()
     def eval_pass(self, dataset: Any, function: Callable[[Any, dict[str, Any]], Any]) -> list[Any]:
         """
-        Read a dataset once as evaluation does: evaluation mode and transform, no gradient, the evaluation's precision.
+        Read a dataset once as evaluation does: evaluation mode and transform, no gradient, the precision of the run.
 
         Args:
             dataset (`datasets.Dataset`): Any, the training set included (then without its augmentation).
@@ -325,7 +345,9 @@ class LongTailTrainer(Trainer):
         try:
             for raw in loader:
                 batch = loader.pipeline.prepare(raw)
-                results.append(function(model(pixel_values=batch["pixel_values"]), batch))
+                with self._in_precision():
+                    outputs = model(pixel_values=batch["pixel_values"])
+                results.append(function(outputs, batch))
         finally:
             for module, training in modes:
                 module.training = training
@@ -356,7 +378,8 @@ class LongTailTrainer(Trainer):
         return super()._run_epoch(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        terms, outputs = self._training_loss(model, inputs)
+        with self._in_precision():
+            terms, outputs = self._training_loss(model, inputs)
         loss, shares = scaled_sum(terms, inputs)
         if len(shares) > 1:
             for name, share in shares.items():
@@ -485,8 +508,25 @@ class LongTailTrainer(Trainer):
             super()._save_checkpoint(model, trial)
 
     # ------------------------------------------------------------------ evaluation
+    def _in_precision(self) -> contextlib.AbstractContextManager:
+        """The model computes in the precision of the run, inside the context and nowhere else."""
+        model = self.accelerator.unwrap_model(self.model)
+        plain = plain_forward(model)
+        if self._forwards is None or self._forwards[0] != plain:
+            # Made once: a compiled graph belongs to it. DeepSpeed has a precision of its own.
+            precision = "no" if self.is_deepspeed_enabled else self.args.mixed_precision
+            self._forwards = plain, mixed_forward(plain, self.args.device, precision)
+        return forward_as(model, self._forwards[1])
+
+    def _in_evaluation_precision(self) -> contextlib.AbstractContextManager:
+        """As in training, or with weights of half precision where `bf16_full_eval` or `fp16_full_eval` says so."""
+        wanted = "bf16" if self.args.bf16_full_eval else "fp16" if self.args.fp16_full_eval else None
+        if wanted is None:
+            return self._in_precision()
+        return weights_as(self.accelerator.unwrap_model(self.model), HALF_PRECISIONS[wanted])
+
     def _evaluation_model(self) -> nn.Module:
-        """The model with the forward of evaluation: the precision of the run, no gradient synchronisation."""
+        """The model as evaluation uses it: on its device, without gradient synchronisation."""
         model = self._wrap_model(self.model, training=False)
         if len(self.accelerator._models) == 0 and model is self.model:
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
@@ -513,17 +553,18 @@ class LongTailTrainer(Trainer):
         def after_batch() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
-        output = run_evaluation(
-            model,
-            dataloader,
-            checks.model_counts(self.model),
-            self.args,
-            modulator_groups=getattr(getattr(self.model, "modulator", None), "group_of_class", None),
-            keep_logits=keep_logits,
-            compute_metrics=self.compute_metrics,
-            after_batch=after_batch,
-            prefix=metric_key_prefix,
-        )
+        with self._in_evaluation_precision():
+            output = run_evaluation(
+                model,
+                dataloader,
+                checks.model_counts(self.model),
+                self.args,
+                modulator_groups=getattr(getattr(self.model, "modulator", None), "group_of_class", None),
+                keep_logits=keep_logits,
+                compute_metrics=self.compute_metrics,
+                after_batch=after_batch,
+                prefix=metric_key_prefix,
+            )
         keys = {name: f"{metric_key_prefix}_{name}" for name in ("per_class_accuracy", "group_errors")}
         self._details = {name: output.metrics.pop(key) for name, key in keys.items() if key in output.metrics}
         return output

@@ -72,12 +72,106 @@ def test_a_mode_is_forced(tmp_path, monkeypatch, mode, options, bf16):
     assert (args.bf16, args.fp16) == (bf16, False)
 
 
-def test_native_bf16_on_this_processor(monkeypatch):
+@pytest.mark.parametrize(
+    "mode, launcher, options, expected",
+    [
+        ("auto", "bf16", {}, "bf16"),
+        ("auto", "fp16", {}, "fp16"),
+        ("no", "bf16", {}, "no"),
+        ("fp16", "bf16", {}, "fp16"),
+        ("auto", "bf16", {"fp16": True}, "fp16"),
+    ],
+)
+def test_a_launcher_decides_only_where_the_arguments_leave_it_open(
+    tmp_path, monkeypatch, mode, launcher, options, expected
+):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launcher)
+    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: False)
+    args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True, mixed_precision_mode=mode, **options)
+    assert args.mixed_precision == expected
+    assert (args.bf16, args.fp16) == (expected == "bf16", expected == "fp16")
+
+
+def test_a_precision_of_the_launcher_that_is_not_known_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    with pytest.raises(ValueError, match="mixed precision 'fp8'.*no, bf16, fp16"):
+        LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+
+
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+@pytest.mark.parametrize(
+    "variable, value, native",
+    [
+        (None, None, True),
+        ("ATEN_CPU_CAPABILITY", "avx512", True),
+        ("ATEN_CPU_CAPABILITY", "avx2", False),
+        ("ATEN_CPU_CAPABILITY", "default", False),
+        ("ONEDNN_MAX_CPU_ISA", "avx2", False),
+        ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE", False),
+        ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX", True),
+        ("DNNL_MAX_CPU_ISA", "AVX2", False),
+    ],
+)
+def test_native_bf16(monkeypatch, variable, value, native):
+    for name in LIMITS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     assert precision.native_bf16(use_cpu=True) is False
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert precision.native_bf16(use_cpu=True) is True
+    if variable is not None:
+        monkeypatch.setenv(variable, value)
+    assert precision.native_bf16(use_cpu=True) is native
+
+
+def _emulated(monkeypatch, factor: float) -> list:
+    measured = []
+    monkeypatch.setattr(precision, "_warned", set())
+    monkeypatch.setattr(precision, "native_bf16", lambda use_cpu: False)
+    monkeypatch.setattr(precision, "slowdown", lambda name, *_: measured.append(name) or factor)
+    return measured
+
+
+@pytest.mark.parametrize(
+    "options, asked",
+    [
+        ({"mixed_precision_mode": "bf16"}, ["bf16"]),
+        ({"mixed_precision_mode": "fp16"}, ["fp16"]),
+        ({"mixed_precision_mode": "no", "bf16_full_eval": True}, ["bf16"]),
+        ({"mixed_precision_mode": "no"}, []),
+        ({}, []),
+    ],
+)
+def test_an_emulated_precision_is_measured_where_it_is_asked_for(tmp_path, monkeypatch, recwarn, options, asked):
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: False)
+    measured = _emulated(monkeypatch, 9.04)
+    args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
+    for _ in range(2):
+        precision.warn_of_emulation(args)
+    said = [str(warning.message) for warning in recwarn if "emulated" in str(warning.message)]
+    assert sorted(set(measured)) == asked
+    assert len(said) == len(asked)
+    assert all(f"{asked[0]} is emulated" in text and "9.0 times as long" in text for text in said)
+
+
+def test_a_native_or_quick_precision_is_not_warned_about(tmp_path, monkeypatch, recwarn):
+    args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True, mixed_precision_mode="bf16")
+    assert _emulated(monkeypatch, 0.7) == []
+    precision.warn_of_emulation(args)
+    measured = _emulated(monkeypatch, 9.0)
+    monkeypatch.setattr(precision, "native_bf16", lambda use_cpu: True)
+    precision.warn_of_emulation(args)
+    assert measured == [] and not [w for w in recwarn if "emulated" in str(w.message)]
+
+
+def test_the_probe_measures_and_leaves_random_numbers_alone():
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        assert 0 < precision.slowdown("bf16", torch.device("cpu"), -1) < 1000
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_dictionaries_may_be_json(tmp_path):
