@@ -239,8 +239,11 @@ class ClassAwareSampler(LongTailSampler):
 
     Source: Shen et al., Relay backpropagation, ECCV 2016; as in the code of Kang et al. (`ClassAwareSampler`,
     4 images per class). Their iterators live on from epoch to epoch; here each epoch starts afresh from `(seed,
-    epoch)`, which is what makes a resume exact. Their epoch is (largest class x C) images long: pass `num_samples` for
-    that.
+    epoch)`, which is what makes a resume exact.
+
+    An epoch is as many images as the dataset has rows, as in the released loops: their sampler claims (largest class x
+    C) images, but `run_networks.py` of Kang et al. leaves an epoch after N / batch steps, and so does MiSLAS (one
+    batch later). A whole pass of the claimed length would train 11 times as long on ImageNet-LT.
 
     Args:
         samples_per_class (`int`): Images of a class drawn in a row.

@@ -283,7 +283,7 @@ def _training(facts: CardFacts) -> str:
         ("Epochs", None if facts.epochs is None else f"{facts.epochs:g}"),
         ("Steps", facts.steps),
         ("Seed", facts.seed),
-        ("Wall time", None if facts.wall_time is None else _duration(facts.wall_time)),
+        ("Training time of all stages", None if facts.wall_time is None else _duration(facts.wall_time)),
         ("Commit", f"`{facts.commit}`" if facts.commit else None),
     ):
         if value is not None:

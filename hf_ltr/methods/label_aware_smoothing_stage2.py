@@ -30,8 +30,10 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
         representation ([`LongTailMethod`], *optional*): Method of stage 1, with a linear head; cross-entropy if not
             given.
         head (`float`, *optional*): Smoothing of the most frequent class. If neither it nor `tail` is given, both
-            follow the imbalance factor as in the released CIFAR code: above 100 (0.4, 0), above 50 (0.4, 0.1), above
-            20 (0.3, 0), else (0.2, 0). Its ImageNet-LT configs have (0.3, 0), its Places-LT config (0.4, 0.1).
+            follow the imbalance factor of `class_counts` as in the released CIFAR code: above 100 (0.4, 0), above 50
+            (0.4, 0.1), above 20 (0.3, 0), else (0.2, 0). Images that are held out raise the factor (ten per class make
+            122 of 100): give both options there to train as for the factor the data were cut with. The ImageNet-LT
+            configs have (0.3, 0), the Places-LT config (0.4, 0.1).
         tail (`float`, *optional*): Smoothing of the rarest class; given together with `head`.
         shape (`str`, *optional*, defaults to `"concave"`): Between the two, see [`LabelAwareSmoothingLoss`].
         power (`float`, *optional*): Of the shape `"exp"`.
@@ -99,11 +101,10 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
 
 def default_smoothing(imbalance_factor: float) -> tuple[float, float]:
     """
-    Smoothing of the most frequent and of the rarest class, as in hitachi-rd-cv/Difficulty_Net, which was run at the
-    nominal imbalance factors 200, 100, 50, 20 and 10. Real counts give other factors (held-out images make 122 of
-    100), so the borders lie half-way between those, on a logarithmic scale.
+    Smoothing of the most frequent and of the rarest class, by the borders of hitachi-rd-cv/Difficulty_Net. Its code
+    goes by the nominal factor (200, 100, 50, 20, 10) that the data were cut with.
     """
-    for above, smoothing in ((141, (0.4, 0.0)), (71, (0.4, 0.1)), (32, (0.3, 0.0))):
+    for above, smoothing in ((100, (0.4, 0.0)), (50, (0.4, 0.1)), (20, (0.3, 0.0))):
         if imbalance_factor > above:
             return smoothing
     return 0.2, 0.0

@@ -89,7 +89,7 @@ def readme(report: TableReport, figures: Mapping[Path, str]) -> str:
         "Selection": {run["selection"] for run in runs},
         "Hardware": {run["hardware"] for run in runs},
         "Processes": {str(run["processes"]) for run in runs},
-        "Commit": {f"`{run['commit']}`" for run in runs if run["commit"]},
+        "Commit": {_commit(run) for run in runs if run["commit"]},
         "Dates": {run["date"][:10] for run in runs},
         "Versions": {
             ", ".join(f"{package} {version}" for package, version in sorted(run["versions"].items())) for run in runs
@@ -116,6 +116,11 @@ def readme(report: TableReport, figures: Mapping[Path, str]) -> str:
         "that belongs to a row is in `published.csv`."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _commit(run: Mapping[str, Any]) -> str:
+    # A run outside of any checkout cannot see its commit; whoever writes it down later says so in the result.
+    return f"`{run['commit']}`{' (entered afterwards)' if run.get('commit_entered_afterwards') else ''}"
 
 
 def _protocol_yaml(protocol: Any) -> str:

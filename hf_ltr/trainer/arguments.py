@@ -44,7 +44,8 @@ class LongTailTrainingArguments(TrainingArguments):
         momentum (`float`, defaults to 0.9): Of SGD.
         nesterov (`bool`, defaults to `False`): Of SGD.
         decay_all_parameters (`bool`, *optional*): Whether norms, biases and embeddings are decayed too. Unset: yes for
-            SGD, as every long-tail paper's plain SGD does (the stock Trainer leaves biases out); no for others.
+            SGD, as every long-tail paper's plain SGD does (the stock Trainer leaves biases out); no for others, as in
+            MAE fine-tuning. MAE pretraining as released decays `cls_token` and `mask_token`, see `parameter_options`.
         layer_decay (`float`, *optional*): Layer-wise learning-rate decay, multiplied into the learning rates.
         parameter_options (`dict`, *optional*): Regular expression on parameter names to `{"lr_scale",
             "weight_decay"}`; the first match wins.

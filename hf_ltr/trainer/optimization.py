@@ -17,7 +17,8 @@ from ..naming import unknown_name
 PARAMETER_OPTIONS = ("lr_scale", "weight_decay")
 # timm puts a norm behind the blocks into the last block's group; MAE gives it the rate of the head.
 _BEHIND_BLOCKS = re.compile(r"^(norm|fc_norm|head|head_norm|fc|classifier)\b")
-# Never decayed unless everything is: 1-D tensors, and the embeddings the MAE recipe names.
+# Never decayed unless everything is: 1-D tensors, and the embeddings that facebookresearch/mae names for fine-tuning.
+# Its pretraining decays cls_token and mask_token: `parameter_options` does that where it is wanted.
 _EMBEDDINGS = re.compile(r"(^|\.)(cls_token|pos_embed|reg_token|dist_token|mask_token)$")
 
 

@@ -164,3 +164,13 @@ def test_errors_of_options():
         ProgressivelyBalancedSampler(LABELS, num_epochs=0)
     with pytest.raises(ValueError, match="samples_per_class"):
         ClassAwareSampler(LABELS, samples_per_class=0)
+
+
+def test_an_epoch_of_the_class_aware_sampler_is_one_row_per_row_of_the_dataset():
+    """The released loops stop after N / batch steps; their sampler's own length would be 11 times N on ImageNet-LT."""
+    labels = np.repeat(np.arange(3), [40, 8, 2])
+    sampler = ClassAwareSampler(labels)
+    assert len(sampler) == len(sampler.indices(0)) == 50
+    assert sampler.samples_per_class == 4
+    drawn = labels[sampler.indices(0)]
+    assert (drawn[:48].reshape(12, 4) == drawn[:48:4, None]).all(), "four of a class in a row, as released"

@@ -98,7 +98,7 @@ def test_the_card_tells_every_fact():
         "`runs/$HOME`",
         "accelerate launch recipes/mem_vit.py --seed 3",
         "Epochs: 12.5",
-        "Wall time: 1 h 2 min",
+        "Training time of all stages: 1 h 2 min",
         "Commit: `" + "0" * 40,
         "2 cores of Some Processor",
         "torch 2.11.0",

@@ -28,8 +28,8 @@ def test_what_moves(options, names, statistics, tmp_path):
 
 @pytest.mark.parametrize(
     ("factor", "smoothing"),
-    [(256, (0.4, 0.0)), (200, (0.4, 0.0)), (122, (0.4, 0.1)), (100, (0.4, 0.1)), (54, (0.3, 0.0))]
-    + [(50, (0.3, 0.0)), (21, (0.2, 0.0)), (20, (0.2, 0.0)), (10, (0.2, 0.0)), (1, (0.2, 0.0))],
+    [(256, (0.4, 0.0)), (120, (0.4, 0.0)), (101, (0.4, 0.0)), (100, (0.4, 0.1)), (51, (0.4, 0.1))]
+    + [(50, (0.3, 0.0)), (21, (0.3, 0.0)), (20, (0.2, 0.0)), (10, (0.2, 0.0)), (1, (0.2, 0.0))],
 )
 def test_smoothing_follows_the_imbalance_factor(factor, smoothing):
     assert default_smoothing(factor) == smoothing

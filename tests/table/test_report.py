@@ -242,6 +242,18 @@ def test_files(report, folder):
     assert "nan" not in (folder / "results.csv").read_text().lower()
 
 
+def test_a_commit_that_was_entered_afterwards_is_said_to_be(folder, protocol):
+    assert "entered afterwards" not in readme_of(folder, protocol)
+    write(folder, protocol, "crt", 1, predict("crt", 1), commit="d" * 40, commit_entered_afterwards=True)
+    assert f"`{'d' * 40}` (entered afterwards)" in readme_of(folder, protocol)
+
+
+def readme_of(folder, protocol) -> str:
+    from hf_ltr.table.page import readme
+
+    return readme(TableReport(protocol, ROWS, [0, 1], folder), {})
+
+
 def test_a_report_of_nothing_is_all_not_run(tmp_path, protocol):
     report = TableReport(protocol, ROWS, [0], tmp_path / "nothing")
     rows = table_rows(report.markdown(), "")
