@@ -18,10 +18,23 @@ from transformers.initialization import meta_device_safe_creation_ops
 
 # Names marked as unused are imported for what their files do: they register networks with timm. (By name, since only
 # files imported in this form are copied next to a checkpoint that carries its code.)
+from .backbone_options import BACKBONE_NAME, check_backbone_options
 from .convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS  # noqa: F401
 from .errors import unknown_name
 from .resnet_cifar import ResNetCifar  # noqa: F401
+from .size_limits import (
+    LARGEST_IMAGE_TRIED,
+    MOST_OWN_PARAMETERS,
+    MOST_PARAMETERS,
+    MOST_PARAMETERS_TRIED,
+    MOST_TOKENS,
+    TooLarge,
+    limited_size,
+)
 from .vision_transformers import SMALL_VISION_TRANSFORMERS  # noqa: F401
+
+# Arguments beside which an architecture is still the one that timm knows.
+_NATIVE = frozenset(("in_chans", "drop_rate", "drop_path_rate", "global_pool", "img_size"))
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,11 @@ class BackboneShape:
 
 
 def check_backbone_name(name: str) -> None:
-    """Raise the "nearest valid names" `ValueError` unless timm knows the architecture (a `.tag` may follow it)."""
-    if not isinstance(name, str) or not is_model(name.split(".", 1)[0]):
+    """
+    Raise the "nearest valid names" `ValueError` unless timm knows the architecture (a `.tag` may follow it). Other
+    things that `timm.create_model` takes, a folder (`local-dir:`) or a repository (`hf-hub:`), are no architecture.
+    """
+    if not isinstance(name, str) or not BACKBONE_NAME.fullmatch(name) or not is_model(name.split(".", 1)[0]):
         raise unknown_name(
             "backbone",
             name,
@@ -84,7 +100,7 @@ def backbone_arguments(config: Any) -> dict[str, Any]:
 
     What equals timm's default is left out, because many architectures do not accept it.
     """
-    arguments = dict(config.backbone_kwargs)
+    arguments = check_backbone_options(config.backbone_kwargs)
     arguments["in_chans"] = config.num_channels
     for name in ("drop_rate", "drop_path_rate"):
         if getattr(config, name):
@@ -118,18 +134,25 @@ def create_backbone(
         `None` where it is not a single linear layer.
 
     Raises:
-        `ValueError`: if the architecture does not accept an argument.
+        `ValueError`: if the architecture does not accept an argument, or would be larger than any network.
     """
     arguments = dict(arguments)
     try:
-        try:
-            model = _create(name, pretrained, num_classes=num_labels, **arguments)
-        except TypeError as error:
-            if "img_size" not in arguments or "img_size" not in str(error):
-                raise
-            del arguments["img_size"]
-            model = _create(name, pretrained, num_classes=num_labels, **arguments)
-    except (TypeError, AssertionError) as error:
+        most = MOST_OWN_PARAMETERS if arguments.keys() - _NATIVE else MOST_PARAMETERS
+        with limited_size(f"backbone {name!r} with {num_labels:,} classes", most):
+            try:
+                model = _create(name, pretrained, num_classes=num_labels, **arguments)
+            except TypeError as error:
+                if "img_size" not in arguments or "img_size" not in str(error):
+                    raise
+                del arguments["img_size"]
+                model = _create(name, pretrained, num_classes=num_labels, **arguments)
+    except TooLarge:
+        raise
+    except (TypeError, AssertionError, ArithmeticError, AttributeError, LookupError, RuntimeError) as error:
+        if pretrained and isinstance(error, RuntimeError):
+            # What the published weights do not fit is said better by who loads them.
+            raise
         raise ValueError(
             f"timm cannot create backbone {name!r} with {arguments}: {error}. Check backbone_kwargs, image_size, "
             "global_pool and the drop rates of the config."
@@ -226,6 +249,11 @@ def _measure(name: str, arguments: dict[str, Any], image_size: int, device: str)
             f"backbone {name!r} returns features of shape {tuple(features.shape)[1:]} per image instead of a vector; "
             "set global_pool to a pooling it knows, for example 'avg'"
         )
+    if tokens.shape[1] > MOST_TOKENS:
+        raise TooLarge(
+            f"backbone {name!r} would cut an image of {image_size} pixels into {tokens.shape[1]:,} patches, and at "
+            f"most {MOST_TOKENS:,} are computed here: take smaller images or larger patches"
+        )
     return BackboneShape(
         features.shape[1], tokens.shape[2], tokens.shape[1], getattr(backbone, "num_prefix_tokens", 0)
     )
@@ -236,12 +264,17 @@ def _cached_shape(name: str, arguments_json: str, image_size: int) -> BackboneSh
     arguments = json.loads(arguments_json)
     try:
         return _measure(name, arguments, image_size, device="meta")
+    except TooLarge:
+        raise
     except Exception:
         # Some architectures compute with values at construction, which the meta device has not; on the CPU only a
         # real mistake fails.
         pass
+    if image_size > LARGEST_IMAGE_TRIED:
+        raise ValueError(_size_error(name, image_size, "more are not tried out with this architecture"))
     try:
-        return _measure(name, arguments, image_size, device="cpu")
+        with limited_size(f"backbone {name!r}", MOST_PARAMETERS_TRIED):
+            return _measure(name, arguments, image_size, device="cpu")
     except ValueError:
         raise
     except Exception as error:

@@ -32,7 +32,7 @@ _PATCHES = "backbone.patch_embed."
 _SIZES = ("type", "width", "blocks", "heads", "MLP width", "patch size", "prefix tokens")
 
 # Arguments of timm that change no weight, or only the position embeddings and the norm behind the pooling.
-_NO_ARCHITECTURE = ("drop_rate", "drop_path_rate", "global_pool", "img_size", "pretrained_cfg_overlay")
+_NO_ARCHITECTURE = ("drop_rate", "drop_path_rate", "global_pool", "img_size")
 
 
 def convert_checkpoint(

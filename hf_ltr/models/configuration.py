@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +11,22 @@ from transformers import PretrainedConfig
 from transformers.utils import logging
 
 from .backbone import backbone_shape, check_backbone_name, native_settings
+from .backbone_options import check_backbone_options
+from .checks import flag, mapping, number, sequence, shown, text, whole_number
 from .errors import unknown_name
 from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
 from .initial_weights import check_initial_weights
 from .modulator_options import modulator_options
+from .size_limits import (
+    LARGEST_IMAGE,
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    MOST_CLASSES,
+    MOST_EXPERTS,
+    MOST_OWN_PARAMETERS,
+    WIDEST,
+    check_parameters,
+)
 from .vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config
 
 logger = logging.get_logger(__name__)
@@ -32,6 +43,13 @@ GROUP_SCHEMES = ("thresholds", "auto")
 INTERPOLATIONS = ("bilinear", "bicubic")
 # Arguments of `from_pretrained` that say where a file is.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+# Fields of `PretrainedConfig` whose other values would load code or foreign networks, or end in its tracebacks.
+_ATTENTIONS = ("eager", "sdpa")
+_DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
+_PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+# More images than any class has; sums stay exact in 64 bits.
+_MOST_IMAGES = 2**53 // MOST_CLASSES
 
 # Decoder of the ViT-B and ViT-L models of He et al. 2022; smaller encoders want a smaller one.
 MASKED_AUTOENCODER_DEFAULTS: dict[str, Any] = {
@@ -70,7 +88,9 @@ class LongTailConfig(PretrainedConfig):
             pixels and 1 above (the evaluation of MAE fine-tuning).
         interpolation (`str`, *optional*): `"bilinear"` or `"bicubic"`, of the evaluation resize; `"bicubic"` if not
             given and timm does not say otherwise for pretrained weights.
-        backbone_kwargs (`dict`, *optional*): Further arguments of `timm.create_model`, for example `{"depth": 6}`.
+        backbone_kwargs (`dict`, *optional*): Further arguments of `timm.create_model`, for example `{"depth": 6}`:
+            plain facts of an architecture, those of `hf_ltr.models.backbone_options.BACKBONE_OPTIONS`. What names a
+            file or weights (`checkpoint_path`, `pretrained_cfg`, ...) is refused: a config may come from anybody.
         backbone_pretrained (`bool`, *optional*, defaults to `False`): Whether building a model from this config loads
             timm's published weights from the Hub. `from_pretrained` never does.
         drop_rate (`float`, *optional*, defaults to 0.0): Dropout in front of the classifier.
@@ -102,8 +122,9 @@ class LongTailConfig(PretrainedConfig):
         kwargs: Fields of `PretrainedConfig`, such as `id2label`.
 
     Raises:
-        `ValueError`: for an unknown backbone, head or option, class counts that do not fit the number of labels, or an
-            image size that the backbone cannot take.
+        `ValueError`: for an unknown backbone, head or option, a value of another type or out of range, class
+            counts that do not fit the number of labels, an image size that the backbone cannot take, or sizes beyond
+            any network (see `size_limits.py`), which are compared before memory is taken.
 
     Example:
 
@@ -159,18 +180,18 @@ class LongTailConfig(PretrainedConfig):
     ):
         check_backbone_name(backbone)
         self.backbone = backbone
-        self.backbone_kwargs = dict(backbone_kwargs or {})
+        self.backbone_kwargs = check_backbone_options(backbone_kwargs or {})
         self.backbone_pretrained = backbone_pretrained
         self.drop_rate = drop_rate
         self.drop_path_rate = drop_path_rate
         self.global_pool = global_pool
 
         self.class_counts = class_counts
-        self.group_thresholds = list(group_thresholds)
+        self.group_thresholds = sequence("group_thresholds", group_thresholds)
         self.group_scheme = group_scheme
 
         self.image_size = self._resolve_image_size(image_size)
-        self.num_channels = num_channels
+        self.num_channels = whole_number("num_channels", num_channels, minimum=1, maximum=MOST_CHANNELS)
         self.image_mean, self.image_std = self._resolve_statistics(image_mean, image_std)
         self.crop_ratio = self._resolve_crop_ratio(crop_ratio)
         self.interpolation = self._resolve_interpolation(interpolation)
@@ -187,6 +208,7 @@ class LongTailConfig(PretrainedConfig):
         self.method = method
         self.initial_weights = initial_weights
 
+        _check_other_fields(kwargs)
         super().__init__(**_label_fields(num_labels, class_counts, self.class_counts, kwargs))
         self.validate()
 
@@ -196,6 +218,9 @@ class LongTailConfig(PretrainedConfig):
             value = _as_count_list(value)
         elif key in ("image_mean", "image_std", "group_thresholds") and isinstance(value, tuple):
             value = list(value)
+        elif key == "num_labels":
+            # The parent writes a name for each.
+            value = _checked_num_labels(value)
         super().__setattr__(key, value)
 
     @classmethod
@@ -261,9 +286,14 @@ class LongTailConfig(PretrainedConfig):
         self._check_head()
         self._check_image()
         for name in ("drop_rate", "drop_path_rate"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
-        _positive_integer("num_experts", self.num_experts)
+            number(name, getattr(self, name), minimum=0, below=1)
+        for name in ("backbone_pretrained", "reduce_experts"):
+            flag(name, getattr(self, name))
+        whole_number("num_experts", self.num_experts, minimum=1, maximum=MOST_EXPERTS)
+        if self.global_pool is not None:
+            text("global_pool", self.global_pool)
+        if self.method is not None:
+            mapping("method", self.method)
         check_initial_weights(self.initial_weights)
         if self.logit_adjustment is not None:
             self._check_logit_adjustment(self.logit_adjustment)
@@ -277,7 +307,7 @@ class LongTailConfig(PretrainedConfig):
 
     def complete_head_options(self) -> dict[str, Any]:
         """All options of the head: those of `self.head_options` and defaults for the rest."""
-        known, given = HEAD_OPTIONS[self.head or "linear"], self.head_options or {}
+        known, given = HEAD_OPTIONS[self.head or "linear"], mapping("head_options", self.head_options or {})
         for name in given:
             if name not in known:
                 raise unknown_name(f"option of a {self.head or 'linear'} head", name, known)
@@ -297,19 +327,25 @@ class LongTailConfig(PretrainedConfig):
 
     def complete_masked_autoencoder_options(self) -> dict[str, Any]:
         """All options of the masked autoencoder: those of `self.masked_autoencoder` and defaults for the rest."""
-        options = self.masked_autoencoder or {}
+        options = mapping("masked_autoencoder", self.masked_autoencoder or {})
         for name in options:
             if name not in MASKED_AUTOENCODER_DEFAULTS:
                 raise unknown_name("option of the masked autoencoder", name, MASKED_AUTOENCODER_DEFAULTS)
         options = {**MASKED_AUTOENCODER_DEFAULTS, **options}
-        if not 0.0 < options["mask_ratio"] < 1.0:
-            raise ValueError(f"mask_ratio must lie between 0 and 1, not {options['mask_ratio']}")
+        number("mask_ratio (between 0 and 1)", options["mask_ratio"], above=0, below=1)
+        flag("norm_pix_loss", options["norm_pix_loss"])
+        for name, most in (("decoder_dim", WIDEST), ("decoder_depth", MOST_BLOCKS), ("decoder_heads", WIDEST)):
+            whole_number(name, options[name], minimum=0 if name == "decoder_depth" else 1, maximum=most)
         width, heads = options["decoder_dim"], options["decoder_heads"]
         if width % heads or width % 4:
             raise ValueError(
                 f"decoder_dim ({width}) must be divisible by decoder_heads ({heads}), and by 4 for its position "
                 "embedding"
             )
+        check_parameters("the decoder of the masked autoencoder", 12 * options["decoder_depth"] * width**2)
+        if width * self.image_size**2 > MOST_OWN_PARAMETERS:
+            # Every pixel a patch of its own would be too much; how many patches there are takes a measurement.
+            check_parameters("the decoder's position embedding", width * backbone_shape(self).num_tokens)
         return options
 
     def class_names(self, indices: Sequence[int]) -> str:
@@ -321,6 +357,7 @@ class LongTailConfig(PretrainedConfig):
         return ", ".join(names) + (f" and {len(indices) - 10} more" if len(indices) > 10 else "")
 
     def _check_classes(self) -> None:
+        _checked_num_labels(self.num_labels)
         if self.class_counts is not None and len(self.class_counts) != self.num_labels:
             raise ValueError(
                 f"class_counts has {len(self.class_counts)} entries but the model has {self.num_labels} labels; give "
@@ -328,6 +365,8 @@ class LongTailConfig(PretrainedConfig):
             )
         if self.group_scheme not in GROUP_SCHEMES:
             raise unknown_name("group_scheme", self.group_scheme, GROUP_SCHEMES)
+        for threshold in sequence("group_thresholds", self.group_thresholds):
+            number("group_thresholds", threshold, minimum=0)
         if len(self.group_thresholds) != 2 or self.group_thresholds[0] < self.group_thresholds[1]:
             raise ValueError(f"group_thresholds must be two numbers, many before few, not {self.group_thresholds}")
 
@@ -339,45 +378,48 @@ class LongTailConfig(PretrainedConfig):
                 raise ValueError(
                     f"head_scale={self.head_scale} belongs to a cosine head, but head is {self.head!r}; unset one"
                 )
-            if self.head_scale <= 0:
-                raise ValueError(f"head_scale must be positive, not {self.head_scale}")
-        if self.head_init_std is not None and self.head in ("cosine", "centroid"):
-            raise ValueError(f"head_init_std belongs to a linear head, but head is {self.head!r}; unset one of them")
+            number("head_scale (a positive factor)", self.head_scale, above=0)
+        if self.head_init_std is not None:
+            number("head_init_std", self.head_init_std, minimum=0)
+            if self.head in ("cosine", "centroid"):
+                raise ValueError(
+                    f"head_init_std belongs to a linear head, but head is {self.head!r}; unset one of them"
+                )
         options = self.complete_head_options()
         if not isinstance(options.get("bias", True), bool):
             raise ValueError(f"head_options['bias'] must be true or false, not {options['bias']!r}")
         if options.get("tau") is not None:
-            _finite_number("head_options['tau']", options["tau"])
+            number("head_options['tau']", options["tau"])
         for name, known in (("transform", CENTROID_TRANSFORMS), ("metric", CENTROID_METRICS)):
             if name in options and options[name] not in known:
                 raise unknown_name(f"head_options[{name!r}]", options[name], known)
 
     def _check_image(self) -> None:
-        for name in ("image_size", "num_channels"):
-            _positive_integer(name, getattr(self, name))
+        whole_number("image_size", self.image_size, minimum=1, maximum=LARGEST_IMAGE)
+        whole_number("num_channels", self.num_channels, minimum=1, maximum=MOST_CHANNELS)
         for name in ("image_mean", "image_std"):
-            values = getattr(self, name)
+            values = [number(name, value) for value in sequence(name, getattr(self, name))]
             if len(values) != self.num_channels:
                 raise ValueError(f"{name} has {len(values)} values but images have {self.num_channels} channels")
         if min(self.image_std) <= 0:
             raise ValueError(f"image_std must be positive, not {self.image_std}")
-        if not 0.0 < self.crop_ratio <= 1.0:
-            raise ValueError(f"crop_ratio must be above 0 and at most 1, not {self.crop_ratio}")
+        number("crop_ratio", self.crop_ratio, above=0, maximum=1)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown_name("interpolation", self.interpolation, INTERPOLATIONS)
 
     def _check_logit_adjustment(self, adjustment: dict[str, Any]) -> None:
-        for name in adjustment:
+        for name in mapping("logit_adjustment", adjustment):
             if name not in ("tau", "remove", "add"):
                 raise unknown_name("field of logit_adjustment", name, ("tau", "remove", "add"))
-        _finite_number("logit_adjustment['tau']", adjustment.get("tau", 1.0))
+        number("logit_adjustment['tau']", adjustment.get("tau", 1.0))
         for name in ("remove", "add"):
             values = adjustment.get(name)
             if values is None:
                 continue
+            values = sequence(f"logit_adjustment[{name!r}]", values)
             if len(values) != self.num_labels:
                 raise ValueError(f"logit_adjustment[{name!r}] has {len(values)} values for {self.num_labels} labels")
-            bad = [index for index, value in enumerate(values) if not value > 0 or value == float("inf")]
+            bad = [index for index, value in enumerate(values) if not _is_positive(value)]
             if bad:
                 raise ValueError(
                     f"logit_adjustment[{name!r}] must be positive for every class, but is not for class "
@@ -390,11 +432,12 @@ class LongTailConfig(PretrainedConfig):
         sizes = []
         for value in (image_size, inside):
             if isinstance(value, (tuple, list)):
-                if len(set(value)) != 1:
-                    raise ValueError(f"images must be square, but the image size is {tuple(value)}")
+                if not value or any(side != value[0] for side in value):
+                    raise ValueError(f"images must be square, but the image size is {shown(tuple(value))}")
                 value = value[0]
             if value is not None:
-                sizes.append(_positive_integer("image_size", value))
+                whole_number("image_size", value, minimum=1)
+                sizes.append(whole_number("image_size", value, maximum=LARGEST_IMAGE))
         if len(set(sizes)) > 1:
             raise ValueError(f"image_size is {sizes[0]} but backbone_kwargs has img_size={sizes[1]}; give one of them")
         return sizes[0] if sizes else native_settings(self.backbone)["image_size"]
@@ -403,19 +446,19 @@ class LongTailConfig(PretrainedConfig):
         native = native_settings(self.backbone)
         published = self.backbone_pretrained or self.backbone.endswith("_cifar")
         resolved = []
-        for given, default in ((mean, native["mean"]), (std, native["std"])):
+        for name, given, default in (("image_mean", mean, native["mean"]), ("image_std", std, native["std"])):
             if given is None:
                 given = default if published else (0.5,) * len(default)
                 if len(given) != self.num_channels:
                     given = sum(given) / len(given)
             if isinstance(given, (int, float)):
                 given = [given] * self.num_channels
-            resolved.append([float(value) for value in given])
+            resolved.append([float(number(name, value)) for value in sequence(name, given)])
         return resolved[0], resolved[1]
 
     def _resolve_crop_ratio(self, crop_ratio: float | None) -> float:
         if crop_ratio is not None:
-            return float(crop_ratio)
+            return float(number("crop_ratio", crop_ratio, above=0, maximum=1))
         if self.backbone_pretrained:
             return native_settings(self.backbone)["crop_ratio"]
         return 224 / 256 if 96 < self.image_size <= 224 else 1.0
@@ -438,40 +481,91 @@ def _names_of(class_counts: Any) -> list[str] | None:
     return getattr(class_counts, "names", None) if hasattr(class_counts, "counts") else None
 
 
-def _finite_number(name: str, value: Any) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, not {value!r}")
+def _is_positive(value: Any) -> bool:
+    try:
+        return number("", value, above=0) > 0
+    except ValueError:
+        return False
 
 
-def _positive_integer(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, not {value!r}")
-    return value
+def _checked_num_labels(value: Any) -> int:
+    whole_number("num_labels", value, minimum=1)
+    return whole_number("num_labels", value, maximum=MOST_CLASSES)
 
 
 def _as_count_list(value: Any) -> list[int] | None:
     """A list of integers from a `ClassCounts`, a sequence, an array or a tensor."""
     if value is None:
         return None
-    value = getattr(value, "counts", value)
-    if hasattr(value, "tolist"):
-        value = value.tolist()
     counts = []
-    for index, count in enumerate(value):
-        if isinstance(count, bool) or int(count) != count or count < 0:
-            raise ValueError(f"class_counts must be non-negative integers, but class {index} has {count!r}")
+    for index, count in enumerate(sequence("class_counts", getattr(value, "counts", value))):
+        try:
+            whole = isinstance(count, int | float) and not isinstance(count, bool) and int(count) == count
+        except (OverflowError, ValueError):  # infinity, NaN
+            whole = False
+        if not whole or not 0 <= count <= _MOST_IMAGES:
+            raise ValueError(f"class_counts must be non-negative integers, but class {index} has {shown(count)}")
         counts.append(int(count))
     if not counts:
         raise ValueError("class_counts is empty; give one number of training images per class")
     return counts
 
 
+def _checked_names(value: Any) -> dict[int, str]:
+    """
+    `id2label` with integers for its keys, which are the classes `0, 1, ...`.
+
+    Raises:
+        `ValueError`: for a list, keys that are other numbers, or names that are no text.
+    """
+    if not hasattr(value, "items"):
+        raise ValueError(
+            f"id2label must be a dict of class index to name, such as {{0: 'ant', 1: 'bee'}}, not {shown(value)}; "
+            "dict(enumerate(names)) makes one of a list of names"
+        )
+    if not 1 <= len(value) <= MOST_CLASSES:
+        raise ValueError(f"id2label names {len(value):,} classes, but a model has from 1 to {MOST_CLASSES:,}")
+    names: dict[int, str] = {}
+    for key, name in value.items():
+        # JSON has text for keys.
+        index = int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10 else key
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(value) or index in names:
+            raise ValueError(
+                f"id2label must have the keys 0 to {len(value) - 1}, one for each class, but has {shown(key)}"
+            )
+        names[index] = text(f"id2label[{index}]", name)
+    return names
+
+
+def _check_other_fields(fields: dict[str, Any]) -> None:
+    """
+    What a config.json may say beside the fields of this class.
+
+    Raises:
+        `ValueError`: for a field that would replace a method of the config, load code, or that is unknown to torch.
+    """
+    for name in fields:
+        if name.startswith("__") or callable(getattr(LongTailConfig, name, None)):
+            raise ValueError(f"A config has no field {name!r}; that is a method. Remove it from config.json.")
+    if fields.get("quantization_config") is not None:
+        raise ValueError("quantization_config is not supported by the models of hf_ltr; remove it from the config")
+    dtype = fields.get("dtype", fields.get("torch_dtype"))
+    known = (
+        ("dtype", None if dtype is None else str(dtype).removeprefix("torch."), _DTYPES),
+        ("attn_implementation", fields.get("attn_implementation"), _ATTENTIONS),
+        ("problem_type", fields.get("problem_type"), _PROBLEM_TYPES),
+    )
+    for name, value, valid in known:
+        if value is not None and value not in valid:
+            raise unknown_name(name, value, valid)
+
+
 def _number_of_labels(num_labels: int | None, class_counts: Any, id2label: Any) -> int | None:
     """The number of classes on which all given fields agree; `None` if none is given."""
     given = {
-        "num_labels": num_labels,
+        "num_labels": None if num_labels is None else _checked_num_labels(num_labels),
         "class_counts": None if class_counts is None else len(_as_count_list(class_counts)),
-        "id2label": None if id2label is None else len(id2label),
+        "id2label": None if id2label is None else len(_checked_names(id2label)),
     }
     given = {name: number for name, number in given.items() if number is not None}
     if len(set(given.values())) > 1:
@@ -499,8 +593,10 @@ def _label_fields(
     id2label = fields.get("id2label")
     number = _number_of_labels(num_labels, counts, id2label)
     if id2label is not None:
-        fields["id2label"] = {int(index): name for index, name in id2label.items()}
-        if fields.get("label2id") is None:
+        fields["id2label"] = _checked_names(id2label)
+        if fields.get("label2id") is not None:
+            mapping("label2id", fields["label2id"])
+        else:
             fields["label2id"] = {name: index for index, name in fields["id2label"].items()}
     elif number is not None:
         fields["num_labels"] = number

@@ -157,9 +157,9 @@ def convert_released_checkpoint(
     """
     Weights of Alpha-VL/ConvMAE (MIT), pretrained or fine-tuned, under the names of this file.
 
-    timm calls it for what `pretrained_cfg_overlay={"file": ...}` with `pretrained=True` loads. The decoder and the
-    fusion of a pretrained model are left behind, position embeddings are resampled to the model's grid, and a norm or
-    head that the checkpoint has not keeps its initial values.
+    `model.backbone.load_state_dict(convert_released_checkpoint(torch.load(file, weights_only=True), model.backbone))`
+    starts from a file. The decoder and the fusion of a pretrained model are left behind, position embeddings are
+    resampled to the model's grid, and a norm or head that the checkpoint has not keeps its initial values.
     """
     state_dict = state_dict.get("model", state_dict)
     own = model.state_dict()

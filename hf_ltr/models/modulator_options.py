@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .checks import flag, mapping, number, sequence, whole_number
 from .class_groups import class_groups
 from .errors import unknown_name
+from .size_limits import MOST_BLOCKS, WIDEST, check_parameters
 
 ACTIVATIONS = ("softplus", "none", "exp", "sigmoid2")
 LOGIT_REFERENCES = ("none", "min", "mean", "log_softmax")
@@ -62,7 +64,7 @@ def modulator_options(
     Raises:
         `ValueError`: for an unknown option or value, and for groups that are not disjoint, complete and non-empty.
     """
-    options = dict(options)
+    options = mapping("modulator", options)
     groups = options.pop("groups", None)
     for name in options:
         if name not in MODULATOR_DEFAULTS:
@@ -76,18 +78,16 @@ def modulator_options(
         raise ValueError(
             "modulator tokens 'pooled' are one vector: there is no class token to pool; leave pooling 'mean'"
         )
-    if complete["heads"] is None and isinstance(complete["width"], int) and complete["width"] > 0:
+    sizes = {"width": WIDEST, "depth": MOST_BLOCKS, "top_k": WIDEST, "fusion_width": WIDEST}
+    for name, most in sizes.items():
+        whole_number(f"modulator option {name}", complete[name], minimum=1)
+        whole_number(f"modulator option {name}", complete[name], maximum=most)
+    if complete["heads"] is None:
         wanted = max(1, complete["width"] // 64)
         complete["heads"] = next(heads for heads in range(wanted, 0, -1) if complete["width"] % heads == 0)
-    for name in ("width", "depth", "heads", "top_k", "fusion_width"):
-        if not isinstance(complete[name], int) or isinstance(complete[name], bool) or complete[name] < 1:
-            raise ValueError(f"modulator option {name} must be a positive integer, not {complete[name]!r}")
-    if not isinstance(complete["detach_magnitude"], bool):
-        raise ValueError(
-            f"modulator option detach_magnitude must be true or false, not {complete['detach_magnitude']!r}"
-        )
-    if not isinstance(complete["mlp_ratio"], int | float) or not complete["mlp_ratio"] > 0:
-        raise ValueError(f"modulator option mlp_ratio must be a positive number, not {complete['mlp_ratio']!r}")
+    whole_number("modulator option heads", complete["heads"], minimum=1)
+    flag("modulator option detach_magnitude", complete["detach_magnitude"])
+    number("modulator option mlp_ratio (a positive number)", complete["mlp_ratio"], above=0, maximum=WIDEST)
     if complete["width"] % complete["heads"]:
         raise ValueError(
             f"modulator width {complete['width']} is not divisible by its {complete['heads']} heads: change the "
@@ -105,15 +105,20 @@ def modulator_options(
             )
         complete["group_of_class"] = class_groups(class_counts, thresholds=thresholds)
     complete["group_of_class"] = _checked_groups(complete["group_of_class"], num_labels)
+    groups = max(complete["group_of_class"]) + 1
+    block = (4 + 2 * complete["mlp_ratio"]) * complete["width"] ** 2
+    check_parameters("the modulator", groups * (complete["depth"] * block + complete["width"] ** 2))
     return complete
 
 
 def _group_of_class(groups: Sequence[Sequence[int]], num_labels: int) -> list[int]:
     group_of_class = [-1] * num_labels
-    for group, classes in enumerate(groups):
+    for group, classes in enumerate(sequence("groups of the modulator", groups)):
+        classes = sequence(f"group {group} of the modulator", classes)
         if len(classes) == 0:
             raise ValueError(f"group {group} of the modulator has no class; leave it out")
         for index in classes:
+            whole_number(f"a class in group {group} of the modulator", index)
             if not 0 <= index < num_labels:
                 raise ValueError(
                     f"group {group} of the modulator names class {index}, but there are {num_labels} classes"
@@ -127,16 +132,21 @@ def _group_of_class(groups: Sequence[Sequence[int]], num_labels: int) -> list[in
 
 
 def _checked_groups(group_of_class: Sequence[int], num_labels: int) -> list[int]:
-    group_of_class = [int(group) for group in group_of_class]
+    group_of_class = [
+        whole_number(f"group_of_class[{index}]", group)
+        for index, group in enumerate(sequence("group_of_class", group_of_class))
+    ]
     if len(group_of_class) != num_labels:
         raise ValueError(f"group_of_class has {len(group_of_class)} entries for {num_labels} classes")
     without = [index for index, group in enumerate(group_of_class) if group < 0]
     if without:
         raise ValueError(f"classes {without[:20]} belong to no group of the modulator; every class needs one")
-    num_groups = max(group_of_class) + 1
+    num_groups = len(set(group_of_class))
     empty = sorted(set(range(num_groups)) - set(group_of_class))
     if empty:
-        raise ValueError(f"groups {empty} of the modulator have no class; number the groups 0, 1, ... without gaps")
+        raise ValueError(
+            f"groups {empty[:20]} of the modulator have no class; number the groups 0, 1, ... without gaps"
+        )
     if num_groups < 2:
         raise ValueError("the modulator needs at least two groups of classes; give other groups or other thresholds")
     return group_of_class

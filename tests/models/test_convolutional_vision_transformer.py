@@ -1,5 +1,7 @@
 """ConvMAE's encoder against formulas written out slowly, its counts, and its manners as a timm model."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -269,13 +271,14 @@ def test_modulator_reads_the_tokens_after_the_last_block(tmp_path):
 
 @pytest.mark.parametrize("last_norm, classes", [("norm", None), ("fc_norm", 5), ("fc_norm", 3)])
 @pytest.mark.parametrize("grid", [3, 6])
-def test_released_checkpoints_load_by_file(tmp_path, last_norm, classes, grid):
+def test_released_checkpoints_load_by_file(tmp_path, monkeypatch, last_norm, classes, grid):
     weights = random_weights(DIMS, PATCHES, DEPTHS, grid=grid, last_norm=last_norm, classes=classes)
     weights |= {"mask_token": torch.zeros(1, 1, 4), "decoder_embed.weight": torch.zeros(4, 8)}
     path = tmp_path / "checkpoint.pth"
     torch.save({"model": {name: weight.float() for name, weight in weights.items()}}, path)
     overlay = {"file": str(path), "num_classes": classes or 1000}
-    config = make_config(backbone_pretrained=True, backbone_kwargs={**SIZES, "pretrained_cfg_overlay": overlay})
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, pretrained_cfg_overlay=overlay))
+    config = make_config(backbone_pretrained=True, backbone_kwargs=SIZES)
     model = LongTailForImageClassification(config)
     backbone = model.backbone
     depthwise = backbone.patch_embed.stages[0].blocks[1].depthwise.weight

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -17,16 +19,29 @@ RECORD = {"license": "cc-by-nc-4.0", "hf_hub_id": "timm/vit_pico.mae", "custom_l
 KNOWN = {"name": "timm/vit_pico.mae", "license": "cc-by-nc-4.0"}
 
 
-def publish(folder, num_classes: int, name: str = "vit_pico_patch4_16") -> tuple[torch.nn.Module, dict]:
-    """Weights as timm publishes them, in a file, and the arguments of a backbone that loads them."""
+@pytest.fixture
+def publish(tmp_path, monkeypatch):
+    """Publish weights (see `write_weights`) for the rest of a test: timm finds them in a file, not on the Hub."""
+    create = timm.create_model
+
+    def published(num_classes: int, name: str = "vit_pico_patch4_16") -> tuple[torch.nn.Module, dict]:
+        model, overlay = write_weights(tmp_path, num_classes, name, create)
+        monkeypatch.setattr(timm, "create_model", partial(create, pretrained_cfg_overlay=overlay))
+        return model, SIZES
+
+    return published
+
+
+def write_weights(folder, num_classes: int, name: str, create) -> tuple[torch.nn.Module, dict]:
+    """Weights as timm publishes them, in a file, and timm's record of them."""
     torch.manual_seed(1)
-    model = timm.create_model(name, num_classes=num_classes, **SIZES).eval()
+    model = create(name, num_classes=num_classes, **SIZES).eval()
     with torch.no_grad():
         model.norm.weight.uniform_(1, 2)
         model.pos_embed.normal_()
     save_file(model.state_dict(), folder / "weights.safetensors")
     overlay = {"file": str(folder / "weights.safetensors"), "num_classes": num_classes, **RECORD}
-    return model, {**SIZES, "pretrained_cfg_overlay": overlay}
+    return model, overlay
 
 
 def make_config(kwargs, **fields) -> LongTailConfig:
@@ -35,12 +50,12 @@ def make_config(kwargs, **fields) -> LongTailConfig:
 
 
 @pytest.mark.parametrize("num_classes", [0, 5, 3])
-def test_weights_of_timm_with_the_pooling_of_fine_tuning(num_classes, tmp_path):
+def test_weights_of_timm_with_the_pooling_of_fine_tuning(num_classes, publish):
     """
     A masked autoencoder's (no classes) and a classifier's, of other classes and of as many as wanted, where timm
     insists on a final norm that this pooling does not have.
     """
-    reference, kwargs = publish(tmp_path, num_classes)
+    reference, kwargs = publish(num_classes)
     config = make_config(kwargs)
     model = LongTailForImageClassification(config)
     expected = reference.state_dict()
@@ -53,9 +68,9 @@ def test_weights_of_timm_with_the_pooling_of_fine_tuning(num_classes, tmp_path):
     assert model.config.initial_weights == KNOWN
 
 
-def test_other_image_sizes_are_resampled_by_timm(tmp_path):
+def test_other_image_sizes_are_resampled_by_timm(publish):
     name = "vit_tiny_patch16_224"
-    reference, kwargs = publish(tmp_path, 0, name)
+    reference, kwargs = publish(0, name)
     model = LongTailForImageClassification(make_config(kwargs, backbone=name, image_size=32))
     assert reference.pos_embed.shape == (1, 197, 16) and model.backbone.pos_embed.shape == (1, 5, 16)
     assert torch.equal(model.backbone.pos_embed[:, 0], reference.pos_embed[:, 0])
@@ -63,14 +78,14 @@ def test_other_image_sizes_are_resampled_by_timm(tmp_path):
     assert model(images).logits.isfinite().all()
 
 
-def test_other_strict_errors_of_timm_are_raised(tmp_path):
-    _, kwargs = publish(tmp_path, 3)
+def test_other_strict_errors_of_timm_are_raised(publish):
+    _, kwargs = publish(3)
     with pytest.raises(RuntimeError, match="size mismatch|Missing key"):
         LongTailForImageClassification(make_config({**kwargs, "depth": 2}, global_pool=None))
 
 
-def test_a_masked_autoencoder_starts_from_them(tmp_path):
-    reference, kwargs = publish(tmp_path, 0)
+def test_a_masked_autoencoder_starts_from_them(publish, tmp_path):
+    reference, kwargs = publish(0)
     model = MaskedAutoencoder(make_config(kwargs, masked_autoencoder=DECODER))
     assert torch.equal(model.backbone.norm.weight, reference.norm.weight)
     assert model.config.initial_weights == KNOWN
@@ -83,8 +98,8 @@ def test_a_masked_autoencoder_starts_from_them(tmp_path):
     assert classifier.config.initial_weights == KNOWN
 
 
-def test_the_record_follows_the_weights_and_not_the_config(tmp_path):
-    _, kwargs = publish(tmp_path, 0)
+def test_the_record_follows_the_weights_and_not_the_config(publish, tmp_path):
+    _, kwargs = publish(0)
     LongTailForImageClassification(make_config(kwargs)).save_pretrained(tmp_path / "published")
     scratch = LongTailConfig(backbone="vit_pico_patch4_16", num_labels=3, global_pool="avg", backbone_kwargs=SIZES)
     model = LongTailForImageClassification(scratch)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 
 import pytest
 import timm
@@ -439,12 +440,12 @@ def published_weights(encoder: dict, seed: int = 5) -> dict[str, torch.Tensor]:
 
 @both_encoders
 @pytest.mark.parametrize("labels", [3, 1000])
-def test_pretraining_can_start_from_published_weights(encoder, labels, tmp_path):
+def test_pretraining_can_start_from_published_weights(encoder, labels, tmp_path, monkeypatch):
     weights = published_weights(encoder)
     torch.save(weights, tmp_path / "weights.pth")
     overlay = {"file": str(tmp_path / "weights.pth"), "num_classes": 0}
-    kwargs = {**encoder["backbone_kwargs"], "pretrained_cfg_overlay": overlay}
-    fields = {**encoder, "backbone_kwargs": kwargs, "backbone_pretrained": True, "num_labels": labels}
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, pretrained_cfg_overlay=overlay))
+    fields = {**encoder, "backbone_pretrained": True, "num_labels": labels}
     model = make_model(fields=fields)
     state = model.backbone.state_dict()
     assert set(state) == set(weights) and all(torch.equal(state[key], weights[key]) for key in weights)

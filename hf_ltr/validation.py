@@ -1,0 +1,228 @@
+"""
+Checks of single values by type and range: the one place that says "a finite number of at least 0, got nan".
+
+Every check takes what the value is called in a message, and gives the value back as a plain Python object. What is no
+number is never taken for one: `True` is no 1, `"5"` is no 5, NaN and infinity are no numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from .naming import unknown_name
+
+# A message shows this much of a value.
+_LONGEST = 120
+
+
+def shown(value: Any) -> str:
+    """`repr(value)` for a message, cut where it is long; also of what cannot be printed."""
+    try:
+        text = repr(value[:20] if isinstance(value, (list, tuple, str, bytes)) and len(value) > 200 else value)
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """
+    A finite number in a range.
+
+    Args:
+        name (`str`): What the message calls it.
+        value: An integer or a floating-point number, of Python or numpy; no `bool` and no text.
+        minimum, maximum (`float`, *optional*): Smallest and largest value allowed.
+        above, below (`float`, *optional*): Bounds that are not allowed themselves.
+
+    Returns:
+        `float` or `int`: the same number.
+
+    Raises:
+        `ValueError`: for anything else, with the range.
+    """
+    if _is_number(value):
+        fits = (
+            (minimum is None or value >= minimum)
+            and (maximum is None or value <= maximum)
+            and (above is None or value > above)
+            and (below is None or value < below)
+        )
+        if fits:
+            return int(value) if isinstance(value, numbers.Integral) else float(value)
+    raise ValueError(f"{name} must be a finite number{_range(minimum, maximum, above, below)}, got {shown(value)}")
+
+
+def whole_number(name: str, value: Any, *, minimum: int | None = None, maximum: int | None = None) -> int:
+    """
+    An integer in a range; no `bool`, no text and no floating-point number.
+
+    Raises:
+        `ValueError`: for anything else, with the range.
+    """
+    if isinstance(value, numbers.Integral) and not _is_bool(value):
+        if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
+            return int(value)
+    if minimum == 1 and maximum is None:
+        raise ValueError(f"{name} must be a positive integer, not {shown(value)}")
+    raise ValueError(f"{name} must be a whole number{_range(minimum, maximum)}, got {shown(value)}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """`True` or `False`; no number and no text that means one of them."""
+    if _is_bool(value):
+        return bool(value)
+    raise ValueError(f"{name} must be true or false, got {shown(value)}")
+
+
+def text(name: str, value: Any) -> str:
+    """Text."""
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{name} must be text, got {shown(value)}")
+
+
+def texts(name: str, value: Any) -> list[str]:
+    """A list of texts; a text is not one, although it has letters."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list of text, got {shown(value)}")
+    return [text(f"{name}[{place}]", item) for place, item in enumerate(value)]
+
+
+def sequence(name: str, value: Any) -> list[Any]:
+    """The items of a list, tuple, array or tensor as a list; of no text and no dict."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list, got {shown(value)}")
+    return list(value)
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    """A dict with text for its keys."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must hold `key: value` pairs, got {shown(value)}")
+    for key in value:
+        text(f"a key of {name}", key)
+    return dict(value)
+
+
+def choice(kind: str, value: Any, valid: Iterable[str], hint: str = "") -> str:
+    """
+    One of some names.
+
+    Raises:
+        `ValueError`: with the nearest valid names, see [`~hf_ltr.naming.unknown_name`].
+    """
+    valid = list(valid)
+    if not isinstance(value, str) or value not in valid:
+        raise unknown_name(kind, value, valid, hint)
+    return value
+
+
+def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> None:
+    """
+    Compare arguments with the annotations of a function: numbers, text, `bool`, lists of them and `None`. What is
+    annotated otherwise is not looked at.
+
+    Args:
+        function (`Callable`): With annotations.
+        arguments (`dict`): Some of its keyword arguments.
+        where (`str`): Whose arguments they are, for the message.
+
+    Raises:
+        `ValueError`: naming the argument and what was expected.
+    """
+    hints = typing.get_type_hints(function)
+    for name, value in arguments.items():
+        if name in hints:
+            check_type(f"{name} of {where}", value, hints[name])
+
+
+def check_type(name: str, value: Any, kind: Any) -> None:
+    """
+    Raises:
+        `ValueError`: unless `value` is of the annotated type `kind`.
+    """
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(kind) if union else (kind,)
+    if value is None and type(None) in kinds:
+        return
+    problems = []
+    for one in kinds:
+        if one is type(None):
+            continue
+        check = _check_of(one)
+        if check is None:
+            return
+        try:
+            check(name, value)
+            return
+        except ValueError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    expected = " or ".join(_in_words(one) for one in kinds)
+    raise ValueError(f"{name} must be {expected}, got {shown(value)}")
+
+
+def _check_of(kind: Any) -> Callable[[str, Any], Any] | None:
+    simple = {int: whole_number, float: number, bool: flag, str: text}.get(kind)
+    if simple is not None:
+        return simple
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (list, tuple, Sequence) and inner and _check_of(inner[0]) is not None:
+        item_check = _check_of(inner[0])
+
+        def check(name: str, value: Any) -> None:
+            for place, item in enumerate(sequence(name, value)):
+                item_check(f"{name}[{place}]", item)
+
+        return check
+    return None
+
+
+def _in_words(kind: Any) -> str:
+    simple = {
+        int: "a whole number",
+        float: "a finite number",
+        bool: "true or false",
+        str: "text",
+        type(None): "none",
+    }
+    return simple.get(kind, "a list")
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, numbers.Real) or _is_bool(value):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no floating-point number can hold
+        return False
+
+
+def _range(
+    minimum: float | None, maximum: float | None = None, above: float | None = None, below: float | None = None
+) -> str:
+    if minimum is not None and maximum is not None:
+        return f" from {minimum:,} to {maximum:,}"
+    lower = f"at least {minimum:,}" if minimum is not None else f"above {above:,}" if above is not None else ""
+    upper = f"at most {maximum:,}" if maximum is not None else f"below {below:,}" if below is not None else ""
+    both = " and ".join(part for part in (lower, upper) if part)
+    return f" {'of ' if both.startswith('at') else ''}{both}" if both else ""
