@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"^(\.tmp.*|\..+\.tmp|tmp-checkpoint-.*|.+\.incomplete)$")
 
 
 def write_json(path: str | Path, content: Any) -> Path:
@@ -25,3 +30,57 @@ def write_json(path: str | Path, content: Any) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def clear_temporaries(folder: str | Path) -> list[Path]:
+    """
+    Remove what interrupted writes left in `folder` (not below it): `.tmp...` of safetensors, `.<name>.<pid>.tmp` of
+    [`write_json`], `tmp-checkpoint-...`. A file that a living process writes stays.
+
+    Args:
+        folder (`str`): Of a run that the caller owns.
+
+    Returns:
+        `list[Path]`: what was removed.
+    """
+    folder = Path(folder)
+    found = [path for path in folder.iterdir() if is_temporary(path.name)] if folder.is_dir() else []
+    removed = []
+    for path in found:
+        if _in_use(path):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed.append(path)
+    return removed
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is one that its writer had not finished."""
+    return bool(_TEMPORARY.match(name))
+
+
+def _in_use(path: Path) -> bool:
+    """Whether another process, of those that can be seen from here, is writing a file."""
+    writer = re.search(r"\.(\d+)\.tmp$", path.name)
+    if writer is not None:
+        return int(writer[1]) != os.getpid() and Path(f"/proc/{writer[1]}").exists()
+    try:
+        identity = (path.stat().st_dev, path.stat().st_ino)
+        handles = [handle for process in Path("/proc").glob("[0-9]*") for handle in _handles(process)]
+    except OSError:
+        return False
+    for handle in handles:
+        with contextlib.suppress(OSError):
+            if (handle.stat().st_dev, handle.stat().st_ino) == identity:
+                return True
+    return False
+
+
+def _handles(process: Path) -> list[Path]:
+    try:
+        return list((process / "fd").iterdir())
+    except OSError:  # it has ended, or is somebody else's
+        return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .arguments import LongTailTrainingArguments
-from .checkpoints import last_complete_checkpoint
+from .checkpoint_files import last_complete_checkpoint
 from .stages import StageResult, run_stages
 from .trainer import LongTailTrainer
 

@@ -26,24 +26,6 @@ def checkpoints(folder: str | Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def last_complete_checkpoint(folder: str | Path) -> str | None:
-    """
-    The newest checkpoint that was written to its end, or None.
-
-    A killed process can leave a half-written folder behind; `trainer_state.json` is what the trainer writes last
-    (after every process has written its random state), so a folder without a readable one is passed over for the one
-    before.
-    """
-    for path in checkpoints(folder):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            json.loads((path / FACTS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return str(path)
-    return None
-
-
 def delete_checkpoints(folder: str | Path) -> None:
     """Remove the checkpoints of a run whose final model is saved."""
     for path in checkpoints(folder):

@@ -11,10 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from ..files import write_json
 from ..methods import LongTailMethod
+from .checkpoint_files import METHOD_TENSORS
 from .checkpoints import FACTS, differences
 from .defaults import method_default_paths
-
-TENSORS = "method.safetensors"
 
 
 def save_method_state(method: LongTailMethod, folder: str | Path, facts: dict[str, Any]) -> None:
@@ -26,7 +25,7 @@ def save_method_state(method: LongTailMethod, folder: str | Path, facts: dict[st
     """
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-    save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
+    save_file(tensors, folder / METHOD_TENSORS, metadata={"format": "pt"})
     description = {"description": method.describe(), "at_default": method_default_paths(method)}
     write_json(folder / FACTS, {**description, **facts})
 
@@ -40,10 +39,10 @@ def load_method_state(method: LongTailMethod, folder: str | Path) -> dict[str, A
         `FileNotFoundError`: if it holds no method state.
     """
     facts = check_same_method(method, folder)
-    state = load_file(Path(folder) / TENSORS)
+    state = load_file(Path(folder) / METHOD_TENSORS)
     own = method.state_dict()
     if set(state) != set(own):
-        raise ValueError(f"{Path(folder) / TENSORS} holds {sorted(state)} but the method keeps {sorted(own)}")
+        raise ValueError(f"{Path(folder) / METHOD_TENSORS} holds {sorted(state)} but the method keeps {sorted(own)}")
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)

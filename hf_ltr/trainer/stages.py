@@ -15,7 +15,7 @@ import torch
 from accelerate import PartialState
 from transformers import set_seed
 
-from ..files import write_json
+from ..files import clear_temporaries, write_json
 from ..methods import Stage
 from ..models.quiet import quiet_loading
 from ..naming import unknown_name
@@ -23,6 +23,7 @@ from .arguments import LongTailTrainingArguments, merge_arguments
 from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, fact_differences, read_facts
 from .checks import check_arguments, check_same_classes
 from .defaults import method_default_paths
+from .resuming import NoCheckpointToContinue
 from .run_facts import run_facts
 from .schedule import check_warmup
 from .trainer import LongTailTrainer
@@ -90,6 +91,8 @@ def run_stages(
     plans = _plan(stages, config, arguments, train_dataset, validation_dataset, output_dir, announce)
     if PartialState().is_main_process:
         claim_folder(output_dir, _root_facts(stages))
+        for folder in (output_dir, *(plan.folder for plan in plans if plan.finished is not None)):
+            clear_temporaries(folder)
     results: dict[str, StageResult] = {}
     for number, plan in enumerate(plans, start=1):
         stage, folder, place = plan.stage, plan.folder, f"[{number}/{len(plans)}] {plan.stage.name}"
@@ -107,7 +110,11 @@ def run_stages(
             eval_dataset=validation_dataset if stage.method.uses_labels else None,
             callbacks=callbacks,
         )
-        trainer.train(resume_from_checkpoint=True)
+        try:
+            trainer.train(resume_from_checkpoint=True)
+        except NoCheckpointToContinue as error:
+            _tell(announce, f"{place}: STARTS AGAIN FROM THE BEGINNING. {str(error).partition(' (None can')[0]}")
+            trainer.train()
         seconds = trainer.training_seconds
         evaluated = test_dataset is not None and stage.method.uses_labels
         metrics = trainer.evaluate_once(test_dataset) if evaluated else {}

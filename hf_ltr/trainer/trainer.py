@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from ..methods.decoupled import make_sampler
 from ..models.quiet import quiet_loading
 from . import checks
 from .arguments import LongTailTrainingArguments
-from .checkpoints import check_folder, checkpoints, claim_folder, last_complete_checkpoint
+from .checkpoint_files import STATE, begin_checkpoint, write_manifest
+from .checkpoints import check_folder, claim_folder
 from .evaluation import run_evaluation
 from .forward import (
     HALF_PRECISIONS,
@@ -39,6 +39,7 @@ from .method_state import check_same_method, load_method_state, save_method_stat
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
 from .precision import warn_of_emulation
 from .processes import available_cores, check_world_size, set_cpu_threads
+from .resuming import choose_checkpoint, clear_leftovers
 from .run_facts import run_facts
 from .schedule import planned_epochs, warmup_steps
 from .terms import attach_term_scales, scaled_sum
@@ -258,27 +259,15 @@ class LongTailTrainer(Trainer):
     # ------------------------------------------------------------------ training
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """
-        Train, or continue: `resume_from_checkpoint=True` takes the last complete checkpoint of `output_dir` and starts
-        from scratch where there is none.
+        Train, or continue: `resume_from_checkpoint=True` takes the newest checkpoint of `output_dir` whose files are
+        all there and whole (others are named in a warning), and starts from scratch where there never was one.
 
         Raises:
-            `ValueError`: if `output_dir` holds another run, or the checkpoint belongs to another method.
+            `ValueError`: if `output_dir` holds another run, if the checkpoint belongs to another method, if a
+                checkpoint that was named is not whole, or if there are checkpoints and none of them is.
         """
         args = self.args
-        last = last_complete_checkpoint(args.output_dir)
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = last
-            if last is None and checkpoints(args.output_dir):
-                warnings.warn(
-                    f"{args.output_dir} holds no complete checkpoint (save_only_model leaves none to continue from), "
-                    "so training starts from the beginning.",
-                    stacklevel=2,
-                )
-        elif not resume_from_checkpoint and last is not None:
-            raise ValueError(
-                f"{args.output_dir} holds checkpoints of a run ({Path(last).name}), which a new start would mix with "
-                "its own. Continue it with train(resume_from_checkpoint=True), or use another output_dir."
-            )
+        resume_from_checkpoint = choose_checkpoint(args.output_dir, resume_from_checkpoint)
         if resume_from_checkpoint:
             checks.check_resumable(self.model, resume_from_checkpoint)
             check_same_method(self.method, resume_from_checkpoint)
@@ -299,6 +288,7 @@ class LongTailTrainer(Trainer):
             self.model.forget_normalization()
         if self.is_world_process_zero():
             claim_folder(args.output_dir, facts)
+            clear_leftovers(args.output_dir)
         self.accelerator.wait_for_everyone()
         self._term_sums, self._term_steps, self._epochs_begun = {}, 0, 0
         self._seconds_before, self._began = 0.0, time.perf_counter()
@@ -500,12 +490,19 @@ class LongTailTrainer(Trainer):
         # The checkpoint counts as complete once the main process has written its state: not before the others wrote
         # theirs.
         self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            write_manifest(output_dir)
 
     def _save_checkpoint(self, model, trial) -> None:
         # A checkpoint of a diverged run would push the last good one out.
         self._require_finite(self._tr_loss.item())
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            begin_checkpoint(folder)
         with quiet_loading():
             super()._save_checkpoint(model, trial)
+        if self.args.should_save and not self.args.save_only_model and folder.is_dir():
+            write_manifest(folder, [STATE])
 
     # ------------------------------------------------------------------ evaluation
     def _in_precision(self) -> contextlib.AbstractContextManager:

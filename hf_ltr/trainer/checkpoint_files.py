@@ -1,0 +1,189 @@
+"""Whether a checkpoint can be continued: all its files are there and hold what was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..files import write_json
+from .checkpoints import FACTS, checkpoints
+
+MANIFEST = "checkpoint.json"
+STATE = "trainer_state.json"
+METHOD_TENSORS = "method.safetensors"
+_MODEL = ("model.safetensors", "model.safetensors.index.json")
+_TORCH = (".pt", ".pth")
+# Of FSDP and DeepSpeed, which keep optimizer and model in folders.
+_SHARDS = ("optimizer_", "pytorch_model_fsdp", "global_step")
+_CHUNK = 2**20
+
+
+def write_manifest(checkpoint: str | Path, names: list[str] | None = None) -> None:
+    """
+    Write size and checksum of the files of a checkpoint into its `checkpoint.json`.
+
+    Args:
+        checkpoint (`str`): Folder with everything but what is named later.
+        names (`list[str]`, *optional*): Only these, added to what the manifest says of the others.
+    """
+    checkpoint = Path(checkpoint)
+    files = {} if names is None else _read_manifest(checkpoint) or {}
+    if names is None:
+        found = (path for path in checkpoint.rglob("*") if path.is_file() and not path.name.startswith("."))
+        names = [path.relative_to(checkpoint).as_posix() for path in found]
+    for name in names:
+        if name != MANIFEST:
+            files[name] = {"bytes": (checkpoint / name).stat().st_size, "crc32": _checksum(checkpoint / name)}
+    write_json(checkpoint / MANIFEST, {"version": 1, "files": files})
+
+
+def begin_checkpoint(checkpoint: str | Path) -> None:
+    """Forget that a folder which is about to be written into was complete."""
+    for name in (MANIFEST, STATE):
+        (Path(checkpoint) / name).unlink(missing_ok=True)
+
+
+def problems_of(checkpoint: str | Path) -> list[str]:
+    """
+    Why training cannot continue from a checkpoint exactly; empty if it can.
+
+    The files are compared with the manifest that was written with them. A checkpoint without one (of an earlier
+    version) is read: archives by their own checksums, safetensors by their header and length.
+    """
+    checkpoint = Path(checkpoint)
+    try:
+        if not checkpoint.is_dir():
+            return ["it is no folder"]
+        files = _read_manifest(checkpoint)
+        if files is None:
+            return _problems_without_manifest(checkpoint)
+        problems = [text for name in (FACTS, METHOD_TENSORS) if name not in files for text in [f"{name} is missing"]]
+        problems += [
+            text for name, known in sorted(files.items()) if (text := _compare(checkpoint / name, name, known))
+        ]
+        if STATE not in files:
+            problems += _read(checkpoint, STATE)
+        return problems
+    except OSError as error:
+        return [f"{Path(error.filename or checkpoint).name} cannot be read ({error.strerror})"]
+
+
+def find_checkpoint(folder: str | Path) -> tuple[str | None, dict[str, list[str]]]:
+    """
+    The newest checkpoint that training can continue from.
+
+    Returns:
+        (its path or `None`, the problems of every newer one by path)
+    """
+    rejected = {}
+    for path in checkpoints(folder):
+        problems = problems_of(path)
+        if not problems:
+            return str(path), rejected
+        rejected[str(path)] = problems
+    return None, rejected
+
+
+def last_complete_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint in `folder` that training can continue from, or `None`."""
+    return find_checkpoint(folder)[0]
+
+
+def describe_rejected(rejected: dict[str, list[str]]) -> str:
+    """In words, which checkpoints were passed over and why."""
+    texts = []
+    for path, problems in rejected.items():
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        texts.append(f"{Path(path).name} ({', '.join(problems[:3])}{more})")
+    return "; ".join(texts)
+
+
+def is_unfinished(checkpoint: str | Path) -> bool:
+    """Whether the writing of this checkpoint never came to its end, so that it never was one."""
+    return not any((Path(checkpoint) / name).exists() for name in (MANIFEST, STATE))
+
+
+def _read_manifest(checkpoint: Path) -> dict[str, Any] | None:
+    """What the manifest says of each file; `None` where there is none that can be read."""
+    try:
+        files = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return files if all({"bytes", "crc32"} <= known.keys() for known in files.values()) else None
+    except (FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _compare(path: Path, name: str, known: dict[str, Any]) -> str | None:
+    if not path.is_file():
+        return f"{name} is {'no file' if path.exists() else 'missing'}"
+    size = path.stat().st_size
+    if size != known["bytes"]:
+        return f"{name} has {size:,} of {known['bytes']:,} bytes"
+    return f"{name} does not hold what was written" if _checksum(path) != known["crc32"] else None
+
+
+def _checksum(path: Path) -> str:
+    value = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            value = zlib.crc32(chunk, value)
+    return f"{value:08x}"
+
+
+def _problems_without_manifest(checkpoint: Path) -> list[str]:
+    names = [STATE, "config.json", FACTS, METHOD_TENSORS, "scheduler.pt"]
+    present = {entry.name for entry in os.scandir(checkpoint)}
+    sharded = any(name.startswith(_SHARDS) for name in present)
+    if not sharded:
+        names += ["optimizer.pt", _MODEL[1] if _MODEL[1] in present and _MODEL[0] not in present else _MODEL[0]]
+    states = sorted(name for name in present if re.fullmatch(r"rng_state(_\d+)?\.pth", name))
+    if "rng_state.pth" not in states:
+        # Of several processes: as many as the highest number says.
+        last = max((int(re.sub(r"\D", "", name)) for name in states), default=-1)
+        states = [f"rng_state_{number}.pth" for number in range(last + 1)] or ["rng_state.pth"]
+    names += [*states, *({"scaler.pt", "training_args.bin"} & present)]
+    problems = [text for name in names for text in _read(checkpoint, name)]
+    if _MODEL[1] in names and not problems:
+        shards = json.loads((checkpoint / _MODEL[1]).read_text(encoding="utf-8"))["weight_map"].values()
+        problems += [text for name in sorted(set(shards)) for text in _read(checkpoint, name)]
+    return problems
+
+
+def _read(checkpoint: Path, name: str) -> list[str]:
+    """Why one file of a checkpoint cannot be read."""
+    path = checkpoint / name
+    if not path.is_file():
+        return [f"{name} is {'no file' if path.exists() else 'missing'}"]
+    try:
+        if name.endswith(".json"):
+            if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+                return [f"{name} holds no JSON object"]
+        elif name.endswith(".safetensors"):
+            with safe_open(path, framework="pt") as file:
+                file.keys()
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    return [f"{name} is damaged ({damaged})"]
+        elif name.endswith(_TORCH):
+            torch.load(path, map_location="cpu", weights_only=True)  # of a form before zip, or damaged
+        else:
+            return [f"{name} is damaged"]
+    except (OSError, PermissionError) as error:
+        return [f"{name} cannot be read ({error.strerror or error})"]
+    except (SafetensorError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        return [f"{name} is damaged ({_first_line(error)})"]
+    except Exception as error:  # unpickling raises whatever the bytes say
+        return [f"{name} is damaged ({type(error).__name__})"]
+    return []
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
