@@ -24,12 +24,14 @@ _MODULE_OF_NAME = {
     "ReverseSampler": "samplers",
     "SAMPLERS": "samplers",
     "InputPipeline": "pipeline",
+    "to_map_style": "map_style",
 }
 
 __all__ = ["ClassCounts", "class_counts", *_MODULE_OF_NAME]
 
 if TYPE_CHECKING:
     from .datasets import load_long_tailed
+    from .map_style import to_map_style
     from .pipeline import InputPipeline
     from .record import check_class_order, dataset_card, explain_counts, long_tail_info
     from .row_identity import hash_rows

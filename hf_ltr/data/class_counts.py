@@ -184,22 +184,24 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
     that are named but that no row has count as zero. 437,513 rows take milliseconds, shuffled or not.
 
     Args:
-        dataset (`datasets.Dataset`, dict of arrays, or any dataset with an attribute `labels` or `targets`): One
-            split.
+        dataset (`datasets.Dataset`, dict of arrays, or any map-style dataset with an attribute `labels`
+            or `targets`; a torch `Subset` or `ConcatDataset` of such): One split.
         label_column (`str`, *optional*): Defaults to `label`, or `labels`.
 
     Returns:
         [`ClassCounts`]: with class names where the column (or, as in torchvision, an attribute `classes`) has them.
 
     Raises:
-        `TypeError`: for a `DatasetDict`, or a dataset whose labels cannot be read without its items.
+        `TypeError`: for a `DatasetDict`, a stream, or a dataset whose labels cannot be read without its items.
         `ValueError`: for a missing column, a label that is missing or outside the classes, with its row, or classes in
             another order than the dataset's record says.
     """
+    from .label_sources import class_names_of, labels_of_rows
+    from .map_style import require_map_style
+
+    require_map_style(dataset, "class_counts", length=False)
     names: Sequence[str] | None = None
     if hasattr(dataset, "column_names") and not isinstance(dataset, Mapping):
-        if not hasattr(dataset, "__len__"):
-            raise TypeError("A streamed dataset has no label column to count; load it without streaming")
         column = _label_key(dataset.column_names, label_column)
         names = getattr(dataset.features[column], "names", None) if dataset.features else None
         if column == "label":
@@ -208,23 +210,28 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
             check_class_order(dataset)
         labels = label_array(dataset, column)
     elif isinstance(dataset, Mapping):
-        splits = [str(name) for name, value in dataset.items() if hasattr(value, "column_names")]
-        if splits:
-            raise TypeError(
-                f"class_counts needs one split, not the dict of {', '.join(splits)}: pass dataset[{splits[0]!r}]"
-            )
         labels = _plain_labels(dataset[_label_key(dataset, label_column)])
     else:
-        values = next((getattr(dataset, name) for name in ("labels", "targets") if hasattr(dataset, name)), None)
+        values = labels_of_rows(dataset)
         if values is None:
             raise TypeError(
                 f"The labels of a {type(dataset).__name__} cannot be read without loading its items; give it an "
-                "attribute `labels`, or pass the counts yourself"
+                "attribute `labels` (one per row, as its items have them), or pass the counts yourself"
             )
-        classes = getattr(dataset, "classes", None)
-        if isinstance(classes, list | tuple) and classes and all(isinstance(name, str) for name in classes):
-            names = classes
+        names = class_names_of(dataset)
         labels = _plain_labels(values)
+    return count_labels(labels, names)
+
+
+def count_labels(labels: np.ndarray, names: Sequence[str] | None = None) -> ClassCounts:
+    """
+    Args:
+        labels (`np.ndarray` int64 of shape `(N,)`): Class indices.
+        names (sequence of `str`, *optional*): Of the classes; those without a row count as zero.
+
+    Raises:
+        `ValueError`: without rows, or for a label outside the classes, with its row.
+    """
     if labels.size == 0:
         raise ValueError("The dataset has no rows, so there is nothing to count")
     bad = labels < 0 if names is None else (labels < 0) | (labels >= len(names))

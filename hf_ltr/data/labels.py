@@ -10,18 +10,28 @@ import torch
 
 from .class_counts import arrow_column
 from .images import is_arrow_dataset, require_column
+from .label_sources import labels_of_rows
 
 
-def read_labels(dataset: Any, columns: Sequence[str], num_labels: int | None, required: bool) -> torch.Tensor | None:
+def read_labels(
+    dataset: Any,
+    columns: Sequence[str],
+    num_labels: int | None,
+    required: bool,
+    class_map: Sequence[int] | None = None,
+) -> torch.Tensor | None:
     """
     The class index of every row.
 
     Args:
         dataset: `datasets.Dataset` (its label column is read, transforms are not run), dict of arrays, or a map-style
-            dataset: an attribute `labels` or `targets` of the right length, else every item is read once.
+            dataset: an attribute `labels` or `targets` of the right length (also below a torch `Subset` or
+            `ConcatDataset`), else every item is read once.
         columns: Names the label may have, the preferred one first.
         num_labels (`int`, *optional*): Number of classes to check against.
         required (`bool`): Whether a dataset without labels is an error.
+        class_map (sequence of `int`, *optional*): Class to return for each of the dataset's own, where it numbers
+            them differently; labels are then checked against its length.
 
     Returns:
         `torch.LongTensor (N,)`, or None.
@@ -33,6 +43,7 @@ def read_labels(dataset: Any, columns: Sequence[str], num_labels: int | None, re
     values, name = _find(dataset, columns, required)
     if values is None:
         return None
+    num_labels = num_labels if class_map is None else len(class_map)
     labels = values.numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if not np.issubdtype(labels.dtype, np.number) and labels.dtype != bool:
         missing = [row for row, value in enumerate(values) if value is None]
@@ -52,7 +63,7 @@ def read_labels(dataset: Any, columns: Sequence[str], num_labels: int | None, re
             f"label of row {wrong[0]} is {labels[wrong[0]]}, outside the classes {classes} ({wrong.size} such "
             f"row{'s' if wrong.size > 1 else ''}); check num_labels and {name}"
         )
-    return torch.from_numpy(whole)
+    return torch.from_numpy(whole if class_map is None else np.asarray(class_map, dtype=np.int64)[whole])
 
 
 def _find(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, str]:
@@ -75,23 +86,39 @@ def _read_column(dataset: Any, column: str) -> Any:
 
 
 def _from_items(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, str]:
-    for attribute in ("labels", "targets"):
-        values = getattr(dataset, attribute, None)
-        if values is not None and not callable(values) and len(values) == len(dataset):
-            return values, f"attribute {attribute!r}"
+    if len(dataset) == 0:
+        return [], "its items"
+    known = labels_of_rows(dataset)
+    if known is not None and _same_as_items(known, dataset, columns):
+        return known, "the labels kept beside its items"
     first = dataset[0]
-    if isinstance(first, Mapping):
-        key = next((column for column in columns if column in first), None)
-        if key is None:
-            return _missing(columns[0], first, required)
-    elif len(first) > 1:
-        key = 1
-    else:
-        return _missing(columns[0], (), required)
+    key = _label_key(first, columns)
+    if key is None:
+        return _missing(columns[0], first if isinstance(first, Mapping) else (), required)
     from tqdm.auto import tqdm
 
     rows = tqdm(range(len(dataset)), desc="Reading labels", unit="row", delay=2.0)
     return [int(dataset[row][key]) for row in rows], f"item {key!r}"
+
+
+def _label_key(item: Any, columns: Sequence[str]) -> Any:
+    """Where an item has its label, or None."""
+    if isinstance(item, Mapping):
+        return next((column for column in columns if column in item), None)
+    return 1 if isinstance(item, Sequence) and len(item) > 1 else None
+
+
+def _same_as_items(known: Any, dataset: Any, columns: Sequence[str]) -> bool:
+    """Whether the first and the last item have the labels that are kept beside them: a wrapper may change them."""
+    for row in (0, len(dataset) - 1):
+        try:
+            item = dataset[row]
+        except Exception:
+            continue  # an image that cannot be read is named where images are read
+        key = _label_key(item, columns)
+        if key is not None and item[key] is not None and item[key] != known[row]:
+            return False
+    return True
 
 
 def _missing(column: str, found: Iterable[str], required: bool) -> tuple[None, str]:

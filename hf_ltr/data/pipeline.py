@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, IterableDataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from ..naming import unknown_name
 from .augmentation import CROPS, MAX_VIEWS, Augmentation
@@ -33,6 +33,7 @@ from .images import (
     unreadable_images,
 )
 from .labels import read_labels
+from .map_style import require_map_style
 from .mixing import Mixing, require_even
 from .randomness import is_padding, rows_of
 from .ranges import RangeTally, used_range
@@ -85,6 +86,9 @@ class InputPipeline:
         interpolation (`str`): `"bicubic"` or `"bilinear"`, for every resizing.
         view_augmentations: `{name of a view: augmentation list}`.
         require_labels (`bool`, *optional*): Whether a dataset without labels is an error; by default, unless `train`.
+        class_map (sequence of `int`, *optional*): The model's class for each of the dataset's, where it numbers them
+            differently.
+        labels (`torch.LongTensor (N,)`, *optional*): Of all rows, if they were read already.
 
     Attributes:
         labels (`torch.LongTensor (N,)` on the CPU, or None), num_rows (`int`), loading (`"resident"`, `"workers"` or
@@ -130,8 +134,10 @@ class InputPipeline:
         interpolation: str = "bicubic",
         view_augmentations: Mapping[str, Sequence[str]] | None = None,
         require_labels: bool | None = None,
+        class_map: Sequence[int] | None = None,
+        labels: torch.Tensor | None = None,
     ):
-        _require_map_style(dataset)
+        _require_rows(dataset)
         if loading not in LOADINGS:
             raise unknown_name("loading", loading, LOADINGS)
         if not 1 <= len(views) <= MAX_VIEWS:
@@ -149,9 +155,8 @@ class InputPipeline:
         ready = _is_ready(dataset, image_column)
         self.num_rows = len(dataset[image_column]) if isinstance(dataset, Mapping) else len(dataset)
         names = ("labels", label_column) if ready else (label_column,)
-        self.labels = read_labels(
-            dataset, names, num_labels, required=not train if require_labels is None else require_labels
-        )
+        required = not train if require_labels is None else require_labels
+        self.labels = read_labels(dataset, names, num_labels, required, class_map) if labels is None else labels
         self._device_labels = None if self.labels is None else self.labels.to(self.device)
         self.mixing = self._make_mixing(
             mixup_alpha, cutmix_alpha, mix_probability, switch_probability, label_smoothing
@@ -342,14 +347,8 @@ class InputPipeline:
         return augmentation.apply_normalized(pixels, keys, self.seed, view)
 
 
-def _require_map_style(dataset: Any) -> None:
-    if isinstance(dataset, Mapping) and all(hasattr(part, "column_names") for part in dataset.values()):
-        raise TypeError(f"a DatasetDict was given; choose one of its splits: {', '.join(map(repr, dataset))}")
-    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-        raise TypeError(
-            f"a map-style dataset (with len() and integer indices) is needed, got {type(dataset).__name__}; "
-            "load without streaming"
-        )
+def _require_rows(dataset: Any) -> None:
+    require_map_style(dataset)
     rows = {len(column) for column in dataset.values()} if isinstance(dataset, Mapping) else {len(dataset)}
     if len(rows) > 1:
         raise ValueError(f"the arrays of the dataset have different lengths: {sorted(rows)}")

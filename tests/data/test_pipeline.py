@@ -526,7 +526,7 @@ def test_wrong_columns_and_datasets():
         pipeline(image_column="img")
     with pytest.raises(ValueError, match="no image column 'image' in the dataset; its columns are 'picture', 'label'"):
         pipeline([{"picture": SMALL[0], "label": 0}])
-    with pytest.raises(TypeError, match="DatasetDict.*'train', 'test'"):
+    with pytest.raises(TypeError, match=r"one split.*train, test.*DatasetDict.*dataset\['train'\]"):
         pipeline(DatasetDict(train=SMALL_DATASET, test=SMALL_DATASET))
     with pytest.raises(TypeError, match="without streaming"):
         pipeline(SMALL_DATASET.to_iterable_dataset())
