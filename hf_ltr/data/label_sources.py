@@ -107,4 +107,3 @@ def _parts(dataset: Any) -> Sequence[Any] | None:
     if isinstance(dataset, ConcatDataset) and type(dataset).__getitem__ is ConcatDataset.__getitem__:
         return dataset.datasets
     return None
-

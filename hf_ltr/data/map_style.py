@@ -36,8 +36,7 @@ def require_map_style(dataset: Any, what: str = "The dataset", length: bool = Tr
         splits = [str(name) for name, part in dataset.items() if _is_dataset(part)]
         if splits:
             raise TypeError(
-                f"{what} needs one split, not the dict of {', '.join(splits)} (a {kind}): pass "
-                f"dataset[{splits[0]!r}]"
+                f"{what} needs one split, not the dict of {', '.join(splits)} (a {kind}): pass dataset[{splits[0]!r}]"
             )
         return
     library = type(dataset).__module__.partition(".")[0]
@@ -52,7 +51,7 @@ def require_map_style(dataset: Any, what: str = "The dataset", length: bool = Tr
         raise TypeError(
             f"{what} is a stream ({kind}), but class counts, samplers and groups need all labels before the first "
             "step, and rows by their number. Load it without streaming; or collect its rows once with "
-            "hf_ltr.data.to_map_style(dataset) where they fit into memory; or store it as a folder and decode it ahead "
+            "hf_ltr.data.to_map_style(dataset), where they fit into memory; or store it as a folder, decode it ahead "
             "with `hf-ltr prepare`, and load that with load_long_tailed."
         )
 

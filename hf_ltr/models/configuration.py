@@ -13,6 +13,7 @@ from transformers.utils import logging
 from .backbone import backbone_shape, check_backbone_name, native_settings
 from .backbone_options import check_backbone_options
 from .checks import flag, mapping, number, sequence, shown, text, whole_number
+from .class_order import counts_history, order_of, reorder_fields
 from .errors import unknown_name
 from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
 from .initial_weights import check_initial_weights
@@ -75,9 +76,10 @@ class LongTailConfig(PretrainedConfig):
         num_labels (`int`, *optional*): Number of classes; taken from `class_counts` or `id2label` if not given.
         class_counts ([`ClassCounts`] or sequence of `int`, *optional*): Training images per class. Stored as a list of
             integers; class names of a `ClassCounts` become `id2label`.
-        group_thresholds (`tuple[int, int]`, *optional*, defaults to `(100, 20)`): More images than the first is many,
-            fewer than the second is few.
-        group_scheme (`str`, *optional*, defaults to `"thresholds"`): `"thresholds"` or `"auto"` (see [`ClassCounts`]).
+        group_thresholds (`tuple[int, int]`, *optional*): More images than the first is many, fewer than the second is
+            few. Those of a `ClassCounts` if not given, else `(100, 20)`.
+        group_scheme (`str`, *optional*): `"thresholds"` or `"auto"` (see [`ClassCounts`]). That of a `ClassCounts` if
+            not given, else `"thresholds"`.
         image_size (`int`, *optional*): Side of the square input in pixels; the backbone's own size if not given.
         num_channels (`int`, *optional*, defaults to 3): Channels of the input, 1 for grey images.
         image_mean, image_std (list of `float`, *optional*): Per channel, on a scale of 0..1. If not given: timm's
@@ -119,6 +121,9 @@ class LongTailConfig(PretrainedConfig):
             the published weights that training started from, `license` `None` where it is not known; unset for what
             was trained from scratch. Provenance only: set where such weights are loaded, kept by everything that is
             trained from them, and said in the model card.
+        previous_class_counts (`list[dict]`, *optional*): What the weights were trained on before `class_counts`,
+            oldest first: `{"class_counts": [...]}`, with `class_names` where the classes were others. Provenance only:
+            written where a checkpoint is trained on other data.
         kwargs: Fields of `PretrainedConfig`, such as `id2label`.
 
     Raises:
@@ -152,8 +157,8 @@ class LongTailConfig(PretrainedConfig):
         backbone: str = "resnet32_cifar",
         num_labels: int | None = None,
         class_counts: Any = None,
-        group_thresholds: Sequence[int] = (100, 20),
-        group_scheme: str = "thresholds",
+        group_thresholds: Sequence[int] | None = None,
+        group_scheme: str | None = None,
         image_size: int | None = None,
         num_channels: int = 3,
         image_mean: Sequence[float] | float | None = None,
@@ -176,6 +181,7 @@ class LongTailConfig(PretrainedConfig):
         masked_autoencoder: dict[str, Any] | None = None,
         method: dict[str, Any] | None = None,
         initial_weights: dict[str, Any] | None = None,
+        previous_class_counts: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ):
         check_backbone_name(backbone)
@@ -187,8 +193,10 @@ class LongTailConfig(PretrainedConfig):
         self.global_pool = global_pool
 
         self.class_counts = class_counts
+        if group_thresholds is None:
+            group_thresholds = getattr(class_counts, "thresholds", (100, 20))
         self.group_thresholds = sequence("group_thresholds", group_thresholds)
-        self.group_scheme = group_scheme
+        self.group_scheme = getattr(class_counts, "grouping", "thresholds") if group_scheme is None else group_scheme
 
         self.image_size = self._resolve_image_size(image_size)
         self.num_channels = whole_number("num_channels", num_channels, minimum=1, maximum=MOST_CHANNELS)
@@ -207,6 +215,7 @@ class LongTailConfig(PretrainedConfig):
         self.masked_autoencoder = masked_autoencoder
         self.method = method
         self.initial_weights = initial_weights
+        self.previous_class_counts = previous_class_counts
 
         _check_other_fields(kwargs)
         super().__init__(**_label_fields(num_labels, class_counts, self.class_counts, kwargs))
@@ -260,6 +269,7 @@ class LongTailConfig(PretrainedConfig):
             before = _stored_num_labels(config_dict)
             after = _number_of_labels(*(replaced.get(key) for key in ("num_labels", "class_counts", "id2label")))
             renamed = _names_of(replaced.get("class_counts")) is not None or "id2label" in replaced
+            config_dict |= _stored_classes(config_dict, replaced)
             if after != before or renamed:
                 for key in ("id2label", "label2id"):
                     config_dict.pop(key, None)
@@ -558,6 +568,24 @@ def _check_other_fields(fields: dict[str, Any]) -> None:
     for name, value, valid in known:
         if value is not None and value not in valid:
             raise unknown_name(name, value, valid)
+
+
+def _stored_classes(stored: dict[str, Any], replaced: dict[str, Any]) -> dict[str, Any]:
+    """What a stored config says about its classes, in the order of those that replace them, and its counts as past."""
+    names, own = (_names_of_fields(fields) for fields in (replaced, stored))
+    counts = replaced.get("class_counts")
+    counts = stored.get("class_counts") if counts is None else _as_count_list(counts)
+    past = counts_history(stored.get("previous_class_counts"), stored.get("class_counts"), own, counts, names or own)
+    order = order_of(names, own)
+    changed = {} if order is None else reorder_fields(stored, order)
+    return changed | {"previous_class_counts": past}
+
+
+def _names_of_fields(fields: dict[str, Any]) -> list[str] | None:
+    names, id2label = _names_of(fields.get("class_counts")), fields.get("id2label")
+    if isinstance(id2label, dict):
+        names = [str(name) for _, name in sorted((int(index), name) for index, name in id2label.items())]
+    return None if not names or all(name == f"LABEL_{i}" for i, name in enumerate(names)) else list(names)
 
 
 def _number_of_labels(num_labels: int | None, class_counts: Any, id2label: Any) -> int | None:

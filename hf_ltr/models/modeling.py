@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers.utils import ModelOutput
 
 from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
 from .checkpoint_conversion import check_same_encoder, convert_checkpoint
+from .class_order import counts_history, match_head, names_in_config, order_of, reorder_fields, reorder_head
 from .configuration import HUB_ARGUMENTS, LongTailConfig
 from .freezing import FreezableMixin
 from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, ScaledHead, initialize_linear_head
@@ -22,7 +24,10 @@ from .initial_weights import weights_of_timm
 from .initialization import building_on_meta, copy_tensors, is_loaded, missing_tensors, needs_random_numbers
 from .modulator import MutualExclusiveModulator
 from .prior_offset import prior_offset
+from .vit_checkpoints import knows_no_classes
 
+# Fields of the config that have one part per class.
+_CLASSWISE = ("class_counts", "previous_class_counts", "logit_adjustment", "modulator")
 # Standard deviation of a linear head on a backbone whose timm classifier is not one linear layer.
 _FALLBACK_HEAD_STD = 0.02
 
@@ -85,7 +90,7 @@ class LongTailPreTrainedModel(PreTrainedModel):
         """
         Load a checkpoint of this package, or the encoder of transformers' ViTMAE and ViT.
 
-        As in transformers, with three additions:
+        As in transformers, with four additions:
 
         - A checkpoint for another image size is brought to that of the config (`image_size=224`, or a `config`):
           position embeddings are interpolated as in MAE fine-tuning (see [`resample_position_embedding`]).
@@ -93,6 +98,9 @@ class LongTailPreTrainedModel(PreTrainedModel):
           into timm's vision transformer of the same sizes; [`MaskedAutoencoder`] also takes the decoder. Classifiers
           of such checkpoints are left behind.
         - `config.initial_weights` is that of the checkpoint, also where a `config` is given.
+        - Where the config given, or `class_counts` or `id2label`, names the checkpoint's classes in another order, the
+          rows of its classifier are brought into that order, with a warning; what they were trained on is kept in
+          `config.previous_class_counts`.
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): Hub id or folder.
@@ -104,12 +112,21 @@ class LongTailPreTrainedModel(PreTrainedModel):
             `ValueError`: if the checkpoint holds another encoder than `config` describes, or another patch size.
         """
         source = pretrained_model_name_or_path
+        known = None
+        if isinstance(config, LongTailConfig) or not kwargs.keys().isdisjoint(("id2label", "class_counts")):
+            known = None if source is None else _stored_config(cls, source, kwargs)
         if isinstance(config, LongTailConfig) and source is not None and config.name_or_path != str(source):
-            stored = _stored_config(cls, source, kwargs)
-            if stored is not None:
-                check_same_encoder(stored, config, str(source))
+            if known is not None:
+                check_same_encoder(known, config, str(source))
                 config = copy.deepcopy(config)
-                config.initial_weights = stored.initial_weights
+                config.initial_weights = known.initial_weights
+                config.previous_class_counts = counts_history(
+                    known.previous_class_counts,
+                    known.class_counts,
+                    names_in_config(known),
+                    config.class_counts,
+                    names_in_config(config),
+                )
         elif config is None and source is not None and not kwargs.keys().isdisjoint(("backbone", "backbone_kwargs")):
             stored = _stored_config(cls, source, kwargs)
             if stored is not None:
@@ -117,7 +134,11 @@ class LongTailPreTrainedModel(PreTrainedModel):
                 given.backbone = kwargs.get("backbone", stored.backbone)
                 given.backbone_kwargs = kwargs.get("backbone_kwargs", stored.backbone_kwargs)
                 check_same_encoder(stored, given, str(source))
-        return super().from_pretrained(source, *model_args, config=config, **kwargs)
+        loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if known is not None and getattr(model, "classifier", None) is not None and not knows_no_classes(known):
+            match_head(model, known, str(source))
+        return loaded
 
     @staticmethod
     def _load_pretrained_model(
@@ -286,6 +307,34 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             self._copy_head(self._create_twin()[1])
         else:
             self._initialize_head(self.classifier)
+
+    @torch.no_grad()
+    def reorder_classes(self, names: Sequence[str]) -> None:
+        """
+        Bring the classes into the order of `names`, in place: the head, and everything the config says class by class.
+
+        Args:
+            names (sequence of `str`): The model's own class names in another order.
+
+        Raises:
+            `ValueError`: if they are not the model's.
+        """
+        order = order_of(list(names), names_in_config(self.config))
+        if order is None:
+            if list(names) == names_in_config(self.config):
+                return
+            raise ValueError(
+                f"{list(names)[:5]} ... are not the classes of this model, {self.config.class_names([0])}"
+            )
+        fields = {name: getattr(self.config, name) for name in _CLASSWISE}
+        for name, value in reorder_fields(fields, order).items():
+            setattr(self.config, name, value)
+        self.config.id2label = dict(enumerate(names))
+        self.config.label2id = {name: index for index, name in enumerate(names)}
+        reorder_head(self.classifier, order)
+        if self.modulator is not None:
+            self.modulator.set_groups(self.config.modulator["group_of_class"])
+        self._apply_logit_adjustment()
 
     def forget_normalization(self) -> None:
         """Drop the record that the head's rows were tau-normalised, which new or trained weights are not."""

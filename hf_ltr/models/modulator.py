@@ -128,6 +128,11 @@ class MutualExclusiveModulator(nn.Module):
         self.group_padding.copy_(padding)
         self.top_positions.copy_(torch.tensor(positions))
 
+    def set_groups(self, group_of_class: list[int]) -> None:
+        """Other classes in the same groups: their order has changed."""
+        self._group_list = list(group_of_class)
+        self.fill_buffers()
+
     def reset_parameters(self) -> None:
         """Draw all parameters again; afterwards every group weight is 1."""
         for module in self.modules():

@@ -6,13 +6,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from .class_order import names_in_config
+
 _MOST_NAMED = 5
-
-
-def names_in_config(config: Any) -> list[str] | None:
-    """A model's class names in order; `None` if it only has the library's placeholders `LABEL_0`, `LABEL_1`, ..."""
-    names = [str(config.id2label[index]) for index in range(config.num_labels)]
-    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
 def match_classes(
