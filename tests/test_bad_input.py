@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image
@@ -212,6 +213,65 @@ def test_no_image_or_label_column_in_a_folder(tmp_path, own_cache):
         r"the one to use with label_column=",
     ):
         load_long_tailed(tmp_path / "no_label")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Write small images under the given paths."""
+
+    def write(*paths: str) -> Path:
+        for gray, path in enumerate(paths):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.new("L", (4, 4), gray).save(tmp_path / path)
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (("HAM_part_1/0.png", "HAM_part_2/1.png"), "so they have no classes"),
+        (("train_images/0.png", "test_images/1.png"), "so they have no classes"),
+        (("images/0.png", "images/1.png"), "so they have no classes"),
+        (("owls/0.png", "owls/1.png"), "has a single class, 'owls'"),
+        (("bird/owl/0.png", "fish/eel/0.png"), "more than one folder below"),
+        (("train/owl/0.png", "train/eel/0.png", "extra/owl/0.png"), "it is not plain what extra is for"),
+        (("train/owl/0.png", "train/eel/0.png", "test/0.png"), "test split of .* has no labels.*splits='train=train'"),
+    ],
+)
+def test_folder_that_has_no_single_reading(pictures, paths, message):
+    with pytest.raises(ValueError, match=message):
+        load_long_tailed(pictures(*paths))
+
+
+def test_table_beside_class_folders_that_says_something_else(pictures):
+    folder = pictures("owl/0.png", "eel/1.png")
+    (folder / "labels.csv").write_text("file,label\n0.png,eel\n1.png,eel\n")
+    with pytest.raises(
+        ValueError, match="owl/0.png could be of the class 'owl', by its folder, or 'eel', by labels.csv"
+    ):
+        load_long_tailed(folder)
+
+
+def test_class_that_lost_its_images(pictures):
+    folder = pictures("owl/0.png", "eel/1.png")
+    (folder / "cod").mkdir()
+    with pytest.raises(ValueError, match="The class 'cod' of .* has no image"):
+        load_long_tailed(folder)
+    (folder / "cod" / "0.HEIC").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"The class 'cod' .* none of an image \(.heic 1\)"):
+        load_long_tailed(folder)
+
+
+def test_test_split_without_labels(tmp_path, own_cache):
+    data = make_dataset()
+    for split, part in (("train", data), ("test", with_labels([-1] * 5, CLASSES))):
+        (tmp_path / "rows").mkdir(exist_ok=True)
+        part.to_parquet(tmp_path / "rows" / f"{split}.parquet")
+    with pytest.raises(ValueError, match=r"test split of .*rows has no labels: all 5 rows .* splits='train=train'"):
+        load_long_tailed(tmp_path / "rows")
+    assert set(load_long_tailed(tmp_path / "rows", splits="train=train")) == {"train", "test"}
 
 
 def test_no_image_or_label_column_given_to_the_trainer(tmp_path):

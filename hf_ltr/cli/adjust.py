@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import typing
 
 from ..adjustment.options import ADJUSTMENTS
@@ -15,7 +14,7 @@ _TRAINING = ("epochs", "learning_rate", "sampler", "seed")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
-    from .recipe import DataOptions
+    from .recipe import add_data_arguments
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "methods:\n" + "\n".join(f"  {name:18}{what}" for name, what in ADJUSTMENTS.items())
@@ -30,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Training counts come from --class_counts, from the train split of --dataset, or from the config of a model "
         "trained with hf_ltr. Give the options of the training run: images it was trained on are no validation data.",
     )
-    for item in dataclasses.fields(DataOptions):
-        default = "" if item.name == "dataset" else f" (default {item.default})"
-        data.add_argument(f"--{item.name}", help=f"{item.metadata.get('help', '')}{default}")
+    add_data_arguments(data)
     data.add_argument("--class_counts", help="JSON file: list in label order, or counts by class name")
     data.add_argument("--target_prior", help="JSON file of the same form: prior at test time, for pc_softmax")
     data.add_argument(
@@ -90,17 +87,15 @@ def run(options: argparse.Namespace) -> None:
 
 def _data_options(options: argparse.Namespace) -> typing.Any:
     """The options of the data, converted by the types of their fields; `None` without a dataset."""
-    from .options import convert
-    from .recipe import DataOptions
+    from .recipe import DataOptions, given_data_options
 
-    kinds = typing.get_type_hints(DataOptions)
-    given = {name: getattr(options, name) for name in kinds if getattr(options, name, None) is not None}
+    given = given_data_options(options)
     if "dataset" not in given:
         unused = [name for name in given if name != "group_scheme"]
         if unused or options.evaluate_test:
             raise ValueError(f"--{unused[0] if unused else 'evaluate_test'} needs --dataset")
         return None
-    return DataOptions(**{name: convert(value, kinds[name], name) for name, value in given.items()})
+    return DataOptions(**given)
 
 
 def _name(dataset: str | None) -> str | None:

@@ -11,9 +11,14 @@ HELP = "accuracy of a checkpoint per group and per class"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
+    from .recipe import add_data_arguments
+
     parser.add_argument("checkpoint", help="folder or Hub id of a LongTailForImageClassification")
     parser.add_argument("--dataset", required=True, help="a name of `hf-ltr list datasets`, a Hub id or a folder")
-    parser.add_argument("--data_dir", help="local copy of a named dataset")
+    data = parser.add_argument_group(
+        "data", "As of the training run: a test set that was held out of the training images is the same one then."
+    )
+    add_data_arguments(data, without=("dataset", "group_scheme"))
     parser.add_argument("--split", default="test")
     parser.add_argument("--batch_size", type=int, default=512)
     parser.add_argument("--per_class", action="store_true", help="also print accuracy per class")
@@ -22,17 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate and print."""
-    from ..data import load_long_tailed
     from ..evaluation import format_table, write_metrics
     from ..models import LongTailForImageClassification
     from ..models.quiet import quiet_loading
     from ..naming import unknown_name
     from ..trainer.evaluation import evaluate_model
+    from .recipe import DataOptions, given_data_options
 
     if not Path(options.checkpoint).exists() and options.checkpoint.count("/") != 1:
         raise FileNotFoundError(f"There is no folder {options.checkpoint!r}; a Hub id has the form owner/name")
     _require_own_model(options.checkpoint)
-    data = load_long_tailed(options.dataset, data_dir=options.data_dir)
+    data = DataOptions(**given_data_options(options)).load()
     if options.split not in data:
         raise unknown_name("split", options.split, data)
     with quiet_loading():

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--order_column", help="column that fixes which rows stay")
     parser.add_argument("--image_column", help="if it is not found by itself")
     parser.add_argument("--label_column", help="if it is not found by itself")
+    parser.add_argument("--labels_from", help="folders, or the table with the labels, where a folder has two readings")
+    parser.add_argument("--splits", help="train=NAME,test=NAME where names do not say it; others are left out")
+    parser.add_argument("--dataset_config", help="configuration of a dataset with several")
     parser.add_argument("--validation_per_class", type=int, default=0, help="rows per class held out for validation")
     parser.add_argument("--seed", type=int, default=0, help="seed of the chosen rows")
     parser.add_argument("--any_lists", action="store_true", help="take split lists that are not the published ones")
@@ -43,6 +46,9 @@ def run(options: argparse.Namespace) -> None:
         data_dir=options.data_dir,
         image_column=options.image_column,
         label_column=options.label_column,
+        labels_from=options.labels_from,
+        splits=options.splits,
+        dataset_config=options.dataset_config,
         validation_per_class=options.validation_per_class,
         seed=options.seed,
         list_dir=options.list_dir,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,13 @@ class DataOptions:
     list_dir: str | None = field(default=None, metadata={"help": "Split lists, if they are not in data_dir."})
     image_column: str | None = field(default=None, metadata={"help": "If it is not found by itself."})
     label_column: str | None = field(default=None, metadata={"help": "If it is not found by itself."})
+    labels_from: str | None = field(
+        default=None, metadata={"help": "folders, or the table with the labels, where a folder has two readings."}
+    )
+    splits: str | None = field(
+        default=None, metadata={"help": "train=NAME,test=NAME where names do not say it; others are left out."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a dataset with several."})
     validation_per_class: int = field(default=0, metadata={"help": "Rows per class held out before the tail is cut."})
     subset_seed: int = field(default=0, metadata={"help": "Seed of the chosen rows, apart from the training seed."})
     group_scheme: str = field(default="thresholds", metadata={"help": "thresholds, or auto when a group is empty."})
@@ -46,9 +55,29 @@ class DataOptions:
             list_dir=self.list_dir,
             image_column=self.image_column,
             label_column=self.label_column,
+            labels_from=self.labels_from,
+            splits=self.splits,
+            dataset_config=self.dataset_config,
             validation_per_class=self.validation_per_class,
             seed=self.subset_seed,
         )
+
+
+def add_data_arguments(group: Any, without: tuple[str, ...] = ()) -> None:
+    """An argument for every field of [`DataOptions`], unset if not given, so that what was given can be told."""
+    for item in dataclasses.fields(DataOptions):
+        if item.name not in without:
+            default = "" if item.name == "dataset" else f" (default {item.default})"
+            group.add_argument(f"--{item.name}", help=f"{item.metadata.get('help', '')}{default}")
+
+
+def given_data_options(arguments: Any) -> dict[str, Any]:
+    """What of [`add_data_arguments`] was given, converted by the types of the fields."""
+    from .options import convert
+
+    kinds = typing.get_type_hints(DataOptions)
+    given = {name: getattr(arguments, name) for name in kinds if getattr(arguments, name, None) is not None}
+    return {name: convert(value, kinds[name], name) for name, value in given.items()}
 
 
 @dataclass
@@ -192,4 +221,13 @@ def command_line(argv: list[str]) -> str:
     return shlex.join(["accelerate", "launch", Path(sys.argv[0]).as_posix(), *argv])
 
 
-__all__ = ["DataOptions", "ModelOptions", "command_line", "fail_clearly", "run_recipe", "take_statistics"]
+__all__ = [
+    "DataOptions",
+    "ModelOptions",
+    "add_data_arguments",
+    "command_line",
+    "fail_clearly",
+    "given_data_options",
+    "run_recipe",
+    "take_statistics",
+]

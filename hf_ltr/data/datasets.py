@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..naming import nearest_names, unknown_name
-from . import splits
+from ..naming import unknown_name
+from . import splits as row_splits
 from .class_counts import ClassCounts, arrow_column, class_counts, label_array
-from .columns import class_names, find_columns, standardize
-from .listed import LISTED, open_listed, require_official
-from .prepared import is_prepared
+from .class_folders import unlabelled
+from .columns import class_names, find_columns, has_labels, standardize
+from .listed import LISTED
+from .opening import BENCHMARKS, DATASETS, Reading, open_source
 from .profiles import PROFILES, long_tailed_counts
 from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_record
+from .split_names import SPLITS, leave_out, parse_splits
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 RECORD_VERSION = 1
-SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class _Benchmark:
-    hub_id: str
-    # Of the Hub copy; local folders may call their columns anything.
-    label_column: str
-    num_classes: int
-
-
-_BENCHMARKS = {
-    "cifar10": _Benchmark("uoft-cs/cifar10", "label", 10),
-    "cifar100": _Benchmark("uoft-cs/cifar100", "fine_label", 100),
-}
-DATASETS = ("digits", *_BENCHMARKS, *LISTED)
-# As in `load_dataset("imagefolder", data_dir=...)`.
-_FOLDER_BUILDERS = ("imagefolder", "parquet")
+__all__ = ["DATASETS", "load_long_tailed"]
 
 
 def load_long_tailed(
@@ -57,6 +42,9 @@ def load_long_tailed(
     list_dir: str | Path | None = None,
     check_lists: bool = True,
     check_images: bool = True,
+    labels_from: str | None = None,
+    splits: str | Mapping[str, str | Sequence[str]] | None = None,
+    dataset_config: str | None = None,
 ) -> DatasetDict:
     """
     Load a dataset at its native distribution, or cut a long tail out of it.
@@ -68,8 +56,8 @@ def load_long_tailed(
     Args:
         name_or_path (`str` or `Path`): `"digits"` (8x8, embedded, offline), `"cifar10"`, `"cifar100"`,
             `"imagenet_lt"`, `"places_lt"`, `"inat18"` (from your own copy, see `data_dir`), a Hub id (`owner/name`, or
-            `owner/name:configuration`), a folder of parquet files or of images, or a folder written by `save_to_disk`
-            or by `hf-ltr prepare`.
+            `owner/name:configuration`), a folder of parquet files or of images (in class folders, or with a table of
+            their labels: CSV, JSON lines or parquet), or a folder written by `save_to_disk` or by `hf-ltr prepare`.
         imbalance_factor (`float`, *optional*): Images of the first class over images of the last. Unset keeps all
             rows.
         imbalance_type (`str`, *optional*, defaults to `"exponential"`): Or `"step"`; see
@@ -98,6 +86,14 @@ def load_long_tailed(
             are used with a warning. The class order is proved in any case.
         check_images (`bool`, *optional*, defaults to `True`): Look, folder by folder, whether all listed images are
             there.
+        labels_from (`str`, *optional*): Where the labels of a folder of images are, if it has two readings:
+            `"folders"` (each holds one class), or the name of a table (`"labels.csv"`; several with `+` between them).
+            By default a table that names images is read where the folders say nothing else. Or `"parquet"`, for
+            parquet files with images beside them.
+        splits (`str` or `dict`, *optional*): Which of the source's own splits are which, where their names do not say
+            it, and which are left out: `"train=train+extra,validation=dev,test=holdout"`. Those that are not named are
+            left out, such as a test split without labels (`"train=train"`).
+        dataset_config (`str`, *optional*): Configuration of a Hub id or a local copy of one; also `owner/name:config`.
 
     Returns:
         `DatasetDict`: `train`, `test` and maybe `validation`. A source without test split gives a stratified fifth of
@@ -105,8 +101,9 @@ def load_long_tailed(
         from the rows that are left, since the same training rows are what the column promises.
 
     Raises:
-        `ValueError`: unknown dataset, profile or column; labels outside the classes; classes too small for the
-            profile.
+        `ValueError`: unknown dataset, profile or column; a layout with two readings, or splits whose names do not say
+            what they are for; a split without labels, a class without an image, a single class; labels outside the
+            classes; classes too small for the profile.
         `FileNotFoundError`: a path that is not there; list files or images that are missing, all together.
         `ConnectionError`: a named dataset that cannot be had from the Hub.
 
@@ -137,8 +134,9 @@ def load_long_tailed(
             f"list_dir, check_lists and check_images are for {', '.join(LISTED)}, which are read by list files; "
             f"{name} is not"
         )
-    source, folder = _open(name, data_dir, list_dir, check_lists, check_images)
-    source = _standard_columns(source, name, folder, image_column, label_column)
+    reading = Reading(parse_splits(splits), dataset_config, labels_from, image_column, label_column)
+    source, folder = open_source(name, reading, data_dir, list_dir, check_lists, check_images)
+    source = _standard_columns(source, name, folder, reading)
     train = source["train"]
     names = train.features["label"].names
     labels = label_array(train)
@@ -146,23 +144,25 @@ def load_long_tailed(
     order = _order_values(train, order_column) if order_column is not None else None
     as_it_is = "test" in source and imbalance_factor is None and ("validation" in source or not validation_per_class)
     # The order of choice of 8,142 classes takes longer than all the rest, and where all rows stay there is no choice.
-    classes = [np.arange(len(train))] if as_it_is else splits.rows_by_class(labels, len(names), seed=seed, order=order)
+    classes = (
+        [np.arange(len(train))] if as_it_is else row_splits.rows_by_class(labels, len(names), seed=seed, order=order)
+    )
 
     held_out: list[np.ndarray] | None = None
     if "test" not in source and not (imbalance_factor is not None and order is not None):
-        classes, held_out = splits.hold_out(classes, pool)
+        classes, held_out = row_splits.hold_out(classes, pool)
     validation: list[np.ndarray] | None = None
     if validation_per_class and "validation" in source:
         _warn_of_other_validation(source["validation"], validation_per_class, name)
     elif validation_per_class and imbalance_factor is not None:
         _require_pool(classes, validation_per_class, pool)
-        classes, validation = splits.take_from_pool(classes, validation_per_class)
+        classes, validation = row_splits.take_from_pool(classes, validation_per_class)
     elif validation_per_class:
-        classes, validation = splits.take_from_native(classes, validation_per_class, pool)
+        classes, validation = row_splits.take_from_native(classes, validation_per_class, pool)
     chosen = classes
     if imbalance_factor is not None:
         wanted = _profile(classes, imbalance_factor, imbalance_type)
-        chosen = splits.cut_tail(classes, wanted, pool, name)
+        chosen = row_splits.cut_tail(classes, wanted, pool, name)
         if "test" not in source and held_out is None:
             held_out = _from_the_rest(classes, chosen, name)
 
@@ -184,6 +184,7 @@ def load_long_tailed(
         "validation_per_class": validation_per_class,
         "class_names": list(names),
         "row_identity": f"(label, {order_column})" if order_column else POSITION_IDENTITY,
+        **reading.record(),
     }
     recorded = {}
     for split in SPLITS:
@@ -199,9 +200,9 @@ def load_long_tailed(
             continue
         own = {**record, "split": split, "counts": counts, **seen_rows(part)}
         if split in rows:
-            own["row_hash"] = splits.row_hash(labels, rows[split], order)
+            own["row_hash"] = row_splits.row_hash(labels, rows[split], order)
         else:
-            own["row_hash"] = splits.row_hash(label_array(part), np.arange(len(part)))
+            own["row_hash"] = row_splits.row_hash(label_array(part), np.arange(len(part)))
             own.update(order_column=None, seed=None, row_identity=POSITION_IDENTITY)
         if name not in DATASETS and own["row_identity"] == POSITION_IDENTITY:
             # Where a row lies in somebody's folder does not say what it is: its contents are hashed when asked for.
@@ -214,114 +215,37 @@ def load_long_tailed(
     return DatasetDict(recorded)
 
 
-def _open(
-    name: str,
-    data_dir: str | Path | None,
-    list_dir: str | Path | None = None,
-    check_lists: bool = True,
-    check_images: bool = True,
-) -> tuple[dict[str, Any], Path | None]:
-    """(splits, the local folder they are from)"""
-    from .folders import load_folder
-
-    if name in LISTED:
-        if data_dir is not None and is_prepared(path := Path(data_dir).expanduser()) and list_dir is None:
-            source = load_folder(path)
-            if check_lists:
-                require_official(name, {split: class_counts(part) for split, part in source.items()}, path)
-            return source, path
-        return open_listed(name, data_dir, list_dir, check_lists, check_images), None
-    if name == "digits" and data_dir is None:
-        from .digits import load_digits_splits
-
-        return load_digits_splits(), None
-    if data_dir is not None:
-        is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
-        if name not in (*_BENCHMARKS, *_FOLDER_BUILDERS) and not is_hub_id:
-            raise ValueError(
-                f"data_dir= is the local copy of a named dataset ({', '.join((*_BENCHMARKS, *LISTED))}) or of "
-                f"a Hub id; for your own data give the folder itself: load_long_tailed({str(data_dir)!r})"
-            )
-        path = Path(data_dir).expanduser()
-        if not path.exists():
-            raise FileNotFoundError(f"data_dir={str(data_dir)!r} does not exist")
-        source = load_folder(path)
-        if name in _BENCHMARKS and "test" not in source:
-            whole = path.resolve().parent / name
-            if whole.is_dir() and whole != path.resolve():
-                source.update(load_folder(whole, only=("test",)))
-        return source, path
-    if name in _BENCHMARKS:
-        alternative = f"load_long_tailed({name!r}, data_dir=<folder with its parquet files>)"
-        return _from_hub(_BENCHMARKS[name].hub_id, alternative), None
-    path = Path(name).expanduser()
-    if path.exists():
-        return load_folder(path), path
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        if name in _FOLDER_BUILDERS:
-            raise ValueError(
-                f"load_long_tailed({name!r}) needs data_dir=<folder>; or give the folder in the place of the name"
-            )
-        if "/" not in name and "\\" not in name:
-            raise unknown_name("dataset", name, DATASETS, "A Hub id has the form owner/name; a folder must exist.")
-        raise FileNotFoundError(f"There is no folder {name!r}.{_meant(path.name)}")
-    alternative = f"load_long_tailed({name!r}, data_dir=<folder>)"
-    try:
-        return _from_hub(name, alternative), None
-    except ConnectionError as error:
-        raise FileNotFoundError(
-            f"There is no folder {name!r} here.{_meant(path.name)} As a Hub id: {error}"
-        ) from error
-
-
-def _meant(name: str) -> str:
-    close = nearest_names(name, DATASETS)
-    return f" Did you mean the dataset {close[0]!r}?" if close else ""
-
-
-def _from_hub(hub_id: str, alternative: str) -> dict[str, Any]:
-    from datasets import load_dataset
-
-    from .folders import standard_splits
-
-    repository, _, configuration = hub_id.partition(":")
-    try:
-        loaded = dict(load_dataset(repository, configuration or None))
-    except Exception as error:
-        # Not there, no network, no permission, a full disk; anything else (which configuration?) says it better
-        # itself.
-        if not isinstance(error, OSError) and not type(error).__module__.startswith(("httpx", "huggingface_hub")):
-            raise
-        raise ConnectionError(
-            f"{repository} could not be loaded from the Hugging Face Hub ({type(error).__name__}: {error}). Without a "
-            f"network, download it where there is one (`hf download --repo-type dataset {repository} --local-dir "
-            f"<folder>`) and use the local copy: {alternative}."
-        ) from error
-    loaded = standard_splits(loaded, repository)
-    if "train" not in loaded:
-        raise ValueError(f"{repository} has the splits {', '.join(loaded)} but no training split")
-    return loaded
-
-
-def _standard_columns(
-    source: dict[str, Any], name: str, folder: Path | None, image_column: str | None, label_column: str | None
-) -> dict[str, Any]:
+def _standard_columns(source: dict[str, Any], name: str, folder: Path | None, reading: Reading) -> dict[str, Any]:
     # A split without rows is as good as absent.
     source = {split: source[split] for split in SPLITS if split in source and len(source[split])}
     if "train" not in source:
         raise ValueError(f"The training split of {name} has no rows")
-    benchmark = _BENCHMARKS.get(name)
+    benchmark, label_column = BENCHMARKS.get(name), reading.label_column
     if label_column is None and benchmark is not None and benchmark.label_column in source["train"].column_names:
         label_column = benchmark.label_column
-    image_column, found = find_columns(source["train"], image_column, label_column)
+    image_column, found = find_columns(source["train"], reading.image_column, label_column)
+    chosen = reading.splits or {split: [split] for split in source}
     for split, part in source.items():
         missing = [column for column in (image_column, found) if column not in part.column_names]
         if missing:
             raise ValueError(
                 f"The {split} split of {name} has no column {missing[0]!r}, unlike train; its columns are "
-                f"{', '.join(part.column_names)}"
+                f"{', '.join(part.column_names)}. Without it the split can be left out: {leave_out(chosen, split)}"
             )
+        if not has_labels(part, found):
+            if split == "train":
+                raise ValueError(
+                    f"The training split of {name} has no labels: column {found!r} holds none but -1 or null"
+                )
+            raise unlabelled(name, split, chosen, f"all {len(part):,} rows of column {found!r} are -1 or null")
     names = class_names(source, found)
+    if len(names) < 2:
+        raise ValueError(
+            f"{name} has a single class, {names[0]!r}, so there is nothing to tell apart. Images of each class need a "
+            "folder of their own, or a table of labels beside them (labels_from=<file.csv>)"
+            if folder is not None
+            else f"{name} has a single class, {names[0]!r}, so there is nothing to tell apart"
+        )
     if (
         benchmark is not None
         and label_column in (None, benchmark.label_column)
@@ -394,7 +318,7 @@ def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type:
 def _from_the_rest(classes: list[np.ndarray], chosen: list[np.ndarray], name: str) -> list[np.ndarray] | None:
     """A test set of the rows that the fixed training rows leave, the last fifth of each class at most."""
     takes = [
-        min(len(rows) - len(kept), max(1, round(splits.HOLD_OUT * len(rows))))
+        min(len(rows) - len(kept), max(1, round(row_splits.HOLD_OUT * len(rows))))
         for rows, kept in zip(classes, chosen, strict=True)
     ]
     without = sum(take == 0 for take in takes)

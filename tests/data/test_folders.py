@@ -1,3 +1,4 @@
+import os
 import unicodedata
 import warnings
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hf_ltr.data.folders import load_folder, split_of, standard_splits
+from hf_ltr.data.folders import load_folder
 
 from .conftest import encoded_image, write_image_folder
 
@@ -26,38 +27,6 @@ def grays(split):
 def numbers(path: Path, *values: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Dataset.from_dict({"n": list(values)}).to_parquet(path)
-
-
-@pytest.mark.parametrize(
-    ("file", "split"),
-    [
-        ("train-00000-of-00001.parquet", "train"),
-        ("data/test-00000-of-00001.parquet", "test"),
-        ("cifar100-test.parquet", "test"),
-        ("birds_VAL_2.parquet", "validation"),
-        ("test/0000.parquet", "test"),
-        ("test-runs/birds/train.parquet", "train"),
-        ("dev.parquet", "validation"),
-        ("0000.parquet", "train"),
-        # Words, not parts of words: these are names of things.
-        ("contest.parquet", "train"),
-        ("trains_and_valves.parquet", "train"),
-        ("latest/valley.parquet", "train"),
-    ],
-)
-def test_the_split_a_file_belongs_to(file, split):
-    assert split_of(Path(file)) == split
-
-
-def test_a_file_name_with_two_splits():
-    with pytest.raises(ValueError, match="birds_train_val.parquet could belong to the splits train and validation"):
-        split_of(Path("birds_train_val.parquet"))
-
-
-def test_split_names_are_made_the_usual_ones():
-    assert standard_splits({"training": 1, "Val": 2, "extra": 3}, "birds") == {"train": 1, "validation": 2, "extra": 3}
-    with pytest.raises(ValueError, match="birds has the splits val, dev, of which two mean validation"):
-        standard_splits({"val": 1, "dev": 2}, "birds")
 
 
 def test_parquet_shards_come_in_the_order_of_their_names(tmp_path):
@@ -206,3 +175,281 @@ def test_names_of_several_splits_are_united_in_numeric_order(tmp_path):
     assert "numeric order (2, 9, 10, ...)" in messages
     assert splits["train"].features["label"].names == ["2", "9", "10"]
     assert splits["train"]["label"][:] == [1, 2] and splits["test"]["label"][:] == [0, 1]
+
+
+def tree(root, *paths):
+    """A picture for every path."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(encoded_image(1))
+    return root
+
+
+def sizes(splits):
+    return {split: len(part) for split, part in splits.items()}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"),
+        ("dataset/train", "dataset/test"),
+        ("train_images", "test_images"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("archive/data/train2017", "archive/data/test2017"),
+    ],
+)
+def test_folders_for_splits_wherever_they_are(tmp_path, silent, train, test):
+    tree(tmp_path, *(f"{train}/{name}/{row}.png" for name in ("ant", "bee") for row in range(2)), f"{test}/bee/0.png")
+    splits = load_folder(tmp_path)
+    assert sizes(splits) == {"train": 4, "test": 1} and splits["test"]["label"][:] == [1]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message", "chosen", "expected"),
+    [
+        (("train", "test", "extra"), "plain what extra is for", {"train": ["train", "extra"]}, {"train": 4}),
+        (("train", "val", "holdout"), "plain what holdout is for", {"train": ["train"]}, {"train": 2}),
+        (
+            ("train_1", "train_2", "test_a"),
+            "what test_a, train_1 and train_2 are",
+            {"train": ["train_1"]},
+            {"train": 2},
+        ),
+        (
+            ("train", "val", "dev"),
+            "two mean validation",
+            {"train": ["train"], "test": ["dev"]},
+            {"train": 2, "test": 2},
+        ),
+        (
+            ("fold1", "fold2"),
+            "more than one folder below",
+            {"train": ["fold1"], "test": ["fold2"]},
+            {"train": 2, "test": 2},
+        ),
+    ],
+)
+def test_folders_that_are_splits_of_another_name(tmp_path, silent, folders, message, chosen, expected):
+    tree(tmp_path, *(f"{folder}/{name}/0.png" for folder in folders for name in ("ant", "bee")))
+    with pytest.raises(ValueError, match=message + ".*splits='"):
+        load_folder(tmp_path)
+    assert sizes(load_folder(tmp_path, splits=chosen)) == expected
+
+
+@pytest.mark.parametrize("test", ["test/{}.png", "test/unknown/{}.png", "test/test/{}.png"])
+def test_test_images_without_classes_are_left_out_by_an_option(tmp_path, silent, test):
+    tree(tmp_path, *(f"train/{name}/0.png" for name in ("ant", "bee")), *(test.format(row) for row in range(3)))
+    with pytest.raises(
+        ValueError, match="The test split of .* has no labels: .*Leave it out with splits='train=train'"
+    ):
+        load_folder(tmp_path)
+    assert sizes(load_folder(tmp_path, splits={"train": ["train"]})) == {"train": 2}
+
+
+@pytest.mark.parametrize("names", [("part1", "part2"), ("images",), ("batch_a", "batch 2"), ("test", "train", "bus")])
+def test_folders_that_are_no_classes(tmp_path, names):
+    write_image_folder(tmp_path, dict.fromkeys(names, 2))
+    with pytest.raises(ValueError, match="so they have no classes: .*labels_from=<file.csv>.*labels_from='folders'"):
+        load_folder(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert load_folder(tmp_path, labels_from="folders")["train"].features["label"].names == sorted(names)
+
+
+@pytest.mark.parametrize("names", [("c0", "c1", "c2"), ("n01440764", "n01443537"), ("Type_1", "Type_2")])
+def test_numbered_classes(tmp_path, silent, names):
+    write_image_folder(tmp_path, dict.fromkeys(names, 1))
+    assert load_folder(tmp_path)["train"].features["label"].names == list(names)
+
+
+def test_files_left_out_are_said_in_numbers(tmp_path):
+    write_image_folder(tmp_path, {"ant": 2, "bee": 2})
+    for file in ("ant/a.HEIC", "ant/b.heic", "ant/c.jpg_large", "bee/no_ending"):
+        (tmp_path / file).write_bytes(b"")
+    (tmp_path / "bee" / "link.jpg").symlink_to("gone.jpg")
+    (tmp_path / "bee" / "folder.jpg").mkdir()
+    with pytest.warns(UserWarning) as caught:
+        assert len(load_folder(tmp_path)["train"]) == 4
+    assert len(caught) == 1
+    message = str(caught[0].message)
+    assert (
+        "4 with endings that are none of an image (.heic 2, .jpg_large 1, without ending 1; ant 3, bee 1)" in message
+    )
+    assert "1 links to files that are not there (such as bee/link.jpg; bee 1)" in message
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (None, r"The class 'cat' of .* \(train\) has no image\."),
+        (
+            "a.heic",
+            r"The class 'cat' of .* has 1 files with endings that are none of an image \(.heic 1\), but no image",
+        ),
+        ("a", r"\(without ending 1\), but no image"),
+        ("link.jpg", r"has 1 links to files that are not there, but no image"),
+    ],
+)
+def test_a_class_that_loses_all_its_images(tmp_path, file, message):
+    write_image_folder(tmp_path / "train", {"ant": 1, "bee": 1})
+    (tmp_path / "train" / "cat").mkdir()
+    if file == "link.jpg":
+        (tmp_path / "train" / "cat" / file).symlink_to("gone.jpg")
+    elif file:
+        (tmp_path / "train" / "cat" / file).write_bytes(b"")
+    with pytest.raises(ValueError, match=message):
+        load_folder(tmp_path)
+    if file is None:  # a class of the test images alone has no training image, which is said
+        write_image_folder(tmp_path / "test", {"ant": 1, "cat": 1})
+        with pytest.warns(UserWarning, match="no training image of 1 classes that its other splits have: cat"):
+            load_folder(tmp_path)
+
+
+def test_a_split_that_loses_all_its_images(tmp_path):
+    write_image_folder(tmp_path / "train", {"ant": 1, "bee": 1})
+    (tmp_path / "test" / "ant").mkdir(parents=True)
+    (tmp_path / "test" / "ant" / "a.heic").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"The folder .*test has 1 files .*\(.heic 1\), but no image"):
+        load_folder(tmp_path)
+
+
+def test_what_systems_leave_behind(tmp_path, silent):
+    write_image_folder(tmp_path, {"ant": 1, "bee": 1})
+    tree(
+        tmp_path, "__MACOSX/ant/0.png", ".ipynb_checkpoints/0.png", "ant/.ipynb_checkpoints/0.png", "@eaDir/ant/0.png"
+    )
+    for file in (".DS_Store", "README.md", "LICENSE", "ant/Thumbs.db", "ant/desktop.ini"):
+        (tmp_path / file).write_bytes(b"")
+    assert sizes(load_folder(tmp_path)) == {"train": 2}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path):
+    write_image_folder(tmp_path, {"ant": 1, "bee": 1})
+    (tmp_path / "bee").chmod(0)
+    try:
+        with pytest.raises(PermissionError, match="The folder .*bee cannot be read"):
+            load_folder(tmp_path)
+    finally:
+        (tmp_path / "bee").chmod(0o755)
+
+
+# configurations and splits of parquet files
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("data/train-00000-of-00001", "data/extra-00000-of-00001"), "plain what extra is for"),
+        (("data/train-00000-of-00001", "data/train_extra-00000-of-00001"), "plain what train_extra is for"),
+        (("data/holdout-00000-of-00001",), "plain what holdout is for"),
+        (
+            ("train", "validation_matched", "validation_mismatched"),
+            "validation_matched and validation_mismatched are for",
+        ),
+        (("train", "evaluation"), "plain what evaluation is for"),
+        (("birds", "fish"), "plain what birds and fish are for"),
+        (
+            ("train", "val_test"),
+            "val_test.parquet could belong to the splits validation and test.*splits='train=train'",
+        ),
+        (
+            ("plain/train", "cropped/train"),
+            "has the configurations cropped, plain. Choose one with dataset_config='cropped'",
+        ),
+        (("train", "old/train"), r"has the configurations \., old"),
+        (("kind=a/0", "kind=b/0"), "has the configurations kind=a, kind=b"),
+    ],
+)
+def test_parquet_files_that_do_not_say_what_they_are(tmp_path, files, message):
+    for file in files:
+        numbers(tmp_path / f"{file}.parquet", 1)
+    with pytest.raises(ValueError, match=message):
+        load_folder(tmp_path)
+
+
+def test_what_is_said_about_parquet_files(tmp_path):
+    for number, file in enumerate(("plain/train-0", "plain/train-1", "plain/extra", "cropped/train")):
+        numbers(tmp_path / f"{file}.parquet", number)
+    chosen = {"train": ["train", "extra"]}
+    assert load_folder(tmp_path, dataset_config="plain", splits=chosen)["train"]["n"][:] == [0, 1, 2]
+    assert load_folder(tmp_path, dataset_config="cropped")["train"]["n"][:] == [3]
+    with pytest.raises(ValueError, match=r"Unknown dataset_config of .*: 'plane'\. Did you mean 'plain'"):
+        load_folder(tmp_path, dataset_config="plane")
+
+
+CARD = """---
+configs:
+- config_name: small
+  data_files:
+  - split: train
+    path: [data/a-*, data/extra*]
+  - split: test
+    path: data/holdout*
+- config_name: large
+  data_files: data/*
+---
+# Birds
+"""
+
+
+def test_the_card_says_configurations_and_splits(tmp_path):
+    for number, file in enumerate(("a-0", "a-1", "extra", "holdout")):
+        numbers(tmp_path / "data" / f"{file}.parquet", number)
+    (tmp_path / "README.md").write_text(CARD)
+    with pytest.raises(
+        ValueError, match="has the configurations small, large. Choose one with dataset_config='small'"
+    ):
+        load_folder(tmp_path)
+    small = load_folder(tmp_path, dataset_config="small")
+    assert {split: part["n"][:] for split, part in small.items()} == {"train": [0, 1, 2], "test": [3]}
+    assert load_folder(tmp_path, dataset_config="large")["train"]["n"][:] == [0, 1, 2, 3]
+    (tmp_path / "README.md").write_text(CARD.replace("small\n", "small\n  default: true\n"))
+    assert load_folder(tmp_path)["test"]["n"][:] == [3]
+    (tmp_path / "README.md").write_text(CARD.replace("split: test", "split: unseen"))
+    with pytest.raises(ValueError, match="has the splits train, unseen, and it is not plain what unseen is for"):
+        load_folder(tmp_path, dataset_config="small")
+
+
+@pytest.mark.parametrize(
+    ("configs", "message"),
+    [
+        ("[", "front matter of .*README.md cannot be read"),
+        ("3", "must be a list of configurations"),
+        ("[{config_name: a, data_files: ../secret.parquet}]", "outside of the folder"),
+        ("[{config_name: a, data_files: 'https://somewhere/x.parquet'}]", "outside of the folder"),
+        ("[{config_name: a, data_files: gone*}]", "there is no such file"),
+        ("[{config_name: a, data_files: README.md}]", "takes files that are no parquet, such as README.md"),
+        ("[{config_name: a, data_dir: nowhere}]", "names the folder nowhere/, which holds no parquet file"),
+        ("[{config_name: a, data_files: [{split: train}]}]", "Invalid format for data_files entry"),
+    ],
+)
+def test_cards_that_cannot_be_followed(tmp_path, configs, message):
+    numbers(tmp_path / "train.parquet", 1)
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load_folder(tmp_path)
+
+
+def test_pictures_beside_parquet_files(tmp_path):
+    rows = {"image": [{"bytes": encoded_image(1), "path": None}] * 2, "label": [0, 1]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    tree(tmp_path, "assets/banner.png")
+    with pytest.warns(UserWarning, match="1 images of .* lie beside its parquet files and are left out"):
+        assert sizes(load_folder(tmp_path)) == {"train": 2}
+    tree(tmp_path, "ant/0.png")
+    with pytest.raises(ValueError, match="2 images in 2 folders.*labels_from='parquet' or labels_from='folders'"):
+        load_folder(tmp_path)
+    assert sizes(load_folder(tmp_path, labels_from="parquet")) == {"train": 2}
+    assert load_folder(tmp_path, labels_from="folders")["train"].features["label"].names == ["ant", "assets"]
+
+
+def test_saved_datasets_with_other_splits(tmp_path):
+    one = Dataset.from_dict({"n": [1, 2]})
+    DatasetDict(train=one, extra=one.select([1])).save_to_disk(tmp_path)
+    with pytest.raises(ValueError, match="has the splits train, extra, and it is not plain what extra is for"):
+        load_folder(tmp_path)
+    assert load_folder(tmp_path, splits={"train": ["train", "extra"]})["train"]["n"][:] == [1, 2, 2]
+    with pytest.raises(ValueError, match="dataset_config='a' does not fit: .* was written by save_to_disk"):
+        load_folder(tmp_path, dataset_config="a")

@@ -1,0 +1,97 @@
+"""What lies in a folder: images, other files, links that lead nowhere; nothing is opened."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+IMAGE_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
+)
+# What systems and archives leave behind. Hidden files and folders are left out too.
+_JUNK_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
+_JUNK_FOLDERS = frozenset(
+    ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__")
+)
+
+# Parts of a folder's path below the root.
+Folder = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """
+    The files below `root`, by folder, each sorted by name.
+
+    Args:
+        root (`Path`)
+        images (`dict`): Files with the ending of an image.
+        others (`dict`): All other files.
+        broken (`dict`): Links to files that are not there.
+        folders (`set`): All folders, empty ones too.
+    """
+
+    root: Path
+    images: dict[Folder, list[str]] = field(default_factory=dict)
+    others: dict[Folder, list[str]] = field(default_factory=dict)
+    broken: dict[Folder, list[str]] = field(default_factory=dict)
+    folders: set[Folder] = field(default_factory=set)
+
+    def path(self, folder: Folder, name: str = "") -> str:
+        """The file, or the folder, on disk."""
+        return os.path.join(self.root, *folder, *([name] if name else []))
+
+
+def scan(root: Path) -> Tree:
+    """
+    All files but hidden ones, through links to folders; a link to a folder above itself is not followed.
+
+    Raises:
+        `PermissionError`: for a folder that cannot be read.
+    """
+    tree = Tree(root)
+    waiting: list[Folder] = [()]
+    while waiting:
+        folder = waiting.pop()
+        tree.folders.add(folder)
+        here = tree.path(folder)
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except PermissionError as error:
+            raise PermissionError(f"The folder {here} cannot be read: {error.strerror}") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if entry.name.lower() not in _JUNK_FOLDERS and not (
+                    entry.is_symlink() and _leads_up(entry.path, here)
+                ):
+                    waiting.append((*folder, entry.name))
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                tree.broken.setdefault(folder, []).append(entry.name)
+            elif entry.name.lower().endswith(IMAGE_EXTENSIONS) and entry.is_file():
+                tree.images.setdefault(folder, []).append(entry.name)
+            elif entry.name.lower() not in _JUNK_FILES:
+                tree.others.setdefault(folder, []).append(entry.name)
+    for files in (tree.images, tree.others, tree.broken):
+        for folder in sorted(files):  # folders in their order too, whatever order they were visited in
+            files[folder] = files.pop(folder)
+    return tree
+
+
+def normal(name: str) -> str:
+    """A name in one Unicode form: macOS decomposes accents, Linux does not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def ending(name: str) -> str:
+    """`.jpg`; empty for a name without."""
+    return os.path.splitext(name)[1].lower()
+
+
+def _leads_up(link: str, here: str) -> bool:
+    target = os.path.realpath(link)
+    return os.path.commonpath([target, os.path.realpath(here)]) == target
