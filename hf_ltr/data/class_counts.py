@@ -199,7 +199,7 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
     from .label_sources import class_names_of, labels_of_rows
     from .map_style import require_map_style
 
-    require_map_style(dataset, "class_counts", length=False)
+    require_map_style(dataset, "What class_counts was given", length=False)
     names: Sequence[str] | None = None
     if hasattr(dataset, "column_names") and not isinstance(dataset, Mapping):
         column = _label_key(dataset.column_names, label_column)

@@ -45,6 +45,11 @@ def require_map_style(dataset: Any, what: str = "The dataset", length: bool = Tr
             f"{what} is a {kind} of {library}: convert it with datasets.Dataset.{_TABLES[library]}(...) and make the "
             "column of images one (dataset.cast_column('image', datasets.Image()))"
         )
+    if library in ("numpy", "torch") and hasattr(dataset, "shape"):
+        raise TypeError(
+            f"{what} is an array of shape {tuple(dataset.shape)}, without labels: give images and labels together, "
+            "as a dict {'image': ..., 'label': ...} for one set"
+        )
     if not is_map_style(dataset, length):
         if not isinstance(dataset, Iterable):
             raise TypeError(f"{what} must be a dataset with len() and rows by number, not a {kind}")
@@ -54,6 +59,11 @@ def require_map_style(dataset: Any, what: str = "The dataset", length: bool = Tr
             "hf_ltr.data.to_map_style(dataset), where they fit into memory; or store it as a folder, decode it ahead "
             "with `hf-ltr prepare`, and load that with load_long_tailed."
         )
+
+
+def number_of_rows(dataset: Any) -> int:
+    """Rows of a map-style dataset; of a dict of arrays their length."""
+    return len(next(iter(dataset.values()), ())) if isinstance(dataset, Mapping) else len(dataset)
 
 
 def is_map_style(dataset: Any, length: bool = True) -> bool:

@@ -19,6 +19,7 @@ def match_classes(
     trust: bool | None = None,
     subset: bool | None = None,
     spelling: str = "{}=True",
+    tell: bool = True,
 ) -> list[int] | None:
     """
     The model's class for each class of the data.
@@ -32,6 +33,7 @@ def match_classes(
             was asked, and the caller has no such option.
         subset (`bool`, *optional*): Take data that have only some of the model's classes. `None` as for `trust`.
         spelling (`str`): How an option is set where it is given, such as `"--{}"`.
+        tell (`bool`): Warn; `False` for a check before the data are used.
 
     Returns:
         `list[int]`, or `None` where both number the classes alike.
@@ -46,7 +48,7 @@ def match_classes(
         return None
     names, own = [str(name) for name in names], names_in_config(config)
     if own is None:
-        return _unnamed(names, config, what, trust, spelling)
+        return _unnamed(names, config, what, trust, spelling, tell)
     if names == own:
         return None
     _require_distinct(names, what)
@@ -55,23 +57,19 @@ def match_classes(
     unknown = [name for name in names if name not in place]
     absent = [name for name in own if name not in set(names)]
     if not unknown and not (absent and not subset):
-        first = next(index for index, name in enumerate(names) if place[name] != index) if _moved(names, own) else None
-        if first is not None:
+        first = next((index for index, name in enumerate(names) if place[name] != index), None)
+        if first is not None and tell:
             _warn(
                 f"{what} numbers the model's classes differently (class {first} is {names[first]!r} there and "
                 f"{own[first]!r} in the model): they are matched by name."
             )
         return [place[name] for name in names]
     if trust and len(names) == len(own):
-        return _trusted(names, own, what, spelling)
-    raise ValueError(_difference(names, own, unknown, absent, what, trust, subset, spelling))
+        return _trusted(names, own, what, spelling, tell)
+    raise ValueError(other_classes(names, own, what, trust, subset, spelling))
 
 
-def _moved(names: list[str], own: list[str]) -> bool:
-    return any(a != b for a, b in zip(names, own, strict=False))
-
-
-def _unnamed(names: list[str], config: Any, what: str, trust: bool | None, spelling: str) -> None:
+def _unnamed(names: list[str], config: Any, what: str, trust: bool | None, spelling: str, tell: bool) -> None:
     number = config.num_labels
     if len(names) != number:
         raise ValueError(
@@ -87,13 +85,14 @@ def _unnamed(names: list[str], config: Any, what: str, trust: bool | None, spell
             f"the model's order, say {spelling.format('trust_class_order')}; better, write the names into id2label of "
             "its config.json."
         )
-    _warn(
-        f"The model's classes have no names (LABEL_0, LABEL_1, ...): that they are in the order of {what} ({pairs}) "
-        "could not be checked."
-    )
+    if tell:
+        _warn(
+            f"The model's classes have no names (LABEL_0, LABEL_1, ...): that they are in the order of {what} "
+            f"({pairs}) could not be checked."
+        )
 
 
-def _trusted(names: list[str], own: list[str], what: str, spelling: str) -> None:
+def _trusted(names: list[str], own: list[str], what: str, spelling: str, tell: bool) -> None:
     both = set(names) & set(own)
     wrong = [index for index, name in enumerate(names) if name in both and own[index] != name]
     if wrong:
@@ -103,6 +102,8 @@ def _trusted(names: list[str], own: list[str], what: str, spelling: str) -> None
             f"is {names[first]!r} there, which is class {own.index(names[first])} of the model. Give the classes "
             "the same names in both; they are then matched by name."
         )
+    if not tell:
+        return
     pairs = [f"{a!r} as {b!r}" for a, b in zip(names, own, strict=True) if a != b]
     _warn(
         f"{what} has other class names than the model, taken by number as you said: {', '.join(pairs[:10])}"
@@ -110,39 +111,36 @@ def _trusted(names: list[str], own: list[str], what: str, spelling: str) -> None
     )
 
 
-def _difference(
-    names: list[str],
-    own: list[str],
-    unknown: list[str],
-    absent: list[str],
+def other_classes(
+    names: Sequence[str],
+    own: Sequence[str],
     what: str,
-    trust: bool | None,
-    subset: bool | None,
-    spelling: str,
+    trust: bool | None = None,
+    subset: bool | None = None,
+    spelling: str = "{}=True",
 ) -> str:
+    """The message that `what` has classes (`names`) which a model (`own`) does not have, or lacks some of them."""
+    unknown = [name for name in names if name not in set(own)]
+    absent = [name for name in own if name not in set(names)]
     found = [f"{len(unknown)} that the model does not have, such as {_shown(unknown)}"] if unknown else []
     found += [f"not {len(absent)} of the model's, such as {_shown(absent)}"] if absent else []
-    text = f"{what} has other classes than the model ({len(names)} there, {len(own)} in the model): "
+    text = f"{what} has other classes than the model ({len(names)} classes there, {len(own)} in the model): "
     text += f"{' and '.join(found)}."
     if not unknown:
         if subset is False:
             text += f" If these are simply not in the data, say {spelling.format('subset_of_classes')}."
     elif trust is False and len(names) == len(own) and not _contradicts(names, own):
+        first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
         text += (
-            f" Class {_first_other(names, own)} is {names[_first_other(names, own)]!r} there and "
-            f"{own[_first_other(names, own)]!r} in the model. If all are the same classes in the same order under "
-            f"other names, say {spelling.format('trust_class_order')}."
+            f" Class {first} is {names[first]!r} there and {own[first]!r} in the model. If all are the same classes "
+            f"in the same order under other names, say {spelling.format('trust_class_order')}."
         )
     return text
 
 
-def _contradicts(names: list[str], own: list[str]) -> bool:
+def _contradicts(names: Sequence[str], own: Sequence[str]) -> bool:
     place = {name: index for index, name in enumerate(own)}
     return any(place.get(name, index) != index for index, name in enumerate(names))
-
-
-def _first_other(names: list[str], own: list[str]) -> int:
-    return next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
 
 
 def _require_distinct(names: list[str], what: str) -> None:

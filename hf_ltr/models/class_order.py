@@ -122,7 +122,15 @@ def match_head(model: nn.Module, stored: Any, source: str) -> None:
         `UserWarning`: saying what was done, or that the head is that of other classes.
     """
     names, own = names_in_config(model.config), names_in_config(stored)
-    if names is None or own is None or names == own or stored.num_labels != model.config.num_labels:
+    if names is None or names == own or stored.num_labels != model.config.num_labels:
+        return
+    if own is None:
+        warnings.warn(
+            f"The classes of {source} have no names (LABEL_0, LABEL_1, ...): that they are in the order of this "
+            f"config (class 0 is {names[0]!r}, ...) could not be checked.",
+            UserWarning,
+            stacklevel=3,
+        )
         return
     order = order_of(names, own)
     first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)

@@ -573,11 +573,12 @@ def _check_other_fields(fields: dict[str, Any]) -> None:
 def _stored_classes(stored: dict[str, Any], replaced: dict[str, Any]) -> dict[str, Any]:
     """What a stored config says about its classes, in the order of those that replace them, and its counts as past."""
     names, own = (_names_of_fields(fields) for fields in (replaced, stored))
-    counts = replaced.get("class_counts")
-    counts = stored.get("class_counts") if counts is None else _as_count_list(counts)
-    past = counts_history(stored.get("previous_class_counts"), stored.get("class_counts"), own, counts, names or own)
     order = order_of(names, own)
     changed = {} if order is None else reorder_fields(stored, order)
+    if replaced.get("class_counts") is None:
+        return changed
+    counts = _as_count_list(replaced["class_counts"])
+    past = counts_history(stored.get("previous_class_counts"), stored.get("class_counts"), own, counts, names or own)
     return changed | {"previous_class_counts": past}
 
 

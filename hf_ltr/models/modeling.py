@@ -136,6 +136,7 @@ class LongTailPreTrainedModel(PreTrainedModel):
                 check_same_encoder(stored, given, str(source))
         loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.loaded_from = str(source)
         if known is not None and getattr(model, "classifier", None) is not None and not knows_no_classes(known):
             match_head(model, known, str(source))
         return loaded

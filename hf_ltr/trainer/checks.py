@@ -10,49 +10,84 @@ from typing import Any
 
 import torch
 
-from ..data.class_counts import ClassCounts, class_counts
+from ..data.class_counts import ClassCounts
+from ..data.label_sources import LABEL_COLUMNS, class_names_of
 from ..data.labels import read_labels
+from ..data.map_style import number_of_rows, require_map_style
 from ..data.record import explain_counts
-from ..methods import LongTailMethod, get_method
+from ..methods import METHODS, LongTailMethod, get_method
 from ..methods.corrections import warn_of_training_corrections
+from ..models.class_matching import match_classes, other_classes
+from ..models.class_order import names_in_config
+from .agreement import (
+    agreed_config,
+    check_method_counts,
+    follow_agreement,
+    follow_class_order,
+    is_trained,
+    training_counts,
+)
+from .degenerate import check_classes, check_precision, check_rows
 from .optimization import check_parameter_options
 
 logger = logging.getLogger(__name__)
 
 # Fields of the model's config that say which modules were built.
 _ARCHITECTURE = ("head", "head_scale", "num_experts", "modulator", "masked_autoencoder")
+# What a config says about groups where nobody said anything.
+DEFAULT_GROUPS = ((100, 20), "thresholds")
+
+
+def prepare_run(
+    model: Any, method: LongTailMethod | str | None, args: Any, train_dataset: Any, eval_dataset: Any
+) -> tuple[LongTailMethod, ClassCounts | None, torch.Tensor | None]:
+    """
+    Check everything that can be known before a run, and complete the model's config.
+
+    Returns:
+        `(method, class counts of the training set, its labels where its items had to be read for them)`.
+
+    Raises:
+        `TypeError`: for something that is no data, or no method.
+        `ValueError`: naming the first contradiction and what to do about it.
+    """
+    check_data(train_dataset, eval_dataset)
+    if train_dataset is not None:
+        follow_class_order(model, train_dataset)
+    given = method.class_counts if isinstance(method, LongTailMethod) and method.uses_labels else None
+    method, counts, labels = resolve_method(method, model, train_dataset)
+    agreed = check_run(model, method, args, train_dataset, counts)
+    complete_config(model, given or counts)
+    complete_config(model, counts)
+    if agreed is not None and not is_trained(model):
+        follow_agreement(model, agreed)
+    if method.uses_labels:
+        for what, dataset in evaluation_sets(eval_dataset).items():
+            check_evaluation_data(model, dataset, what)
+    return method, counts, labels
 
 
 def resolve_method(
     method: LongTailMethod | str | None, model: Any, train_dataset: Any
-) -> tuple[LongTailMethod, ClassCounts | None]:
+) -> tuple[LongTailMethod, ClassCounts | None, torch.Tensor | None]:
     """
-    A method from an object, a name, or nothing (cross-entropy), and the class counts it is for, if anybody knows them:
-    those of the method's maker, of the training set, or of the model's config.
+    A method from an object, a name, or nothing (cross-entropy), the class counts of the training set, and its labels
+    where its items had to be read for them.
     """
-    if isinstance(method, LongTailMethod):
-        return method, method.class_counts if method.uses_labels else None
-    if method is not None and not isinstance(method, str):
+    if method is not None and not isinstance(method, str | LongTailMethod):
         raise TypeError(f"method must be a LongTailMethod or a name, not {type(method).__name__}")
-    counts = _counts(train_dataset) or model_counts(model)
+    name = method or "cross_entropy"
+    uses_labels = METHODS[name].uses_labels if isinstance(name, str) and name in METHODS else True
+    if isinstance(name, LongTailMethod):
+        uses_labels = name.uses_labels
+    counts = labels = None
+    if train_dataset is not None and uses_labels:
+        counts, labels = training_counts(train_dataset, model.config)
+    if isinstance(method, LongTailMethod):
+        return method, counts, labels
     # Without counts (evaluation of a model that has none) the method is a placeholder that never sees a batch.
-    placeholder = ClassCounts([1] * model.config.num_labels)
-    return get_method(method or "cross_entropy", class_counts=counts or placeholder), counts
-
-
-def _has_labels(dataset: Any) -> bool:
-    columns = getattr(dataset, "column_names", None)
-    return columns is None or "label" in columns or "labels" in columns
-
-
-def _counts(dataset: Any) -> ClassCounts | None:
-    if dataset is None or not _has_labels(dataset):
-        return None
-    try:
-        return class_counts(dataset)
-    except TypeError:
-        # A dataset whose labels only its items know; the input pipeline checks them when it reads them.
-        return None
+    known = counts or model_counts(model) or ClassCounts([1] * model.config.num_labels)
+    return get_method(name, class_counts=known), counts, labels
 
 
 def model_counts(model: Any) -> ClassCounts | None:
@@ -64,19 +99,19 @@ def model_counts(model: Any) -> ClassCounts | None:
     return ClassCounts(config.class_counts, names, tuple(config.group_thresholds), config.group_scheme)
 
 
-def complete_config(model: Any, counts: ClassCounts | None, dataset: Any) -> None:
-    """Write class counts and names into a config that has none: a checkpoint describes itself."""
+def complete_config(model: Any, counts: ClassCounts | None) -> None:
+    """Write class counts, groups and names into a config that has none: a checkpoint describes itself."""
     config = model.config
-    if config.class_counts is None and counts is not None:
+    if counts is None:
+        return
+    if config.class_counts is None:
         config.class_counts = counts
-    names = _class_names(dataset) if dataset is not None else None
-    if names is not None and len(names) == config.num_labels and _unnamed(config):
+        if (tuple(config.group_thresholds), config.group_scheme) == DEFAULT_GROUPS:
+            config.group_thresholds, config.group_scheme = list(counts.thresholds), counts.grouping
+    names = counts.names
+    if names is not None and len(names) == config.num_labels and names_in_config(config) is None:
         config.id2label = dict(enumerate(names))
         config.label2id = {name: index for index, name in enumerate(names)}
-
-
-def _unnamed(config: Any) -> bool:
-    return all(config.id2label[index] == f"LABEL_{index}" for index in range(config.num_labels))
 
 
 def default_processor(model: Any) -> Any:
@@ -103,21 +138,44 @@ def check_model(model: Any) -> None:
         )
 
 
-def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any, eval_dataset: Any) -> None:
+def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any, counts: ClassCounts | None) -> Any:
     """
+    Args:
+        model, method, args, train_dataset: Of the trainer; the model in the class order of the data.
+        counts ([`ClassCounts`], *optional*): Of the training set, if it has labels.
+
+    Returns:
+        [`LongTailConfig`] or `None`: the model's config as it will be when it was trained on `counts`.
+
     Raises:
         `ValueError`: naming the first contradiction and what to do about it.
     """
     config = model.config
-    if method.uses_labels and hasattr(train_dataset, "column_names") and _class_names(train_dataset) is None:
-        # Labels without names: the first one outside the model's classes is named with its row.
-        read_labels(train_dataset, ("label", "labels"), config.num_labels, required=True)
+    if method.uses_labels and train_dataset is not None:
+        check_rows(args, number_of_rows(train_dataset))
+        if counts is None or counts.names is None:
+            # Labels without names: the first one outside the model's classes is named with its row.
+            check_label_range(train_dataset, config.num_labels)
+        check_class_names(model, train_dataset, "The training set")
     if len(method.class_counts) != config.num_labels and method.uses_labels:
         raise ValueError(
             f"The method knows {len(method.class_counts)} classes but the model has {config.num_labels}. Build both "
             "from class_counts(train_dataset)."
         )
-    built = copy.deepcopy(config)
+    agreed = None
+    if counts is not None:
+        explanation = explain_counts(train_dataset) if hasattr(train_dataset, "info") else None
+        if explanation is not None:
+            logger.info("The training set is %s", explanation)
+        check_classes(counts, method.name or type(method).__name__)
+        if len(counts) != config.num_labels:
+            raise ValueError(
+                f"The training set has {len(counts)} classes but the model has num_labels={config.num_labels}. "
+                "Build the config from class_counts(train_dataset)."
+            )
+        check_method_counts(method, counts)
+        agreed = agreed_config(config, counts, is_trained(model))
+    built = copy.deepcopy(agreed or config)
     method.configure(built)
     for name in _ARCHITECTURE:
         if getattr(built, name) != getattr(config, name):
@@ -125,18 +183,41 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
                 f"{method.name} needs config.{name}={getattr(built, name)!r} but the model was built with "
                 f"{getattr(config, name)!r}. Call method.configure(config) before building the model."
             )
-    check_arguments(method, args, model.config.logit_adjustment)
+    check_arguments(method, args, config.logit_adjustment)
     check_parameter_options(args.parameter_options, [name for name, _ in model.named_parameters()])
-    if train_dataset is not None and method.uses_labels:
-        check_training_data(model, method, train_dataset)
-    datasets = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
-    for dataset in datasets:
-        if dataset is not None and method.uses_labels:
-            check_class_names(model, dataset, "the evaluation set")
+    return agreed
+
+
+def check_label_range(dataset: Any, num_labels: int, required: bool = True) -> None:
+    """Refuse a label outside the model's classes, where a label column can be read without the items."""
+    if hasattr(dataset, "column_names"):
+        names = class_names_of(dataset)
+        read_labels(dataset, LABEL_COLUMNS, num_labels if names is None else len(names), required=required)
+
+
+def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:
+    """Every evaluation set of a trainer, with what messages call it."""
+    if isinstance(eval_dataset, dict):
+        return {f"The evaluation set {name!r}": dataset for name, dataset in eval_dataset.items()}
+    return {} if eval_dataset is None else {"The evaluation set": eval_dataset}
+
+
+def check_data(train_dataset: Any, eval_dataset: Any) -> None:
+    """
+    Raises:
+        `TypeError`: for streams, dicts of splits and names in the place of data.
+        `ValueError`: for data without rows.
+    """
+    named = {} if train_dataset is None else {"The training set": train_dataset}
+    for what, dataset in {**named, **evaluation_sets(eval_dataset)}.items():
+        require_map_style(dataset, what)
+        if number_of_rows(dataset) == 0:
+            raise ValueError(f"{what} has no rows")
 
 
 def check_arguments(method: LongTailMethod, args: Any, adjustment: dict[str, Any] | None = None) -> None:
     """What a method cannot work with; `adjustment` is the field `logit_adjustment` of the model's config."""
+    check_precision(args)
     if args.n_gpu > 1:
         raise ValueError(
             f"{args.n_gpu} GPUs are visible to one process, which would use nn.DataParallel. Start one process per "
@@ -161,64 +242,32 @@ def check_arguments(method: LongTailMethod, args: Any, adjustment: dict[str, Any
     warn_of_training_corrections(method, args.sampler, adjustment, stacklevel=3)
 
 
-def check_training_data(model: Any, method: LongTailMethod, dataset: Any) -> None:
-    """Compare the training set's own labels with what model and method were built for."""
-    counts = _counts(dataset)
-    if counts is None:
-        return
-    check_class_names(model, dataset, "the training set")
-    explanation = explain_counts(dataset)
-    if explanation is not None:
-        logger.info("The training set is %s", explanation)
-    if len(counts) < model.config.num_labels and counts.names is None:
-        counts = ClassCounts([*counts.counts, *[0] * (model.config.num_labels - len(counts))])
-    if len(counts) != model.config.num_labels:
-        raise ValueError(
-            f"The training set has {len(counts)} classes but the model has num_labels={model.config.num_labels}. "
-            "Build the config from class_counts(train_dataset)."
-        )
-    if list(counts.counts) != list(method.class_counts.counts):
-        different = [i for i, (a, b) in enumerate(zip(counts, method.class_counts, strict=True)) if a != b]
-        first = different[0]
-        raise ValueError(
-            f"The method was built for other class counts than the training set has: class {first} has "
-            f"{counts[first]} images but the method was told {method.class_counts[first]} ({len(different)} classes "
-            "differ). Pass class_counts(train_dataset) to get_method."
-        )
-
-
 def check_class_names(model: Any, dataset: Any, what: str) -> None:
-    """Refuse data whose classes are named, and ordered, differently from the model's."""
-    names = _class_names(dataset)
-    if names is None or _unnamed(model.config):
-        return  # a config without names claims no order
-    own = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    if names == own:
-        return
-    if sorted(names) == sorted(own):
-        first = next(i for i, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
-        raise ValueError(
-            f"{what} has the model's classes in another order: class {first} is {names[first]!r} there and "
-            f"{own[first]!r} in the model. Priors, groups and predictions would be silently wrong; cast the label "
-            "column to the model's order."
-        )
-    raise ValueError(
-        f"{what} has other classes than the model: {len(names)} classes such as {names[:3]} against {len(own)} such "
-        f"as {own[:3]}. Start from a model of these classes, or from a checkpoint with a new classifier."
-    )
+    """Refuse data to train on whose classes are others than the model's, in any order."""
+    names, own = class_names_of(dataset), names_in_config(model.config)
+    if names is not None and own is not None and sorted(names) != sorted(own):
+        raise ValueError(other_classes(names, own, what))
 
 
-def _class_names(dataset: Any) -> list[str] | None:
-    features = getattr(dataset, "features", None)
-    for column in ("label", "labels"):
-        names = getattr(features[column], "names", None) if features is not None and column in features else None
-        if names:
-            return list(names)
-    return None
+def check_evaluation_data(model: Any, dataset: Any, what: str = "The evaluation set") -> None:
+    """Refuse, before anything is trained, to evaluate what has no rows or classes, or others than the model."""
+    require_map_style(dataset, what)
+    if number_of_rows(dataset) == 0:
+        raise ValueError(f"{what} has no rows")
+    evaluation_classes(model, dataset, what, tell=False)
+    check_label_range(dataset, model.config.num_labels, required=False)
 
 
-def check_evaluation_data(model: Any, dataset: Any) -> None:
-    """Refuse to evaluate what has no classes, or others than the model."""
+def evaluation_classes(
+    model: Any, dataset: Any, what: str = "The evaluation set", tell: bool = True, **options: Any
+) -> list[int] | None:
+    """
+    The model's class for each of a dataset's, matched by name; `None` where they are numbered alike. `options` are
+    those of [`match_classes`].
+
+    Raises:
+        `ValueError`: for a model without classes, or data of others.
+    """
     from ..models import MaskedAutoencoder
 
     if isinstance(model, MaskedAutoencoder):
@@ -226,29 +275,41 @@ def check_evaluation_data(model: Any, dataset: Any) -> None:
             "A masked autoencoder has no classes to evaluate: watch its training loss, and evaluate the classifier "
             "that is fine-tuned from it (set eval_strategy='no' for this stage)."
         )
-    check_class_names(model, dataset, "the evaluation set")
+    return match_classes(class_names_of(dataset), model.config, what, tell=tell, **options)
 
 
-def check_same_classes(there: Any, here: Any, where: str) -> None:
+def check_same_classes(there: Any, here: Any, where: str, any_order: bool = False) -> None:
     """
     Compare the classes of two configs.
 
+    Args:
+        there, here ([`LongTailConfig`]): Of a checkpoint and of the run.
+        where (`str`): The checkpoint.
+        any_order (`bool`): Whether the same classes in another order will do, since they are matched by name.
+
     Raises:
-        `ValueError`: if a checkpoint's classes, or their order, are not those of the run.
+        `ValueError`: if a checkpoint's classes are not those of the run.
     """
-    if there.num_labels == here.num_labels and (there.id2label == here.id2label or _unnamed(there) or _unnamed(here)):
+    names, own = names_in_config(there), names_in_config(here)
+    same_number = there.num_labels == here.num_labels
+    if same_number and (names is None or own is None or names == own or (any_order and sorted(names) == sorted(own))):
         return
-    label = next(
-        (i for i in range(min(there.num_labels, here.num_labels)) if there.id2label[i] != here.id2label[i]), None
-    )
-    detail = (
-        f"{there.num_labels} classes there, {here.num_labels} here"
-        if label is None or there.num_labels != here.num_labels
-        else f"class {label} is {there.id2label[label]!r} there and {here.id2label[label]!r} here"
-    )
+    if not same_number:
+        detail = f"{there.num_labels} classes there, {here.num_labels} here"
+    else:
+        first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
+        detail = f"class {first} is {names[first]!r} there and {own[first]!r} here"
+    only = [
+        f"only {place}: {', '.join(map(repr, found[:5]))}{', ...' if len(found) > 5 else ''}"
+        for place, found in (
+            ("there", [name for name in names or [] if name not in set(own or names)]),
+            ("here", [name for name in own or [] if name not in set(names or own)]),
+        )
+        if found
+    ]
     raise ValueError(
-        f"{where} is a checkpoint of other classes ({detail}). Start from a checkpoint of the same classes in the "
-        "same order, or from a masked autoencoder, which has none."
+        f"{'; '.join([f'{where} is a checkpoint of other classes ({detail})', *only])}. Start from a checkpoint of "
+        "the same classes, which are matched by name, or from a masked autoencoder, which has none."
     )
 
 

@@ -15,7 +15,7 @@ def check_precision(args: Any) -> None:
     Raises:
         `ValueError`: for fp16 on a CPU.
     """
-    if args.fp16 and args.device.type == "cpu":
+    if getattr(args, "fp16", False) and args.device.type == "cpu":
         raise ValueError(
             "fp16 is for GPUs, and this run is on a CPU: set mixed_precision_mode to 'no' or 'auto' (and leave fp16 "
             "unset)"
@@ -88,8 +88,8 @@ def check_classes(counts: ClassCounts, who: str) -> None:
         only = f"all {counts.total:,} training images are of class {counts.name_of(present[0])}" if present else "none"
         classes = f"{len(counts)} class{'es' if len(counts) != 1 else ''}"
         raise ValueError(
-            f"There is nothing to tell apart: of {classes}, {only}. Is the label column the right one (label_column=), "
-            "and is every class a folder of its own?"
+            f"There is nothing to tell apart: of {classes}, {only}. Is the label column the right one "
+            "(label_column=), and is every class a folder of its own?"
         )
     empty = [index for index, count in enumerate(counts) if not count]
     if empty:

@@ -6,16 +6,16 @@ import dataclasses
 import json
 from typing import Any
 
+from ..data.label_sources import class_names_of
 from ..methods import LongTailMethod
 from .arguments import LongTailTrainingArguments
-from .checks import _class_names
 from .defaults import config_defaults, default_paths, method_defaults
 from .exempt_arguments import EXEMPT, SELECTING, measurements_decide
 
 # Fields of a config that do not make it another model; the classes are compared as part of the data.
 _PROVENANCE = frozenset(
     "method transformers_version architectures dtype torch_dtype _name_or_path use_cache id2label label2id "
-    "class_counts initial_weights".split()
+    "class_counts previous_class_counts initial_weights".split()
 )
 
 
@@ -41,7 +41,7 @@ def run_facts(config: Any, method: LongTailMethod, args: Any, train_dataset: Any
         "data": {
             "rows": len(train_dataset),
             **hash_rows(train_dataset)._asdict(),
-            "class_names": _class_names(train_dataset),
+            "class_names": class_names_of(train_dataset),
             "class_counts": list(method.class_counts.counts),
         },
         "arguments": {name: getattr(args, name) for name in compared_arguments(args)}

@@ -9,20 +9,25 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from transformers import set_seed
 
+from ..data.class_counts import ClassCounts
+from ..data.map_style import number_of_rows
 from ..files import clear_temporaries, write_json
 from ..methods import Stage
 from ..models.quiet import quiet_loading
 from ..naming import unknown_name
+from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
 from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, fact_differences, read_facts
-from .checks import check_arguments, check_same_classes
+from .checks import check_arguments, check_data, check_evaluation_data, check_same_classes
 from .defaults import method_default_paths
+from .degenerate import check_classes, check_length, check_rows
 from .resuming import NoCheckpointToContinue
 from .run_facts import run_facts
 from .schedule import check_warmup
@@ -88,7 +93,7 @@ def run_stages(
             method that contradict each other in any stage, a start with other classes, or a folder of another run.
     """
     output_dir = Path(output_dir)
-    plans = _plan(stages, config, arguments, train_dataset, validation_dataset, output_dir, announce)
+    plans = _plan(stages, config, arguments, train_dataset, validation_dataset, test_dataset, output_dir, announce)
     if PartialState().is_main_process:
         claim_folder(output_dir, _root_facts(stages))
         for folder in (output_dir, *(plan.folder for plan in plans if plan.finished is not None)):
@@ -147,6 +152,7 @@ def _plan(
     arguments: dict[str, Any],
     train_dataset: Any,
     validation_dataset: Any,
+    test_dataset: Any,
     output_dir: Path,
     announce: Callable[[str], None],
 ) -> list[_Plan]:
@@ -155,6 +161,8 @@ def _plan(
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
         raise ValueError(f"Stage names must differ, got {names}")
+    check_data(train_dataset, validation_dataset)
+    counts = _checked_counts(stages, config, train_dataset, validation_dataset, test_dataset)
     plans: list[_Plan] = []
     identity: dict[str, Any] = {}
     configs: dict[str, Any] = {}
@@ -175,6 +183,10 @@ def _plan(
         folder = output_dir / stage.name
         args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, announce))
         check_arguments(stage.method, args, configs[stage.name].logit_adjustment)
+        check_length(stage.method, args)
+        check_rows(args, number_of_rows(train_dataset))
+        if stage.method.uses_labels and counts is not None:
+            check_method_counts(stage.method, counts)
         check_warmup(args, stage.name)
         if args.eval_strategy != "no" and validation_dataset is None:
             raise ValueError(
@@ -200,6 +212,21 @@ def _plan(
             check_folder(folder, own)
         plans.append(_Plan(stage, folder, args, facts, finished))
     return plans
+
+
+def _checked_counts(stages: list[Stage], config: Any, train: Any, validation: Any, test: Any) -> ClassCounts | None:
+    """The class counts of the training set, which those of the config must be; evaluation sets have its classes."""
+    if not any(stage.method.uses_labels for stage in stages):
+        return None
+    counts, _ = training_counts(train, config)
+    if counts is not None:
+        check_classes(counts, "a classifier")
+        agreed_config(config, counts, trained=False)
+    described = SimpleNamespace(config=config)
+    for what, dataset in (("The validation set", validation), ("The test set", test)):
+        if dataset is not None:
+            check_evaluation_data(described, dataset, what)
+    return counts
 
 
 def stage_config(stage: Stage, config: Any) -> Any:
@@ -249,7 +276,7 @@ def check_start_exists(start: str) -> None:
 
 def check_start_classes(start: str, config: Any) -> None:
     """
-    Refuse a starting checkpoint whose classes, or their order, or whose encoder are not those of `config`.
+    Refuse a starting checkpoint whose classes, in any order, or whose encoder are not those of `config`.
 
     Args:
         start (`str`): Folder or Hub id of a checkpoint of this package, or of transformers' ViTMAE or ViT.
@@ -274,7 +301,7 @@ def check_start_classes(start: str, config: Any) -> None:
         )
     if knows_no_classes(theirs):
         return
-    check_same_classes(theirs, config, start)
+    check_same_classes(theirs, config, start, any_order=True)
 
 
 def stage_arguments(

@@ -21,10 +21,11 @@ from ..data.pipeline import InputPipeline
 from ..methods import LongTailMethod
 from ..methods.decoupled import make_sampler
 from ..models.quiet import quiet_loading
-from . import checks
+from . import agreement, checks
 from .arguments import LongTailTrainingArguments
 from .checkpoint_files import STATE, begin_checkpoint, write_manifest
 from .checkpoints import check_folder, claim_folder
+from .degenerate import check_length
 from .evaluation import run_evaluation
 from .forward import (
     HALF_PRECISIONS,
@@ -113,9 +114,7 @@ class LongTailTrainer(Trainer):
         if args.device.type == "cpu":
             set_cpu_threads(args.cpu_threads)
         warn_of_emulation(args)
-        method, counts = checks.resolve_method(method, model, train_dataset)
-        checks.check_run(model, method, args, train_dataset, eval_dataset)
-        checks.complete_config(model, counts, train_dataset)
+        method, counts, labels = checks.prepare_run(model, method, args, train_dataset, eval_dataset)
         if args.channels_last and args.device.type in ("cpu", "cuda"):
             model = model.to(memory_format=torch.channels_last)
         if processing_class is None:
@@ -136,6 +135,10 @@ class LongTailTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self.method = method.to(args.device)
         self._training_loss = self.method.training_loss
+        # What the config says once the model was trained here, and labels that only the items knew.
+        self._training_counts, self._item_labels = counts, labels
+        # How classes of evaluation sets are matched with the model's, see `match_classes`.
+        self.class_options: dict[str, Any] = {}
         self._train_pipeline: InputPipeline | None = None
         self._eval_pipelines: dict[int, tuple[Any, InputPipeline]] = {}
         self._term_sums: dict[str, torch.Tensor] = {}
@@ -156,6 +159,8 @@ class LongTailTrainer(Trainer):
             dataset,
             num_labels=config.num_labels,
             require_labels=False if not train else self.method.uses_labels,
+            class_map=None if train else checks.evaluation_classes(self.model, dataset, **self.class_options),
+            labels=self._item_labels if train else None,
             image_size=config.image_size,
             num_channels=config.num_channels,
             image_mean=config.image_mean,
@@ -226,7 +231,6 @@ class LongTailTrainer(Trainer):
         # Kept by identity: decoding the same evaluation images every epoch would cost more than evaluating them.
         known = self._eval_pipelines.get(id(dataset))
         if known is None or known[0] is not dataset:
-            checks.check_evaluation_data(self.model, dataset)
             known = (dataset, self._pipeline(dataset, train=False))
             regular = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
             # Other datasets come and go: only the last of them is kept.
@@ -273,6 +277,11 @@ class LongTailTrainer(Trainer):
             check_same_method(self.method, resume_from_checkpoint)
         if self.train_dataset is None:
             raise ValueError("LongTailTrainer.train() needs train_dataset=")
+        check_length(self.method, args)
+        if self._training_counts is not None:
+            trained = agreement.is_trained(self.model)
+            agreed = agreement.agreed_config(self.model.config, self._training_counts, trained, tell=False)
+            agreement.follow_agreement(self.model, agreed)
         facts = run_facts(self.model.config, self.method, args, self.train_dataset)
         if self.is_world_process_zero():
             check_folder(args.output_dir, facts)
@@ -308,6 +317,7 @@ class LongTailTrainer(Trainer):
                 release(self.accelerator.unwrap_model(self.model))
         # Also where nothing was logged.
         self._require_finite(output.training_loss)
+        self.model.trained_here = True
         with fork_rng(args.device):
             torch.manual_seed(args.seed)
             self.method.finalize(self)
