@@ -278,9 +278,9 @@ class LongTailTrainer(Trainer):
         if self.train_dataset is None:
             raise ValueError("LongTailTrainer.train() needs train_dataset=")
         check_length(self.method, args)
-        if self._training_counts is not None:
-            trained = agreement.is_trained(self.model)
-            agreed = agreement.agreed_config(self.model.config, self._training_counts, trained, tell=False)
+        if self._training_counts is not None and agreement.is_trained(self.model):
+            # Until now the config spoke of what the weights were trained on before.
+            agreed = agreement.agreed_config(self.model.config, self._training_counts, trained=True, tell=False)
             agreement.follow_agreement(self.model, agreed)
         facts = run_facts(self.model.config, self.method, args, self.train_dataset)
         if self.is_world_process_zero():
