@@ -75,7 +75,8 @@ def reorder_fields(fields: dict[str, Any], order: Sequence[int]) -> dict[str, An
 
 
 def _picked(values: Sequence[Any], order: Sequence[int]) -> list[Any]:
-    return [values[index] for index in order]
+    """In another order; what has another length is left to the checks of the config."""
+    return [values[index] for index in order] if len(values) == len(order) else list(values)
 
 
 def counts_history(

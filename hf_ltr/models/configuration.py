@@ -215,7 +215,7 @@ class LongTailConfig(PretrainedConfig):
         self.masked_autoencoder = masked_autoencoder
         self.method = method
         self.initial_weights = initial_weights
-        self.previous_class_counts = previous_class_counts
+        self.previous_class_counts = _checked_history(previous_class_counts)
 
         _check_other_fields(kwargs)
         super().__init__(**_label_fields(num_labels, class_counts, self.class_counts, kwargs))
@@ -570,6 +570,20 @@ def _check_other_fields(fields: dict[str, Any]) -> None:
             raise unknown_name(name, value, valid)
 
 
+def _checked_history(value: Any) -> list[dict[str, Any]] | None:
+    """`previous_class_counts`, or a `ValueError` for what is none."""
+    if value is None:
+        return None
+    entries = []
+    for entry in sequence("previous_class_counts", value):
+        entry = mapping("an entry of previous_class_counts", entry)
+        if not {"class_counts"} <= set(entry) <= {"class_counts", "class_names"}:
+            raise ValueError(f"an entry of previous_class_counts has class_counts and class_names, not {shown(entry)}")
+        counts = _as_count_list(entry["class_counts"])
+        entries.append({**entry, "class_counts": counts})
+    return entries
+
+
 def _stored_classes(stored: dict[str, Any], replaced: dict[str, Any]) -> dict[str, Any]:
     """What a stored config says about its classes, in the order of those that replace them, and its counts as past."""
     names, own = (_names_of_fields(fields) for fields in (replaced, stored))
@@ -584,8 +598,8 @@ def _stored_classes(stored: dict[str, Any], replaced: dict[str, Any]) -> dict[st
 
 def _names_of_fields(fields: dict[str, Any]) -> list[str] | None:
     names, id2label = _names_of(fields.get("class_counts")), fields.get("id2label")
-    if isinstance(id2label, dict):
-        names = [str(name) for _, name in sorted((int(index), name) for index, name in id2label.items())]
+    if id2label is not None:
+        names = [name for _, name in sorted(_checked_names(id2label).items())]
     return None if not names or all(name == f"LABEL_{i}" for i, name in enumerate(names)) else list(names)
 
 

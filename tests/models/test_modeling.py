@@ -335,8 +335,8 @@ def test_files_can_be_copied_next_to_a_checkpoint(tmp_path, monkeypatch):
     needed = (
         "modeling configuration backbone resnet_cifar vision_transformers convolutional_vision_transformer "
         "convolutional_patch_embedding heads freezing modulator modulator_options class_groups initialization "
-        "errors prior_offset checkpoint_conversion vit_checkpoints position_embedding initial_weights backbone_options "
-        "checks size_limits class_order"
+        "errors prior_offset checkpoint_conversion vit_checkpoints position_embedding initial_weights "
+        "backbone_options checks size_limits class_order"
     )
     assert copied == set(needed.split())
     written = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
