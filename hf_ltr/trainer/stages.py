@@ -24,6 +24,7 @@ from ..models.quiet import quiet_loading
 from ..naming import unknown_name
 from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
+from .best_model import check_metric_for_best_model
 from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, fact_differences, read_facts
 from .checks import check_arguments, check_data, check_evaluation_data, check_same_classes
 from .defaults import method_default_paths
@@ -194,6 +195,8 @@ def _plan(
                 "split to evaluate on during training (the test set is for the end): set validation_per_class, or "
                 "eval_strategy='no'."
             )
+        if stage.method.uses_labels:
+            check_metric_for_best_model(args, configs[stage.name], validation_dataset)
         if stage.method.needs_validation and validation_dataset is None:
             raise ValueError(
                 f"Stage {stage.name!r}: {stage.method.name} measures something on a validation split, and there is "

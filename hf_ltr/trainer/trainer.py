@@ -23,6 +23,7 @@ from ..methods.decoupled import make_sampler
 from ..models.quiet import quiet_loading
 from . import agreement, checks
 from .arguments import LongTailTrainingArguments
+from .best_model import check_metric_for_best_model
 from .checkpoint_files import STATE, begin_checkpoint, write_manifest
 from .checkpoints import check_folder, claim_folder
 from .degenerate import check_length
@@ -131,6 +132,9 @@ class LongTailTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        if compute_metrics is None:
+            # The user's own metrics have names that only running them tells.
+            check_metric_for_best_model(args, model.config, eval_dataset)
         # Read by versions of the parent that have no `loss_is_scaled_for_ga`.
         self.model_accepts_loss_kwargs = True
         self.method = method.to(args.device)
