@@ -37,7 +37,7 @@ def measure(
         get_method,
     )
     from hf_ltr.cli.recipe import ModelOptions
-    from hf_ltr.hub.environment import git_commit, hardware, package_versions
+    from hf_ltr.cards.environment import git_commit, hardware, package_versions
     from hf_ltr.methods.tau_normalization import best_tau, sweep_tau
     from hf_ltr.table.protocol_files import load_protocol
 

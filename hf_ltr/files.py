@@ -20,8 +20,12 @@ def write_json(path: str | Path, content: Any) -> Path:
     Raises:
         `ValueError`: for NaN and infinity, before anything is written.
     """
+    return write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write text as UTF-8, in one step as [`write_json`]."""
     path = Path(path)
-    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

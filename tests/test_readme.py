@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from PIL import Image
 
 
@@ -49,6 +51,12 @@ def test_bring_your_own_images_then_the_pipeline(repository, images, tmp_path, m
     metrics = names["trainer"].evaluate(names["data"]["test"])
     assert {"eval_accuracy", "eval_balanced_accuracy", "eval_few"} <= set(metrics)
     assert names["counts"].names == ["apple", "pear", "quince"]
+    config = json.loads((tmp_path / "runs/mine/config.json").read_text())
+    assert config["method"] == {"name": "balanced_softmax", "options": {}} and config["class_counts"]
+    card = ModelCard.load(tmp_path / "runs/mine/README.md")
+    assert card.data.model_name == "balanced_softmax on images"
+    assert {result.dataset_split for result in card.data.eval_results} == {"test"}
+    assert str(tmp_path) not in card.content and "Hash of the training rows" in card.text
     Image.new("RGB", (30, 30)).save("photo.jpg")
     scope: dict = {}
     exec(as_checkpoint.replace('pipeline("image', 'answer = pipeline("image'), scope)

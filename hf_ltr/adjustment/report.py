@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..cards.eval_results import is_hub_id
 from ..evaluation.report import format_table, write_metrics
-from ..hub.eval_results import is_hub_id
 from .options import ADJUSTMENTS
 
 COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")

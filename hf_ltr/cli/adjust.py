@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     """Adjust, print before and after, and say where the result is."""
     from ..adjustment import AdjustmentOptions, RetrainingOptions, adjust_checkpoint
     from ..adjustment.checkpoint import check_output
+    from ..redaction import name_of_place
 
     training = {name: getattr(options, name) for name in _TRAINING if getattr(options, name) is not None}
     if training and options.method not in ("crt", "lws"):
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
         image_processor=options.image_processor,
         trust_class_order=options.trust_class_order,
         evaluate_test=options.evaluate_test,
-        dataset_name=_name(options.dataset),
+        dataset_name=None if options.dataset is None else name_of_place(options.dataset),
         batch_size=options.batch_size,
         num_workers=options.num_workers,
         device=options.device,
@@ -96,10 +97,3 @@ def _data_options(options: argparse.Namespace) -> typing.Any:
             raise ValueError(f"--{unused[0] if unused else 'evaluate_test'} needs --dataset")
         return None
     return DataOptions(**given)
-
-
-def _name(dataset: str | None) -> str | None:
-    """How a README calls the data: a folder by its name alone."""
-    from pathlib import Path
-
-    return Path(dataset).resolve().name if dataset is not None and Path(dataset).exists() else dataset

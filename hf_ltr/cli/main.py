@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from ..redaction import without_secrets
 from . import adjust, evaluate, listing, prepare, table
 
 # Each module has HELP, add_arguments(parser) and run(options), and imports nothing heavy before it runs.
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("HF_LTR_TRACEBACK"):
             raise  # where it happened, for whoever asks
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         return 2
     return 0
 

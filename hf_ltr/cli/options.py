@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from ..naming import nearest_names, unknown_name
+from ..redaction import is_secret, public
 
 _OTHER_FORM = {"learning_rate": "base_learning_rate", "base_learning_rate": "learning_rate"}
 
@@ -102,6 +103,7 @@ def parse_options(
         if key == "config":
             continue
         _store(key, raw, kinds, section_kinds, parsed, where="on the command line")
+    public([parsed.values, parsed.sections])  # from here on, secrets among them are hidden wherever they turn up
     return parsed
 
 
@@ -230,7 +232,8 @@ def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:
         except (TypeError, ValueError, OverflowError):
             continue
     expected = " or ".join(_kind_name(candidate) for candidate in candidates)
-    raise ValueError(f"{key} must be {expected}, got {'no value' if raw is _NO_VALUE else repr(raw)}{detail}")
+    shown = "no value" if raw is _NO_VALUE else "a hidden value" if is_secret(key, raw) else repr(raw)
+    raise ValueError(f"{key} must be {expected}, got {shown}{detail}")
 
 
 def _kind_name(kind: Any) -> str:

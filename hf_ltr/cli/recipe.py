@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -155,7 +156,7 @@ def run_recipe(
     options: ParsedOptions,
     default_output_dir: str,
     command: str,
-) -> tuple[dict[str, Any], Any, str | None]:
+) -> tuple[dict[str, Any], Any, Any]:
     """
     What every recipe does between building its stages and writing its rows.
 
@@ -168,18 +169,24 @@ def run_recipe(
         command (`str`): For the card.
 
     Returns:
-        `(results by stage name, RunReport, Hub id to push to or None)`.
+        `(results by stage name, RunReport, PushTarget or None)`.
+
+    Raises:
+        `ValueError`: before anything is trained, for a push that cannot work, too.
     """
     from ..hub import RunReport
+    from ..pushing import PushTarget
     from ..trainer import LongTailTrainingArguments, run_stages
 
     if "test" not in data:
         raise ValueError("The data have no test split and none could be held out, so there would be nothing to report")
     training = options.of(LongTailTrainingArguments)
     output_dir = Path(training.pop("output_dir", default_output_dir))
-    push_to = training.pop("hub_model_id", None) if training.pop("push_to_hub", False) else None
+    push_to = PushTarget.take(training, output_dir)
     for stage in stages:
         stage.arguments.update(options.sections.get(stage.name, {}))
+    if push_to is not None and os.environ.get("RANK", "0") == "0":
+        push_to = push_to.prepare()
     results = run_stages(
         stages,
         config=options.build(ModelOptions).config(counts),
@@ -206,19 +213,19 @@ def fail_clearly(main: Any, argv: list[str] | None = None) -> None:
     try:
         main(sys.argv[1:] if argv is None else argv)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        import os
-
         if os.environ.get("HF_LTR_TRACEBACK"):
             raise
-        print(f"error: {error}\n(HF_LTR_TRACEBACK=1 shows where)", file=sys.stderr)
+        from ..redaction import without_secrets
+
+        print(f"error: {without_secrets(str(error))}\n(HF_LTR_TRACEBACK=1 shows where)", file=sys.stderr)
         sys.exit(2)
 
 
 def command_line(argv: list[str]) -> str:
-    """The command as the user could repeat it."""
-    import shlex
+    """The command as others could repeat it: without secrets, and with the names of folders."""
+    from ..redaction import public_command
 
-    return shlex.join(["accelerate", "launch", Path(sys.argv[0]).as_posix(), *argv])
+    return public_command(["accelerate", "launch", sys.argv[0]], argv)
 
 
 __all__ = [

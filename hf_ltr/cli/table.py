@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     """Run what is missing and report."""
     import sys
 
+    from ..redaction import public
     from ..table.protocol_files import DEFAULT_PROTOCOLS, load_protocol, protocol_names
 
     overrides = {}
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
         options.output_dir or f"outputs/table/{_folder_name(protocol)}",
         command=_command(sys.argv[1:]),
     )
-    changed = ", ".join(f"{key}={value}" for key, value in protocol.overrides.items())
+    changed = ", ".join(f"{key}={value}" for key, value in public(protocol.overrides).items())
     table.say(f"Protocol {protocol.name}{f', changed: {changed}' if changed else ''}")
     if options.measure_cost and os.environ.get("WORLD_SIZE", "1") != "1":
         raise ValueError("--measure_cost takes one process; call the table without a launcher for it")
@@ -111,18 +112,23 @@ def run(options: argparse.Namespace) -> None:
 
 def _folder_name(protocol: Any) -> str:
     """The protocol's name, and what was changed about its data: another tail is another table, and so is a trial."""
+    from ..redaction import public
+
     changed = [
-        f"-{key}={value}" for key, value in protocol.overrides.items() if key in protocol.data or "max_steps" in key
+        f"-{key}={public(value, key)}"
+        for key, value in protocol.overrides.items()
+        if key in protocol.data or "max_steps" in key
     ]
     return f"{protocol.name}{''.join(changed)}"
 
 
 def _command(argv: list[str]) -> str:
-    """The command as others could repeat it: their folders are elsewhere."""
-    import shlex
+    """The command as others could repeat it: their folders are elsewhere, and secrets are nobody's business."""
     from pathlib import Path
+
+    from ..redaction import public_command
 
     shown = [f"path/to/{Path(argument).name}" if os.path.isabs(argument) else argument for argument in argv]
     processes = os.environ.get("WORLD_SIZE", "1")
-    launched = f"accelerate launch --num_processes {processes} -m hf_ltr.cli.main"
-    return f"{launched if processes != '1' else 'hf-ltr'} {shlex.join(shown)}"
+    launched = ["accelerate", "launch", "--num_processes", processes, "-m", "hf_ltr.cli.main"]
+    return public_command(launched if processes != "1" else ["hf-ltr"], shown)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.class_counts import ClassCounts
+from ..markup import figure_text
 from .drawing import GROUP_COLUMNS, add_legend, colour_of, in_words, new_figure, save
 
 
@@ -36,7 +37,11 @@ def plot_per_class_accuracy(
     for name, values in results.items():
         tested = [index for index, value in enumerate(values) if value is not None]
         points = axes.scatter(
-            [counts[index] for index in tested], [100 * values[index] for index in tested], s=16, alpha=0.6, label=name
+            [counts[index] for index in tested],
+            [100 * values[index] for index in tested],
+            s=16,
+            alpha=0.6,
+            label=figure_text(name),
         )
         for classes in counts.groups.values():
             members = [index for index in classes if values[index] is not None]
@@ -82,7 +87,7 @@ def plot_group_accuracy(
             [place + (number - (len(rows) - 1) / 2) * width for place, _ in shown],
             [value for _, value in shown],
             width,
-            label=name,
+            label=figure_text(name),
             color=colour_of(number),
         )
         axes.bar_label(bars, fmt="%.1f", fontsize=7)
@@ -123,7 +128,7 @@ def plot_group_intervals(
             )
         axes.set_title(in_words(column), fontsize="medium")
         axes.grid(axis="x", linewidth=0.5, alpha=0.5)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
         axes.tick_params(labelsize="small")
     panels[0].invert_yaxis()
     figure.supxlabel("accuracy on test images (%), 95 % interval", fontsize="small")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.class_counts import GROUP_NAMES
+from ..markup import figure_text
 from .drawing import GROUP_COLUMNS, add_legend, colour_of, in_words, new_figure, save
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def plot_group_confusion(path: str | Path, confusion: Any, names: Sequence[str],
     image = _heat_map(axes, percent, names, texts)
     axes.set(xlabel="group of the predicted class", ylabel="group of the true class")
     if title:
-        axes.set_title(title, fontsize="medium")
+        axes.set_title(figure_text(title), fontsize="medium")
     figure.colorbar(image, ax=axes, label="% of the true group")
     return save(figure, path)
 
@@ -76,7 +77,7 @@ def plot_group_errors(path: str | Path, results: Mapping[str, Mapping[str, Mappi
         percent = np.array([[errors.get(row, {}).get(column, math.nan) for column in names] for row in names])
         texts = [["-" if math.isnan(value) else f"{value:.1f}" for value in row] for row in percent]
         image = _heat_map(axes, percent, names, texts)
-        axes.set_title(name, fontsize="small")
+        axes.set_title(figure_text(name), fontsize="small")
     for axes in list(figure.axes)[len(results) :]:
         axes.set_axis_off()
     figure.supxlabel("group of the predicted class", fontsize="small")
@@ -121,7 +122,7 @@ def plot_group_given(
                 [columns.index(column) + middle for column in both[name]],
                 [100 * metrics[f"{prefix}{column}"] for column in both[name]],
                 width,
-                label=f"{name}, group given" if given else name,
+                label=figure_text(f"{name}, group given" if given else name),
                 color=(*colour_of(number), 0.4) if given else colour_of(number),
             )
             axes.bar_label(bars, fmt="%.1f", fontsize=7)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..markup import cell
 
 ABSENT = "-"
 
@@ -34,7 +35,7 @@ def format_table(
     """
     table = [["", *("all" if column == "accuracy" else column.replace("_", " ") for column in columns)]]
     for name, metrics in rows.items():
-        cells = [name]
+        cells = [cell(name)]
         for column in columns:
             value = metrics.get(column)
             if value is None:
@@ -49,7 +50,7 @@ def format_table(
     for line in table:
         cells = [
             line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+            *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

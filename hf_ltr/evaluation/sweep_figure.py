@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..markup import figure_text
 from .drawing import GROUP_COLUMNS, add_legend, colour_of, in_words, new_figure, save
 
 # From this ratio of the largest to the smallest value on, equal factors are drawn as equal distances.
@@ -57,7 +58,7 @@ def plot_option_sweep(
                 linewidth=1,
                 capsize=2,
                 color=colour_of(number),
-                label=name if axes is panels[0] else None,
+                label=figure_text(name) if axes is panels[0] else None,
             )
         if settings[0] > 0 and settings[-1] >= _LOGARITHMIC_FROM * settings[0]:
             axes.set_xscale("log")
@@ -66,7 +67,7 @@ def plot_option_sweep(
         axes.tick_params(labelsize="small")
         axes.grid(axis="y", linewidth=0.5, alpha=0.5)
         axes.set_title(in_words(column), fontsize="medium")
-    figure.supxlabel(option, fontsize="small")
+    figure.supxlabel(figure_text(option), fontsize="small")
     figure.supylabel("accuracy (%), 95 % interval", fontsize="small")
     if len(lines) > 1:
         add_legend(figure, len(lines))

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from .card import METRIC_NAMES
+from ..cards.metadata import METRIC_NAMES
 from .page_facts import example
 from .recipe_configs import DATASET_TITLES
 

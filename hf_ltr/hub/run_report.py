@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cards.finished_run import FinishedRun, draw_figures
 from ..data import long_tail_info
 from ..data.class_counts import ClassCounts, class_counts
-from ..evaluation import format_table, write_metrics
-from .card import CardFacts, write_model_card
-from .environment import git_commit, hardware, package_versions
-from .eval_results import write_eval_results
+from ..evaluation import format_table
+from ..pushing import PushTarget
+from ..redaction import name_of_place
 
 if TYPE_CHECKING:
     from ..methods import LongTailMethod
@@ -45,7 +45,7 @@ class RunReport:
         counts: ClassCounts | None = None,
     ):
         self.output_dir = Path(output_dir)
-        self.data, self.dataset = data, dataset
+        self.data, self.dataset = data, name_of_place(dataset)
         self.arguments = dict(arguments)
         self.sections = {name: dict(values) for name, values in (sections or {}).items() if values}
         self.command = command
@@ -98,7 +98,7 @@ class RunReport:
         *,
         method: LongTailMethod,
         stages: Sequence[StageResult],
-        push_to: str | None = None,
+        push_to: PushTarget | str | None = None,
     ) -> str:
         """
         Save everything for `result`, the model of the last row, and return the table.
@@ -107,7 +107,7 @@ class RunReport:
             result ([`StageResult`]): The stage whose weights are the run's model.
             method ([`LongTailMethod`]): For the card.
             stages: All stages, for the time spent.
-            push_to (`str`, *optional*): Hub id the model, card, metrics and figures are pushed to.
+            push_to ([`PushTarget`] or `str`, *optional*): Where on the Hub model, card, metrics and figures go.
 
         Returns:
             `str`: Markdown, in percent on the test set, after the last epoch.
@@ -124,51 +124,7 @@ class RunReport:
             model = LongTailForImageClassification.from_pretrained(result.folder)
             model.save_pretrained(self.output_dir)
         LongTailImageProcessor.from_config(model.config).save_pretrained(self.output_dir)
-        last = list(self.rows)[-1]
-        write_metrics(
-            self.output_dir / "metrics.json",
-            {
-                "results": self.rows,
-                "per_class_accuracy": self.per_class,
-                "class_counts": list(self.class_counts.counts),
-                "groups": {name: len(classes) for name, classes in self.class_counts.groups.items()},
-                "row_hash": self.info.get("row_hash"),
-                "seconds": {stage.name: round(stage.seconds, 1) for stage in stages},
-                "selection": "last epoch",
-            },
-        )
-        figures = self._figures()
-        comparisons = {name: metrics for name, metrics in self.rows.items() if name != last}
-        sections = {f"{name}.{key}": value for name, values in self.sections.items() for key, value in values.items()}
-        settings = {key: _without_point_zero(value) for key, value in {**self.arguments, **sections}.items()}
-        facts = CardFacts(
-            model_name=f"{method.name} on {self.dataset}",
-            model_id=push_to or str(self.output_dir),
-            method=method.name,
-            options=method.describe()["options"],
-            papers=[method.paper] if method.paper else [],
-            backbone=model.config.backbone,
-            initial_weights=model.config.initial_weights,
-            dataset=self.dataset,
-            dataset_name=self._dataset_in_words(),
-            test_split="test",
-            class_counts=self.class_counts,
-            row_hash=self.info.get("row_hash"),
-            metrics=self.rows[last],
-            comparisons=comparisons,
-            selection="the weights after the last epoch; the test set was read after training only",
-            arguments=settings,
-            command=self.command,
-            commit=git_commit(),
-            seed=self.arguments.get("seed", 42),
-            epochs=self.arguments.get("num_train_epochs"),
-            wall_time=sum(stage.seconds for stage in stages),
-            hardware=hardware(),
-            versions=package_versions(),
-            figures=figures,
-        )
-        write_model_card(self.output_dir, facts)
-        write_eval_results(self.output_dir, self.rows[last], dataset=self.dataset)
+        self._finished(model.config, method, stages, getattr(push_to, "repo_id", push_to)).write()
         print(
             f"\n{table}\n\nTop-1 accuracy in percent on the test set; many, medium, few: mean over the group's "
             f"classes."
@@ -178,57 +134,52 @@ class RunReport:
             push_folder(self.output_dir, push_to)
         return table
 
-    def _dataset_in_words(self) -> str:
-        factor = self.info.get("imbalance_factor")
-        return f"{self.dataset}, long-tailed, imbalance factor {factor:g}" if factor else self.dataset
-
     def _figures(self) -> dict[str, str]:
-        """Draw what the rows have numbers for; paths relative to the card by caption."""
-        from ..evaluation import plot_group_accuracy, plot_group_errors, plot_group_given, plot_per_class_accuracy
+        return draw_figures(self.output_dir, self.rows, self.per_class, self.class_counts)
 
-        folder = self.output_dir / "figures"
-        # Absent where there is one group only, and in stages that an earlier version finished.
-        errors = {name: metrics["group_errors"] for name, metrics in self.rows.items() if metrics.get("group_errors")}
-        given = {name: metrics for name, metrics in self.rows.items() if "oracle_accuracy" in metrics}
-        try:
-            plot_group_accuracy(folder / "groups.png", self.rows)
-            figures = {"Accuracy by group": "figures/groups.png"}
-            if self.per_class:
-                plot_per_class_accuracy(folder / "per_class.png", self.class_counts, self.per_class)
-                figures["Accuracy by training images of the class"] = "figures/per_class.png"
-            if errors:
-                plot_group_errors(folder / "group_errors.png", errors)
-                figures["Groups that misclassified images were predicted into"] = "figures/group_errors.png"
-            if given:
-                plot_group_given(folder / "group_given.png", given)
-                figures["Accuracy against all classes, and with the group given"] = "figures/group_given.png"
-        except ImportError as error:
-            print(f"No figures: {error}")
-            return {}
-        return figures
+    def _finished(
+        self, config: Any, method: LongTailMethod, stages: Sequence[StageResult], model_id: str | None
+    ) -> FinishedRun:
+        sections = {f"{name}.{key}": value for name, values in self.sections.items() for key, value in values.items()}
+        return FinishedRun(
+            self.output_dir,
+            config,
+            method=method.describe(),
+            papers=[method.paper] if method.paper else [],
+            dataset=self.dataset,
+            imbalance_factor=self.info.get("imbalance_factor"),
+            split="test",
+            counts=self.class_counts,
+            row_hash=self.info.get("row_hash"),
+            rows=self.rows,
+            per_class=self.per_class,
+            seconds={stage.name: stage.seconds for stage in stages},
+            selection_in_words="the weights after the last epoch; the test set was read after training only",
+            arguments={key: _without_point_zero(value) for key, value in {**self.arguments, **sections}.items()},
+            command=self.command,
+            model_id=model_id,
+            seed=self.arguments.get("seed", 42),
+            epochs=self.arguments.get("num_train_epochs"),
+        )
 
 
 def _without_point_zero(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def push_folder(folder: str | Path, repo_id: str) -> str:
+def push_folder(folder: str | Path, target: PushTarget | str) -> str:
     """
     Upload a finished run to the Hub: what stands in the folder itself and its figures, not the stages in sub-folders.
 
     Args:
         folder (`str` or `Path`): Written by [`RunReport.finish`].
-        repo_id (`str`): `owner/name`; made if it is not there.
+        target ([`PushTarget`] or `str`): Where to; the repository is made if it is not there.
 
     Returns:
         `str`: URL of the commit.
     """
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    api.create_repo(repo_id, exist_ok=True)
+    target = (PushTarget(target) if isinstance(target, str) else target).prepare()
     patterns = ["*.json", "*.safetensors", "README.md", "figures/*", ".eval_results/*"]
-    stages = ["*/*.json", "*/*.safetensors", "run.json"]
-    return str(
-        api.upload_folder(repo_id=repo_id, folder_path=str(folder), allow_patterns=patterns, ignore_patterns=stages)
+    return target.upload(
+        folder, allow_patterns=patterns, ignore_patterns=["*/*.json", "*/*.safetensors", "run.json", ".*.tmp"]
     )

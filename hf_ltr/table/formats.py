@@ -8,6 +8,8 @@ from typing import Any
 
 from ..evaluation.published import protocol_in_words
 from ..evaluation.statistics import format_p
+from ..markup import cell
+from ..redaction import public
 from .results import TestSet
 from .rows import GROUP_COLUMNS, TableRow
 
@@ -37,7 +39,7 @@ def accuracy_table(rows: Sequence[TableRow], seeds: int) -> str:
     numbers = {text: number for number, text in enumerate(published_notes(rows), start=1)}
     table = [["", "seeds", *(HEADS.get(name, name) for name in columns), "published", "its protocol"]]
     for row in rows:
-        cells = [_cell(row.label), f"{len(row.runs)} of {seeds}" if len(row.runs) < seeds else str(seeds)]
+        cells = [cell(row.label), f"{len(row.runs)} of {seeds}" if len(row.runs) < seeds else str(seeds)]
         if not row.values:
             cells[1] = NOT_RUN
         cells += [_value(row.values[name]) if name in row.values else "-" for name in columns]
@@ -56,9 +58,9 @@ def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
     if not rows:
         return ""
     columns = group_columns(rows)
-    table = [[f"minus {_cell(baseline)}", *(HEADS.get(name, name) for name in columns)]]
+    table = [[f"minus {cell(baseline)}", *(HEADS.get(name, name) for name in columns)]]
     for row in rows:
-        cells = [_cell(row.label)]
+        cells = [cell(row.label)]
         for name in columns:
             part = row.differences[baseline].get(name)
             cells.append(
@@ -80,7 +82,7 @@ def cost_table(rows: Sequence[TableRow]) -> str:
         memory = row.cost.get("memory", {}).get("ratio")
         table.append(
             [
-                _cell(row.label),
+                cell(row.label),
                 " + ".join(steps) or "-",
                 "-" if memory is None else f"{memory:.2f}",
                 "-" if row.minutes is None else f"{row.minutes:.1f}",
@@ -103,7 +105,7 @@ def notes(rows: Sequence[TableRow], test: TestSet | None, data: Mapping[str, Any
         if test is None or row.training_images in (None, sum(test.class_counts)):
             continue
         own = next(iter(row.runs.values()))["settings"]["data"]
-        options = ", ".join(f"{key}={value}" for key, value in own.items() if data.get(key) != value)
+        options = ", ".join(f"{key}={value}" for key, value in own.items() if public(data).get(key) != value)
         found.append(
             f"{row.label} was trained on {row.training_images:,} images, the other rows on "
             f"{sum(test.class_counts):,} ({options}); the groups are those of the other rows."
@@ -152,17 +154,13 @@ def _published(row: TableRow, notes: Mapping[str, int]) -> list[str]:
     if all(value is not None for value in groups):
         text += f" ({'/'.join(f'{value:.1f}' for value in groups)})"
     note = f" (note {notes[nearest['note']]})" if nearest["note"] else ""
-    return [text, _cell(protocol_in_words(nearest)) + note]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return [text, cell(protocol_in_words(nearest)) + note]
 
 
 def _markdown(table: Sequence[Sequence[str]]) -> str:
     widths = [max(3, *(len(line[column]) for line in table)) for column in range(len(table[0]))]
     lines = [
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in table
+        f"| {' | '.join(text.ljust(width) for text, width in zip(line, widths, strict=True))} |" for line in table
     ]
     lines.insert(1, f"| {' | '.join('-' * width for width in widths)} |")
     return "\n".join(lines)

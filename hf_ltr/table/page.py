@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ..markup import code_block, markdown, markdown_code, one_line
+from ..redaction import public
 from .formats import HEADS, NOT_RUN, group_columns
 from .protocol_files import PLACES
 from .rows import TableRow
@@ -78,13 +80,16 @@ def readme(report: TableReport, figures: Mapping[Path, str]) -> str:
     """
     protocol, rows = report.protocol, report.rows
     runs = [run for row in rows for run in row.runs.values()]
-    changed = ", ".join(f"{key} {value}" for key, value in protocol.overrides.items())
+    overrides = public(protocol.overrides)
+    changed = ", ".join(f"{key} {value}" for key, value in overrides.items())
     title = f"{protocol.title or protocol.name}{f' (changed: {changed})' if changed else ''}"
-    parts = [f"# {title}", report.markdown()]
-    parts += [f"![{caption}]({path.name})" for path, caption in figures.items()]
+    parts = [f"# {markdown(title)}", report.markdown()]
+    parts += [f"![{markdown(caption)}]({path.name})" for path, caption in figures.items()]
     facts: dict[str, Iterable[str]] = {
-        "Protocol": [f"`{protocol.name}`" + (f", {protocol.source}" if protocol.source else "")],
-        "Changed by": [f"{key}={value}" for key, value in protocol.overrides.items()],
+        "Protocol": [
+            markdown_code(protocol.name) + (f", {one_line(protocol.source, 1000)}" if protocol.source else "")
+        ],
+        "Changed by": [markdown(f"{key}={value}") for key, value in overrides.items()],
         "Seeds": [str(seed) for seed in report.seeds],
         "Selection": {run["selection"] for run in runs},
         "Hardware": {run["hardware"] for run in runs},
@@ -109,8 +114,8 @@ def readme(report: TableReport, figures: Mapping[Path, str]) -> str:
     parts.append("## Made with\n\n" + "\n".join(lines))
     commands = sorted({run["command"] for run in runs if run["command"]})
     if commands:
-        parts.append("```bash\n" + "\n".join(commands) + "\n```")
-    parts.append(f"## Protocol\n\n```yaml\n{_protocol_yaml(protocol)}```")
+        parts.append(code_block("\n".join(commands), "bash"))
+    parts.append(f"## Protocol\n\n{code_block(_protocol_yaml(protocol).rstrip(), 'yaml')}")
     parts.append(
         "Every number of a run, its predictions and all of its settings are in `results/`; every published number "
         "that belongs to a row is in `published.csv`."
@@ -136,7 +141,7 @@ def _protocol_yaml(protocol: Any) -> str:
     }
     # Pretraining without options is pretraining all the same.
     shown = {key: value for key, value in content.items() if value or (key == "pretraining" and value is not None)}
-    return yaml.safe_dump(shown, sort_keys=False)
+    return yaml.safe_dump(public(shown), sort_keys=False)
 
 
 def _percent(value: float | None) -> float | None:

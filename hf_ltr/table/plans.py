@@ -12,6 +12,7 @@ from typing import Any
 from ..data import ClassCounts
 from ..methods import LongTailMethod, Stage, get_method
 from ..methods.masked_autoencoding import MaskedAutoencoding, with_pretraining
+from ..redaction import public
 from .protocol import Protocol, json_form
 from .protocol_files import PLACES
 from .specification import MethodSpecification
@@ -84,6 +85,7 @@ class Plan:
         """What decides the numbers of this run, beside the method's own description and the rows of the data."""
         settings = {
             "protocol": self.protocol.name,
+            # Published with the result: a data set in a folder by its name; which rows it has says their hash.
             "data": _without_places(self.protocol.data_options(self.row.name)),
             "model": self.protocol.model_options(self.row.name),
             "stages": {stage.name: self.compared(stage) for stage in self.stages},
@@ -91,7 +93,7 @@ class Plan:
         }
         if self.protocol.pretraining is not None:
             settings["pretraining"] = self.protocol.pretraining
-        return json_form(settings)
+        return public(json_form(settings))
 
     def compared(self, stage: Stage) -> dict[str, Any]:
         """A stage's arguments that decide its result; how a step is cut into processes and micro-batches does not."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..files import write_json
+from ..redaction import public
 from ..trainer.checkpoints import differences
 from .specification import MethodSpecification
 
@@ -144,7 +145,8 @@ def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str 
         expected (`dict`): Parts of a result (`settings`, `description`, `data`, ...) that must be equal.
         path (`str`): For the message.
     """
-    there, here = {key: content.get(key) for key in expected}, json.loads(json.dumps(expected))
+    # Earlier versions wrote the whole path of a data set in a folder.
+    there, here = public({key: content.get(key) for key in expected}), public(json.loads(json.dumps(expected)))
     if "pretraining" not in content.get("settings", {}):
         # The options of pretraining were not always written down; that a row has it shows in its stages.
         here.get("settings", {}).pop("pretraining", None)

@@ -14,6 +14,7 @@ from ..data.class_counts import label_array
 from ..data.record import position_hash
 from ..files import write_json
 from ..methods import Stage, get_method
+from ..redaction import public, without_secrets
 from .checks import RowChecks, check_stage_names
 from .measures import TRAINING_FILE, TrainingMeasures
 from .plans import Plan, share_of_process
@@ -73,7 +74,7 @@ class Table:
         if not all(0 <= seed < 2**32 for seed in self.seeds):
             raise ValueError(f"Seeds must lie in 0 ... 2**32 - 1, got {self.seeds}")
         self.output_dir = Path(output_dir)
-        self.command = command
+        self.command = None if command is None else without_secrets(command)
         self.announce = announce
         self._data: dict[str, tuple[Any, Any]] = {}
         self._made_arguments: Any = None
@@ -206,7 +207,7 @@ class Table:
 
     # ------------------------------------------------------------------ one run
     def _make(self, row: MethodSpecification, seed: int, test: TestSet) -> dict[str, Any]:
-        from ..hub.environment import git_commit, hardware, package_versions
+        from ..cards.environment import git_commit, hardware, package_versions
 
         plan = self.plan(row, seed)
         folders = self._train(plan)
@@ -218,7 +219,7 @@ class Table:
                 "row": row.label,
                 "seed": seed,
                 **self._identity(row, seed),
-                "overrides": self.protocol.overrides,
+                "overrides": public(self.protocol.overrides),
                 "metrics": metrics,
                 "per_class_accuracy": per_class,
                 "predictions": encode_classes(predictions),

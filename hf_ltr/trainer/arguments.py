@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +14,13 @@ from transformers import TrainingArguments
 
 from ..data.samplers import SAMPLERS
 from ..naming import unknown_name
+from ..redaction import HIDDEN, is_secret, public, remember_secret, without_secrets
 from .precision import accelerator_available, native_bf16
 
 MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
 
 
-@dataclass
+@dataclass(repr=False)  # the one of dataclasses prints the token
 class LongTailTrainingArguments(TrainingArguments):
     """
     [`transformers.TrainingArguments`] plus what long-tailed training needs.
@@ -109,6 +112,7 @@ class LongTailTrainingArguments(TrainingArguments):
     cpu_threads: int | None = field(default=None, metadata={"help": "Threads of each process on CPU."})
 
     def __post_init__(self):
+        remember_secret(self.hub_token)
         if not accelerator_available():
             # Without this, two launched CPU processes would each believe that they are alone.
             self.use_cpu = True
@@ -154,6 +158,38 @@ class LongTailTrainingArguments(TrainingArguments):
                 f"{', '.join(MIXED_PRECISION[1:])}. Launch with one of them, or set mixed_precision_mode."
             )
         return "bf16" if launcher == "no" and native_bf16(self.use_cpu) else launcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        """
+        What is pickled, above all into the `training_args.bin` beside every saved model, which is pushed with it: no
+        token, and folders by their names. A copy in memory keeps both.
+        """
+        return {**public(self.__dict__), "hub_token": None}
+
+    def __copy__(self) -> LongTailTrainingArguments:
+        return self._twin(self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LongTailTrainingArguments:
+        return self._twin(copy.deepcopy(self.__dict__, memo))
+
+    def _twin(self, content: dict[str, Any]) -> LongTailTrainingArguments:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(content)
+        return twin
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
+
+    __repr__ = __str__
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the parent, which trackers log: every secret hidden, not only those whose name ends in `_token`."""
+        content = super().to_dict()
+        return {name: HIDDEN if is_secret(name, value) else value for name, value in content.items()}
+
+    def to_json_string(self) -> str:
+        """For TensorBoard, whose files lie in the output folder and are pushed with it: folders by their names."""
+        return json.dumps(public(self.to_dict()), indent=2)
 
     @property
     def device(self) -> torch.device:

@@ -125,7 +125,8 @@ def run_stages(
         evaluated = test_dataset is not None and stage.method.uses_labels
         metrics = trainer.evaluate_once(test_dataset) if evaluated else {}
         with quiet_loading():
-            trainer.save_model(str(folder))
+            # No card: what a stage is stands in its record, and the run's final model has one.
+            trainer.save_model(str(folder), _internal_call=True)
         trainer.accelerator.wait_for_everyone()
         if trainer.is_world_process_zero():
             # Written last: a stage without this file is continued, not believed.
@@ -321,7 +322,10 @@ def stage_arguments(
     this is said; where no stage can, it stays and the trainer refuses it.
     """
     # Stages are local; what is pushed to the Hub is the run's final model.
-    common = {key: value for key, value in arguments.items() if key != "push_to_hub" and not key.startswith("hub_")}
+    common, own = _local(arguments), _local(stage.arguments)
+    asked = sorted(set(stage.arguments) - set(own))
+    if asked:
+        _tell(announce, f"{stage.name}: without {', '.join(asked)}; the final model of the run alone is pushed")
     if not stage.method.accepts_soft_targets and any(other.method.accepts_soft_targets for other in stages):
         dropped = [name for name in _MIXING if common.pop(name, 0)]
         if dropped:
@@ -329,10 +333,14 @@ def stage_arguments(
                 announce,
                 f"{stage.name}: {stage.method.name} needs hard labels, so it runs without {', '.join(dropped)}",
             )
-    options = {"eval_strategy": "no", **merge_arguments(common, stage.arguments), "output_dir": str(folder)}
+    options = {"eval_strategy": "no", **merge_arguments(common, own), "output_dir": str(folder)}
     if not stage.method.uses_labels:
         options["eval_strategy"] = "no"
     return options
+
+
+def _local(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in arguments.items() if key != "push_to_hub" and not key.startswith("hub_")}
 
 
 _MIXING = ("mixup_alpha", "cutmix_alpha", "label_smoothing")

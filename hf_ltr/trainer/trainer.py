@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data.batches import GlobalBatchSampler, SequentialShards
@@ -41,13 +40,14 @@ from .method_state import check_same_method, load_method_state, save_method_stat
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
 from .precision import warn_of_emulation
 from .processes import available_cores, check_world_size, set_cpu_threads
+from .publication import PublishingTrainer, Training
 from .resuming import choose_checkpoint, clear_leftovers
 from .run_facts import run_facts
 from .schedule import planned_epochs, warmup_steps
 from .terms import attach_term_scales, scaled_sum
 
 
-class LongTailTrainer(Trainer):
+class LongTailTrainer(PublishingTrainer):
     """
     [`transformers.Trainer`] that trains any [`LongTailMethod`].
 
@@ -289,6 +289,9 @@ class LongTailTrainer(Trainer):
         facts = run_facts(self.model.config, self.method, args, self.train_dataset)
         if self.is_world_process_zero():
             check_folder(args.output_dir, facts)
+        self._training = None
+        # Before the first checkpoint: a model says by itself what it was trained with.
+        self.model.config.method = facts["method"]
         # An unreadable image, or something the method misses, is found here, before the folder is claimed for a run
         # that was never made.
         self._train_pipeline = self._pipeline(self.train_dataset, train=True)
@@ -325,6 +328,17 @@ class LongTailTrainer(Trainer):
         with fork_rng(args.device):
             torch.manual_seed(args.seed)
             self.method.finalize(self)
+        self._training = Training(
+            row_hash=facts["data"]["row_hash"],
+            seconds=self.training_seconds,
+            epochs=self.state.epoch or 0,
+            steps=self.state.global_step,
+            selection=(
+                f"the checkpoint with the best {args.metric_for_best_model or 'loss'} on the evaluation images"
+                if args.load_best_model_at_end
+                else "the weights after the last step"
+            ),
+        )
         return output
 
     @torch.no_grad()
@@ -601,6 +615,11 @@ class LongTailTrainer(Trainer):
         # Added behind the log: thousands of classes have no place in a progress line.
         metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self._details.items()}
         self._details = {}
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not isinstance(dataset, dict):
+            named = dataset if isinstance(dataset, str) else None
+            plain = {key.removeprefix(f"{metric_key_prefix}_"): value for key, value in metrics.items()}
+            self._evaluated_on(dataset, named, plain)
         return metrics
 
     def evaluate_once(self, dataset: Any) -> dict[str, Any]:
@@ -616,7 +635,9 @@ class LongTailTrainer(Trainer):
         prefix = "once"
         output = self.evaluation_loop(self.get_eval_dataloader(dataset), "Evaluation", metric_key_prefix=prefix)
         metrics = {key.removeprefix(f"{prefix}_"): value for key, value in output.metrics.items()}
-        return metrics | {"per_class_accuracy": None, **self._details}
+        metrics |= {"per_class_accuracy": None, **self._details}
+        self._evaluated_on(dataset, None, metrics)
+        return metrics
 
 
 _COSINE = ("cosine", "SchedulerType.COSINE")

@@ -266,47 +266,88 @@ def test_double_correction_is_said(recipe, repository, tmp_path):
         recipe("classifier").main(arguments)
 
 
-def test_a_finished_run_is_pushed_without_its_stages(recipe, repository, tmp_path, monkeypatch):
+TOKEN = "hf_Zz0123456789abcdefghijklmnop"
+
+
+class Hub:
+    """Stands for `huggingface_hub.HfApi`; what was asked of it is in `calls`."""
+
+    calls: dict = {}
+
+    def __init__(self, token=None):
+        self.calls["token"] = token
+
+    def create_repo(self, repo_id, exist_ok, private=None):
+        self.calls.setdefault("created", []).append((repo_id, exist_ok, private))
+
+    def upload_folder(self, **arguments):
+        self.calls["uploaded"] = arguments
+
+
+@pytest.fixture
+def hub(monkeypatch):
     import huggingface_hub
 
-    calls = {}
-
-    class Hub:
-        def create_repo(self, repo_id, exist_ok):
-            calls["created"] = (repo_id, exist_ok)
-
-        def upload_folder(self, **arguments):
-            calls["uploaded"] = arguments
-
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.setattr(Hub, "calls", {})
+    return Hub.calls
+
+
+def test_a_finished_run_is_pushed_without_its_stages_and_without_secrets(
+    recipe, repository, tmp_path, monkeypatch, hub, capsys
+):
     output = tmp_path / "run"
-    recipe("classifier").main(
-        [
-            *(
-                "--config",
-                str(repository / "recipes/configs/classifier/digits_lt.yaml"),
-                "--max_steps",
-                "2",
-                "--warmup_epochs",
-                "0",
-            ),
-            *("--push_to_hub", "true", "--hub_model_id", "me/digits", "--output_dir", str(output), *TINY),
-        ]
-    )
-    assert calls["created"] == ("me/digits", True)
+    config = str(repository / "recipes/configs/classifier/digits_lt.yaml")
+    arguments = [
+        *("--config", config, "--max_steps", "2", "--warmup_epochs", "0", "--push_to_hub", "true"),
+        *("--hub_model_id", "me/digits", "--hub-token", TOKEN, "--run_name", TOKEN),
+        *("--hub_private_repo", "true", "--output_dir", str(output), *TINY),
+    ]
+    monkeypatch.setattr(sys, "argv", [str(repository / "recipes" / "classifier.py"), *arguments])
+    recipe("classifier").main(arguments)
+    assert hub["created"] == [("me/digits", True, True)] * 2, "once before training, once with the result"
+    assert hub["token"] == TOKEN, "hidden, but used"
     from huggingface_hub.utils import filter_repo_objects
 
     files = [str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()]
     sent = set(
         filter_repo_objects(
             files,
-            allow_patterns=calls["uploaded"]["allow_patterns"],
-            ignore_patterns=calls["uploaded"]["ignore_patterns"],
+            allow_patterns=hub["uploaded"]["allow_patterns"],
+            ignore_patterns=hub["uploaded"]["ignore_patterns"],
         )
     )
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "figures/groups.png"} <= sent
     assert not any(name.startswith("train/") for name in sent)
-    assert 'from_pretrained("me/digits")' in (output / "README.md").read_text()
+    card = (output / "README.md").read_text()
+    assert 'from_pretrained("me/digits")' in card
+    command = (
+        "accelerate launch recipes/classifier.py --config recipes/configs/classifier/digits_lt.yaml --max_steps 2"
+    )
+    assert command in card and "--hub-token '<hidden>' --run_name '<hidden>'" in card
+    assert "--output_dir run " in card
+    assert "train/training_args.bin" in files
+    assert [name for name in files if TOKEN.encode() in (output / name).read_bytes()] == []
+    assert [name for name in sent if str(tmp_path).encode() in (output / name).read_bytes()] == []
+    printed = capsys.readouterr()
+    assert TOKEN not in printed.out + printed.err
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (["--hub_model_id", "a/b/c"], "'a/b/c': Repo id must be in the form"),
+        (["--hub_model_id", "me/my photos"], "'me/my photos': Repo id must use alphanumeric"),
+        (["--hub_model_id", "me/x", "--hub_token", TOKEN], "'me/x': HF_HUB_OFFLINE is set"),
+        ([], "'run': HF_HUB_OFFLINE is set"),
+    ],
+)
+def test_a_push_that_cannot_work_is_found_before_training(recipe, tmp_path, name, message):
+    output = tmp_path / "run"
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        recipe("classifier").main([*name, "--push_to_hub", "--output_dir", str(output), *TINY])
+    assert TOKEN not in str(raised.value) and "Nothing was trained" in str(raised.value)
+    assert not output.exists()
 
 
 def test_paths_named_in_docs_exist(repository):

@@ -16,7 +16,7 @@ from hf_ltr import LongTailForImageClassification, class_counts, get_method
 from hf_ltr.methods import Stage
 from hf_ltr.models import MaskedAutoencoder
 from hf_ltr.trainer import run_stages
-from hf_ltr.trainer.stages import STAGE_FILE, build_stage_model
+from hf_ltr.trainer.stages import STAGE_FILE, build_stage_model, stage_arguments
 
 from ..contracts.builders import make_config, make_dataset, make_method
 
@@ -317,3 +317,13 @@ def test_options_of_a_stage_win_over_the_common_ones(tmp_path):
     steps = Steps()
     run(tmp_path, steps, stages=[short, long])
     assert steps.made == {"short": [1, 2, 3], "long": [1, 2, 3, 4, 5, 6]}
+
+
+def test_a_stage_is_never_pushed_and_knows_no_token(tmp_path):
+    counts = class_counts(make_dataset())
+    own = {"max_steps": 3, "hub_token": "hf_abc", "push_to_hub": True}
+    stage = Stage("train", get_method("cross_entropy", class_counts=counts), arguments=own)
+    said: list[str] = []
+    arguments = stage_arguments(stage, [stage], {"seed": 1, "hub_model_id": "a/b"}, tmp_path, said.append)
+    assert arguments == {"eval_strategy": "no", "seed": 1, "max_steps": 3, "output_dir": str(tmp_path)}
+    assert said == ["train: without hub_token, push_to_hub; the final model of the run alone is pushed"]

@@ -1,0 +1,70 @@
+"""Text from other people (names of classes, data sets, weights, licences) inside Markdown and figures, as it reads."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST = 200
+
+# Everything that Markdown or HTML could take for more than a character; `_` only where it does not join a word, a
+# colon and a point only where a URL would become a link.
+_SPECIAL = re.compile(r"[\\`*\[\]<>|~$&#{}!]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=\bwww)\.")
+
+
+def one_line(text: object, longest: int = LONGEST) -> str:
+    """
+    `text` on one line: control characters and what turns the direction of writing become spaces, halves of characters
+    (file names that are no UTF-8) become question marks, and what is longer than `longest` is cut.
+    """
+    characters = [_shown(character) for character in str(text)]
+    line = " ".join("".join(characters).split())
+    return line if len(line) <= longest else f"{line[: longest - 3].rstrip()}..."
+
+
+def markdown(text: object, longest: int = LONGEST) -> str:
+    """`text` in a sentence, a heading or a cell of a table: nothing in it is markup, a link or HTML."""
+    return _SPECIAL.sub(lambda match: f"\\{match.group()}", one_line(text, longest))
+
+
+def markdown_code(text: object, longest: int = LONGEST) -> str:
+    """`text` between backticks, more of them than it has in a row itself."""
+    line = one_line(text, longest)
+    fence = "`" * (1 + _longest_run(line))
+    space = " " if not line or line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}"
+
+
+def code_block(text: str, language: str = "") -> str:
+    """Lines of code, between fences that none of them can close."""
+    clean = "\n".join("".join(_shown(c, keep="\t") for c in line) for line in text.split("\n"))
+    fence = "`" * max(3, 1 + _longest_run(clean))
+    return f"{fence}{language}\n{clean}\n{fence}"
+
+
+def cell(text: str) -> str:
+    """`text`, which may be Markdown, as the cell of a table: a bar or a line break would end it."""
+    return re.sub(r"(?<!\\)((?:\\\\)*)\|", r"\1\\|", one_line(text, 10 * LONGEST))
+
+
+def figure_text(text: object, longest: int = 60) -> str:
+    """`text` in a figure: dollars are no formulas, and an underscore in front does not hide the entry of a legend."""
+    line = one_line(text, longest).replace("$", r"\$")
+    return f" {line}" if line.startswith("_") else line
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall(r"`+", text)), default=0)
+
+
+def _shown(character: str, keep: str = "") -> str:
+    category = unicodedata.category(character)
+    if character in keep:
+        return character
+    if category == "Cs":
+        return "?"
+    return " " if category in ("Cc", "Zl", "Zp") or character in _DIRECTIONS else character
+
+
+# Characters without a glyph that reorder the text after them.
+_DIRECTIONS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")

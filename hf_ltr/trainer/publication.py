@@ -1,0 +1,202 @@
+"""What a trainer writes beside a model that it saves: the record and the card that a recipe writes, and the push."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer
+
+from ..cards import AUTOENCODER, CLASSIFIER
+from ..cards.finished_run import FinishedRun
+from ..data.record import read_record
+from ..pushing import push_errors
+from ..redaction import is_secret
+from .arguments import LongTailTrainingArguments
+
+# What a reader of a card learns nothing from: places, and what this machine is told.
+_NOT_SHOWN = frozenset("output_dir run_name push_to_hub local_rank disable_tqdm report_to logging_dir".split())
+# Of an evaluation's metrics: how long it took says nothing about the model.
+_TIMES = (
+    "runtime",
+    "samples_per_second",
+    "steps_per_second",
+    "epoch",
+    "model_preparation_time",
+    "jit_compilation_time",
+)
+
+
+@dataclasses.dataclass
+class Training:
+    """
+    What is known of a training that has ended.
+
+    Args:
+        row_hash (`str`, *optional*): Of the training rows.
+        seconds (`float`)
+        epochs (`float`), steps (`int`): That were made.
+        selection (`str`): Which weights were kept.
+    """
+
+    row_hash: str | None
+    seconds: float
+    epochs: float
+    steps: int
+    selection: str
+
+
+class PublishingTrainer(Trainer):
+    """
+    [`transformers.Trainer`] whose saved models say what they are. Subclasses have a `method`, write `_training` when a
+    training ends, and call `_evaluated_on` with what they measured.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self._training: Training | None = None
+        self._evaluations: dict[str, tuple[tuple, dict[str, Any]]] = {}
+        super().__init__(*args, **kwargs)
+
+    # ------------------------------------------------------------------ what is known
+    def _evaluated_on(self, dataset: Any, name: str | None, metrics: Mapping[str, Any]) -> None:
+        """Keep metrics, without prefix, together with the weights they are true of."""
+        recorded = (read_record(dataset) or {}).get("split")
+        split = name or str(getattr(dataset, "split", None) or recorded or "evaluation")
+        known = {key: value for key, value in metrics.items() if key not in _TIMES}
+        self._evaluations.pop(split, None)  # the latest stands last
+        self._evaluations[split] = (self._weights_now(), known)
+
+    def _weights_now(self) -> tuple:
+        """Changes whenever a parameter is written to or replaced, or the logits are adjusted otherwise."""
+        adjustment = json.dumps(getattr(self.model.config, "logit_adjustment", None))
+        return adjustment, *((id(parameter), parameter._version) for parameter in self.model.parameters())
+
+    def _last_evaluation(self) -> tuple[str | None, dict[str, Any]]:
+        """Split and metrics of the weights as they are: on the test split if there are such, else the latest."""
+        now = self._weights_now()
+        true = {
+            split: metrics for split, (when, metrics) in self.__dict__.get("_evaluations", {}).items() if when == now
+        }
+        split = "test" if "test" in true else next(reversed(true), None)
+        return (None, {}) if split is None else (split, dict(true[split]))
+
+    def _finished_run(self, folder: str | Path) -> FinishedRun:
+        from ..data import long_tail_info
+        from ..methods import METHODS
+        from ..models import MaskedAutoencoder
+        from .checks import model_counts
+
+        config, training = self.model.config, self._training
+        info = (long_tail_info(self.train_dataset, hash_contents=False) if training else None) or {}
+        description = config.method
+        known = METHODS.get(description["name"]) if description else None
+        split, metrics = self._last_evaluation()
+        per_class = metrics.pop("per_class_accuracy", None)
+        row = description["name"] if description else Path(folder).resolve().name
+        return FinishedRun(
+            Path(folder),
+            config,
+            method=description,
+            papers=[known.paper] if known is not None and known.paper else [],
+            kind=AUTOENCODER if isinstance(self.model, MaskedAutoencoder) else CLASSIFIER,
+            dataset=info.get("source"),
+            imbalance_factor=info.get("imbalance_factor"),
+            split=split,
+            counts=model_counts(self.model),
+            row_hash=training.row_hash if training else None,
+            rows={row: metrics} if metrics else {},
+            per_class={row: per_class} if per_class is not None else {},
+            seconds={"train": training.seconds} if training else {},
+            selection=training.selection if training else "as loaded",
+            selection_in_words=training.selection if training else None,
+            arguments=changed_arguments(self.args) if training else {},
+            model_id=getattr(self, "hub_model_id", None) or self.args.hub_model_id,
+            seed=self.args.seed if training else None,
+            epochs=round(training.epochs, 2) if training else None,
+            steps=training.steps if training else None,
+        )
+
+    # ------------------------------------------------------------------ what is written
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """
+        Save model, image processor and arguments, and beside them `metrics.json`, the figures and the card that a
+        recipe writes. Results are in them if this trainer has evaluated the weights as they are, on the test split if
+        it has. A README.md that somebody else wrote stays.
+
+        Args:
+            output_dir (`str`, *optional*): That of the arguments if not given.
+        """
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call and self.is_world_process_zero():
+            self._finished_run(output_dir or self.args.output_dir).write(keep_own_card=True)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """
+        Write `metrics.json`, figures and card into the output folder, over whatever card is there.
+
+        Args:
+            language (`str`, *optional*), license (`str`, *optional*), tags (*optional*): For the metadata.
+            model_name (`str`, *optional*): Title; method and data if not given.
+            finetuned_from (`str`, *optional*): Hub id that training started from; what the config records otherwise.
+            tasks (*optional*): Further tags.
+            dataset_tags (*optional*): Hub ids of the data; what the data say of themselves otherwise.
+            dataset, dataset_args (*optional*): The data in words.
+        """
+        if not self.is_world_process_zero():
+            return
+        ids, names, details = (_listed(value) for value in (dataset_tags, dataset, dataset_args))
+        words = ", ".join(names) + (f" ({', '.join(details)})" if names and details else "")
+        given = {
+            "language": language,
+            "license": license,
+            "tags": [*_listed(tags), *_listed(tasks)],
+            "model_name": model_name,
+            "base_model": finetuned_from,
+            "dataset": ids[0] if ids else None,
+            "datasets": ids[1:],
+            "dataset_name": words or None,
+        }
+        run = self._finished_run(self.args.output_dir)
+        run.write(**{name: value for name, value in given.items() if value})
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """
+        As in the parent, which asks for it before anything is trained if `push_to_hub` is set.
+
+        Raises:
+            `ValueError`: saying why nothing could be pushed.
+        """
+        args = self.args
+        with push_errors(args.hub_model_id or Path(args.output_dir).absolute().name, token or args.hub_token):
+            super().init_hf_repo(token=token, private=private)
+
+
+def changed_arguments(args: LongTailTrainingArguments) -> dict[str, Any]:
+    """The training arguments that differ from what this machine makes of none, without places and secrets."""
+    usual = LongTailTrainingArguments(output_dir=args.output_dir).to_dict()
+    return {
+        name: value
+        for name, value in args.to_dict().items()
+        if usual.get(name) != value
+        and name not in _NOT_SHOWN
+        and not name.startswith("hub_")
+        and not is_secret(name, value)
+    }
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
