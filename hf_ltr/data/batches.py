@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .mixing import Pairing
 from .randomness import MAX_ROWS, PADDING_FLAG, occurrences, pack_keys
 
 
@@ -31,8 +32,8 @@ class GlobalBatchSampler(Sampler[list[int]]):
 
     The last global batch of an epoch may be smaller. It is split as evenly as possible, in whole pairs of neighbours
     when `batch_size_per_process` is even (only the very last row may be alone), so that rows (2i, 2i+1) stay together
-    for mixup and cutmix. A process for which nothing is left gets one repeated row flagged as padding (`is_padding`,
-    mass 0): every process takes part in every step.
+    for mixup and cutmix; `pairing` decides which rows these are. A process for which nothing is left gets one repeated
+    row flagged as padding (`is_padding`, mass 0): every process takes part in every step.
 
     It is made to be used without `accelerator.prepare`, which would shard a second time. It survives
     `accelerate.skip_first_batches` (mid-epoch resume): that wraps it in a `SkipBatchSampler`, and
@@ -45,6 +46,8 @@ class GlobalBatchSampler(Sampler[list[int]]):
         batch_size_per_process (`int`): Rows per micro-batch and process.
         world_size (`int`), rank (`int`): Processes, and which of them this is.
         drop_last (`bool`): Leave out the smaller last global batch.
+        pairing ([`~hf_ltr.data.mixing.Pairing`], *optional*): Changes the order inside every optimiser step, for
+            batches that are mixed. `InputPipeline.loader` sets it where it is needed.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
         world_size: int = 1,
         rank: int = 0,
         drop_last: bool = False,
+        pairing: Pairing | None = None,
     ):
         _check_world(world_size, rank, batch_size_per_process)
         self.sampler = sampler
@@ -61,6 +65,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
         self.world_size = int(world_size)
         self.rank = int(rank)
         self.drop_last = drop_last
+        self.pairing = pairing
         self._epoch = 0
         if len(self) == 0:
             raise ValueError(
@@ -86,7 +91,8 @@ class GlobalBatchSampler(Sampler[list[int]]):
             rows = np.asarray(self.sampler.indices(epoch), dtype=np.int64)
         else:
             rows = np.fromiter(iter(self.sampler), dtype=np.int64)
-        return pack_keys(epoch, occurrences(rows), rows)
+        keys = pack_keys(epoch, occurrences(rows), rows)
+        return keys if self.pairing is None else keys[self.pairing.order(len(keys), epoch)]
 
     def __iter__(self) -> Iterator[list[int]]:
         keys = self.keys()

@@ -1,12 +1,17 @@
 """
 Mixup and CutMix with soft targets, and label smoothing.
 
-Partners are neighbours: rows 2i and 2i+1 of a batch are mixed with each other (a single last row with itself), and one
-lambda, drawn from `(seed, optimiser step)`, serves the whole optimiser step. The usual choice, the batch against its
-reverse, makes the partner depend on how the global batch was cut up: with gradient accumulation or several processes
-other pairs are mixed. Neighbours stay neighbours in every cut into even pieces, so accumulation and process count
-change nothing, as long as the batch per device is even (`require_even`). For shuffled batches the distribution is the
-same.
+Who is mixed with whom: every row of an optimiser step (all micro-batches of all processes together) gets a random
+partner from the other half of the step, and the two are mixed with each other; in a step of an odd number of rows the
+last one stays alone. The pairs are drawn from `(seed, epoch)` when the order of the epoch is cut into batches
+(`Pairing`): the two rows of a pair become neighbours, 2i and 2i+1, which every cut into even pieces leaves together.
+So gradient accumulation, the number of processes and a resume change nothing, as long as the batch per device is even
+(`require_even`). One lambda, drawn from `(seed, optimiser step)`, serves the whole step.
+
+The released codes of mixup, CutMix and MiSLAS mix a batch with a random permutation of itself, timm mixes it with its
+reverse; both make the partner depend on how the step was cut up. For a shuffled order the distribution of partners is
+theirs, except that no row meets itself. In an order with runs of one class (the class-aware sampler draws four images
+of a class in a row) the halves keep a run from being mixed with itself, as a permutation of a small batch often does.
 
 Sources: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019; probabilities, box and smoothing as in timm's
 `Mixup` in batch mode (which MAE's fine-tuning recipe uses: mixup 0.8, cutmix 1.0, switch 0.5, smoothing 0.1).
@@ -15,6 +20,7 @@ Sources: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019; probabil
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +28,75 @@ import torch
 
 from .randomness import hash_integers
 
-_MIXING = 0x4D69780000000000  # keeps these draws apart from all other uses of the seed
+# Keep these draws apart from all other uses of the seed.
+_MIXING = 0x4D69780000000000
+_PAIRING = 0x5061697200000000
 
 
 def require_even(batch_size: int, name: str = "the batch size per device") -> None:
     """
     Raises:
-        ValueError: if the batch size is odd, so that neighbours would be torn apart.
+        ValueError: if the batch size is odd, so that pairs would be torn apart.
     """
     if batch_size % 2:
         raise ValueError(
-            f"{name} is {batch_size}, but mixup and cutmix mix neighbouring rows and need an even number per device: "
+            f"{name} is {batch_size}, but mixup and cutmix mix pairs of rows and need an even number per device: "
             f"use {batch_size + 1}, or switch mixing off"
+        )
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """
+    Puts the rows that are mixed with each other side by side.
+
+    Args:
+        rows_per_step (`int`): Rows of an optimiser step over all micro-batches and processes: a pair never leaves it.
+        seed (`int`): The run's seed.
+    """
+
+    rows_per_step: int
+    seed: int = 0
+
+    def order(self, num_rows: int, epoch: int) -> np.ndarray:
+        """
+        Positions of an epoch in the order in which they are taken, int64 `(num_rows,)`; a pure function of `(seed,
+        epoch)`. Every step keeps its rows; those at 2i and 2i+1 are a pair.
+        """
+        generator = np.random.default_rng(hash_integers(_PAIRING, self.seed, epoch))
+        whole = num_rows // self.rows_per_step * self.rows_per_step
+        positions = np.arange(num_rows, dtype=np.int64)
+        steps = positions[:whole].reshape(-1, self.rows_per_step)
+        parts = [_paired(steps, generator).reshape(-1), _paired(positions[None, whole:], generator).reshape(-1)]
+        return np.concatenate(parts)
+
+
+def _paired(steps: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Each line of `(steps, rows)`: its first half, every row followed by a random one of the second half."""
+    half = steps.shape[1] // 2
+    seconds = generator.permuted(steps[:, half : 2 * half], axis=1)
+    pairs = np.stack([steps[:, :half], seconds], axis=2).reshape(len(steps), 2 * half)
+    return np.concatenate([pairs, steps[:, 2 * half :]], axis=1)
+
+
+def warn_of_pairs_within_classes(labels: np.ndarray) -> None:
+    """
+    Say so where pairs hardly ever mix two classes although the drawn rows would allow it.
+
+    Args:
+        labels (`np.ndarray` int64 `(rows,)`): Of the rows of an epoch in the order of `Pairing`.
+    """
+    pairs = labels[: len(labels) // 2 * 2].reshape(-1, 2)
+    if not len(pairs):
+        return
+    mixed = float((pairs[:, 0] != pairs[:, 1]).mean())
+    shares = np.bincount(labels) / len(labels)
+    if mixed < 0.25 * (1.0 - float((shares**2).sum())):
+        warnings.warn(
+            f"Only {100 * mixed:.0f} % of the pairs that mixup and cutmix mix have two classes: the sampler draws "
+            "images of one class in a row, and an optimiser step is too small to hold others. Raise the batch size "
+            "or gradient_accumulation_steps.",
+            stacklevel=4,
         )
 
 

@@ -34,7 +34,7 @@ from .images import (
 )
 from .labels import read_labels
 from .map_style import require_map_style
-from .mixing import Mixing, require_even
+from .mixing import Mixing, Pairing, require_even, warn_of_pairs_within_classes
 from .randomness import is_padding, rows_of
 from .ranges import RangeTally, used_range
 from .row_datasets import Batch, DecodedRows, HostRows, KeyRows, ReadyRows, StoredRows
@@ -277,6 +277,7 @@ class InputPipeline:
         prefetch_factor: int | None = None,
         persistent_workers: bool = False,
         pin_memory: bool = False,
+        accumulation_steps: int = 1,
     ) -> KeyedDataLoader:
         """
         A loader of raw batches, to be passed to `prepare`: `{"keys": int64 (B,)}`, and what the loader does on the
@@ -287,12 +288,19 @@ class InputPipeline:
             batch_sampler: `GlobalBatchSampler` for training, `SequentialShards` for evaluation.
             num_workers, prefetch_factor, persistent_workers, pin_memory: As in `torch.utils.data.DataLoader`. They are
                 ignored where batches are nothing but keys (workers and pinning would only cost time).
+            accumulation_steps (`int`): Micro-batches of an optimiser step. Where batches are mixed, `batch_sampler`
+                is told to pair the rows of a step (see `mixing.py`), unless it has a `pairing` already.
 
         Raises:
             ValueError: if batches are to be mixed and the batch size per process is odd.
         """
         if self.mixing is not None and self.mixing.mixes and isinstance(batch_sampler, GlobalBatchSampler):
             require_even(batch_sampler.batch_size, "the batch size per process")
+            if batch_sampler.pairing is None:
+                rows = batch_sampler.batch_size * batch_sampler.world_size * accumulation_steps
+                batch_sampler.pairing = Pairing(rows, self.seed)
+            if hasattr(batch_sampler.sampler, "indices"):  # others may draw from a random state they do not own
+                warn_of_pairs_within_classes(self.labels.numpy()[rows_of(batch_sampler.keys())])
         options: dict[str, Any] = {}
         if not isinstance(self._rows, KeyRows):
             options["pin_memory"] = pin_memory and self.device.type != "cpu"

@@ -61,7 +61,8 @@ class LongTailTrainingArguments(TrainingArguments):
         sampler (`str`, defaults to `"instance"`): A name in `SAMPLERS`; a method that needs its own wins.
         augmentation (`list[str]`, defaults to `["auto"]`): Names in order; see [`~hf_ltr.data.augmentation`].
         augmentation_options (`dict`, *optional*): Options by augmentation name.
-        mixup_alpha, cutmix_alpha, mix_probability, mix_switch_probability, label_smoothing: Batch mixing as in timm.
+        mixup_alpha, cutmix_alpha, mix_probability, mix_switch_probability, label_smoothing: Batch mixing as in timm;
+            every row of an optimiser step with a random one of its other half (see `hf_ltr.data.mixing`).
         image_loading (`str`, defaults to `"auto"`): `"resident"` decodes once into one array, `"workers"` decodes in
             worker processes.
         cpu_threads (`int`, *optional*): Threads of each process on CPU. Unset: cores / local processes where a

@@ -224,7 +224,11 @@ class LongTailTrainer(PublishingTrainer):
             self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
-        return self._train_pipeline.loader(batch_sampler, **self._workers(self._train_pipeline))
+        return self._train_pipeline.loader(
+            batch_sampler,
+            accumulation_steps=self.args.gradient_accumulation_steps,
+            **self._workers(self._train_pipeline),
+        )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         if isinstance(eval_dataset, str):

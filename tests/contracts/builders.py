@@ -126,3 +126,9 @@ def weights(trainer) -> dict[str, np.ndarray]:
 
 def losses(trainer) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def in_format_of(trainer, model):
+    """A loaded model in the memory format of the trained one: only then do both use the same kernels."""
+    channels_last = torch.channels_last if trainer.args.channels_last else torch.contiguous_format
+    return model.to(memory_format=channels_last)
