@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hf_ltr.cli.early import check_options, check_paths, replaced
 from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
 
@@ -32,6 +33,18 @@ class ClassifierOptions:
     )
     start: str | None = field(default=None, metadata={"help": "Folder or Hub id of weights to start from."})
     tau: float | None = field(default=None, metadata={"help": "Also report post-hoc logit adjustment with this tau."})
+
+
+def build_method(recipe: ClassifierOptions, counts):
+    """The method of one stage, or a `ValueError` for one that has several."""
+    from hf_ltr import get_method
+
+    method = get_method(recipe.method, class_counts=counts, **(recipe.method_options or {}))
+    if len(method.stages()) > 1:
+        raise ValueError(
+            f"{recipe.method} has several stages; use recipes/decoupled.py (or recipes/mem_vit.py for mem)"
+        )
+    return method
 
 
 def build_stages(recipe: ClassifierOptions, method, options) -> list:
@@ -55,7 +68,8 @@ def build_stages(recipe: ClassifierOptions, method, options) -> list:
 
 
 def main(argv: list[str]) -> None:
-    from hf_ltr import LongTailTrainingArguments, get_method
+    check_paths(argv)
+    from hf_ltr import LongTailTrainingArguments
 
     options = parse_options(
         argv,
@@ -64,13 +78,10 @@ def main(argv: list[str]) -> None:
         description=__doc__,
     )
     recipe, data_options = options.build(ClassifierOptions), options.build(DataOptions)
+    check_options(options, lambda counts, known: build_method(replaced(recipe, known, "method_options"), counts))
     data = data_options.load()
     counts = data_options.counts(data)
-    method = get_method(recipe.method, class_counts=counts, **(recipe.method_options or {}))
-    if len(method.stages()) > 1:
-        raise ValueError(
-            f"{recipe.method} has several stages; use recipes/decoupled.py (or recipes/mem_vit.py for mem)"
-        )
+    method = build_method(recipe, counts)
     results, report, push_to = run_recipe(
         build_stages(recipe, method, options),
         data=data,

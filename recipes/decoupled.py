@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from hf_ltr.cli.early import check_options, check_paths, replaced
 from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe
 
@@ -53,7 +54,8 @@ def tell(text: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-    from hf_ltr import LongTailConfig, LongTailTrainingArguments
+    check_paths(argv)
+    from hf_ltr import LongTailTrainingArguments
 
     options = parse_options(
         argv,
@@ -62,6 +64,8 @@ def main(argv: list[str]) -> None:
         description=__doc__,
     )
     recipe, data_options = options.build(DecoupledOptions), options.build(DataOptions)
+    own = ("method_options", "representation_options")
+    check_options(options, lambda counts, known: build_method(replaced(recipe, known, *own), counts))
     data = data_options.load()
     method = build_method(recipe, data_options.counts(data))
     if not method.trains_classifier:
@@ -80,6 +84,8 @@ def main(argv: list[str]) -> None:
     report.add(f"representation: {recipe.representation_method}", representation)
     report.add(recipe.method, classifier)
     report.finish(classifier, method=method, stages=list(results.values()), push_to=push_to)
+    from hf_ltr import LongTailConfig
+
     tau = (LongTailConfig.from_pretrained(classifier.folder).head_options or {}).get("tau")
     if tau is not None:
         tell(f"tau = {tau}{'' if method.tau is not None else ', chosen on the validation split'}")

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hf_ltr.cli.early import check_options, check_paths, replaced
 from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
 
@@ -82,15 +83,26 @@ def comparisons(recipe: MemOptions, counts, classifier_arguments: dict) -> list:
     return stages
 
 
-def main(argv: list[str]) -> None:
-    from hf_ltr import LongTailTrainingArguments, get_method
+def build_method(recipe: MemOptions, counts):
+    """MEM, without its own pretraining where there are weights to start from."""
+    from hf_ltr import get_method
 
+    options = dict(recipe.method_options or {})
+    if recipe.start is not None and options.setdefault("pretraining", False):
+        raise ValueError("start names weights to fine-tune, so there is no pretraining: leave one of the two out")
+    return get_method("mem", class_counts=counts, **options)
+
+
+def main(argv: list[str]) -> None:
     command = command_line(argv)
     given = {argument.partition("=")[0].replace("-", "_") for argument in argv if argument.startswith("-")}
     if not given & {"__config", "_h", "__help"}:
         # Stages of a transformer have nothing in common with the defaults of the training arguments (SGD for a CNN).
         default = "own_images.yaml" if "__dataset" in given else "digits_lt.yaml"
         argv = ["--config", str(CONFIGS / default), *argv]
+    check_paths(argv)
+    from hf_ltr import LongTailTrainingArguments
+
     options = parse_options(
         argv,
         [MemOptions, DataOptions, ModelOptions, LongTailTrainingArguments],
@@ -98,14 +110,18 @@ def main(argv: list[str]) -> None:
         description=__doc__,
     )
     recipe, data_options, model_options = (options.build(kind) for kind in (MemOptions, DataOptions, ModelOptions))
+    own = ("method_options", "classifier_options")
+
+    def build(counts, known):
+        comparisons(replaced(recipe, known, *own), counts, {})
+        return build_method(replaced(recipe, known, *own), counts)
+
+    check_options(options, build)
     data = data_options.load()
     counts = data_options.counts(data)
-    mem_options = dict(recipe.method_options or {})
     if recipe.start is not None:
-        if mem_options.setdefault("pretraining", False):
-            raise ValueError("start names weights to fine-tune, so there is no pretraining: leave one of the two out")
         take_statistics(options, recipe.start)
-    mem = get_method("mem", class_counts=counts, **mem_options)
+    mem = build_method(recipe, counts)
     *stages, modulator = mem.stages()
     if mem.pretraining:
         stages[0].config |= {

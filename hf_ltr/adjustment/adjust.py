@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
+from ..data.label_sources import class_names_of
+from ..data.map_style import number_of_rows, require_map_style
+from ..models.class_matching import match_classes
+from ..models.class_order import names_in_config
 from .checkpoint import LoadedClassifier, check_output, load_classifier, probe_logits, save_classifier
-from .classes import check_class_order, dataset_class_names, model_class_names, read_prior, training_counts
+from .classes import read_prior, training_counts
 from .decision import Decision, choose_tau, measure
 from .features import collect, iterate
 from .head import LinearHead, NotLinearError, find_linear_head, no_bias
@@ -42,6 +46,7 @@ def adjust_checkpoint(
     num_workers: int | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
+    spelling: str = "{}=True",
 ) -> AdjustmentReport:
     """
     Write a checkpoint whose classifier is adjusted for a long tail, of the same class as the given one.
@@ -71,12 +76,14 @@ def adjust_checkpoint(
             Uniform if not given.
         group_scheme (`str`, defaults to `"thresholds"`): Of the groups in the tables, see [`ClassCounts`].
         image_processor (`str` or `Path`, *optional*): Where the processor is, if not with the checkpoint.
-        trust_class_order (`bool`): Accept data whose class names are not the model's.
+        trust_class_order (`bool`): Take classes by number where names do not agree: a model without class names, or
+            other names in the model's order. The same names in another order are matched by name in any case.
         evaluate_test (`bool`): Also measure on the test split, once, after everything is chosen.
         dataset_name (`str`, *optional*): For the README.
         batch_size (`int`), num_workers (`int`, *optional*): Of the passes over images.
         device (*optional*): CUDA where there is one, else the CPU.
         progress (`bool`): Show bars.
+        spelling (`str`): How options are set where this is called, for messages.
 
     Returns:
         [`AdjustmentReport`]: also written to the folder, as `metrics.json` and `README.md`.
@@ -113,25 +120,37 @@ def adjust_checkpoint(
     except RuntimeError as error:
         raise ValueError(f"Unknown device {device!r}: {error}") from error
     check_output(output)
+    used = [split for split in ("train", "validation", "test") if split in data and (split != "test" or evaluate_test)]
+    for split in used:
+        require_map_style(data[split], f"The {split} split")
+        if number_of_rows(data[split]) == 0:
+            raise ValueError(f"The {split} split has no rows")
 
     loaded = load_classifier(checkpoint, image_processor)
     config = loaded.model.config
-    for split in ("train", "validation", *(("test",) if evaluate_test else ())):
-        if split in data:
-            check_class_order(config, dataset_class_names(data[split]), f"the {split} split", trust_class_order)
-    counts = training_counts(config, data, class_counts, group_scheme)
+    maps = {
+        split: match_classes(
+            class_names_of(data[split]), config, f"The {split} split", trust=trust_class_order, spelling=spelling
+        )
+        for split in used
+    }
+    counts = training_counts(config, data, class_counts, group_scheme, maps.get("train"))
     counts.require_images(method)
-    prior = None if target_prior is None else read_prior(target_prior, model_class_names(config), len(counts))
+    prior = None if target_prior is None else read_prior(target_prior, names_in_config(config), len(counts))
     loaded.model.to(device)
     head = _head(loaded, method, device)
     warn_of_earlier_corrections(config, method, checkpoint)
 
     passes = {"device": device, "batch_size": batch_size, "num_workers": num_workers, "progress": progress}
-    read = partial(iterate, loaded.model, head, processor=loaded.processor, **passes)
+
+    def read(split: str, description: str) -> Any:
+        options = {"processor": loaded.processor, "class_map": maps[split], "description": description}
+        return iterate(loaded.model, head, data[split], **options, **passes)
+
     before = current_decision(config, head, None)
     start = current_decision(config, head, method)
     solve = make_solver(method, start, counts, prior, head, options, device, progress)
-    validation = collect(read(data["validation"], description="Validation images")) if "validation" in data else None
+    validation = collect(read("validation", "Validation images")) if "validation" in data else None
 
     tau, sweep = None, {}
     if method in TAUS:
@@ -140,7 +159,7 @@ def adjust_checkpoint(
         if len(candidates) > 1:
             tau, sweep = choose_tau(candidates, solve, *validation, counts)
     reads_images = method in READS_TRAINING_IMAGES
-    after = solve(partial(read, data["train"], description="Training images") if reads_images else tau)
+    after = solve(partial(read, "train", "Training images") if reads_images else tau)
     after = rounded(after, loaded, head)
 
     report = AdjustmentReport(method, loaded.source, str(output), {}, sweep=sweep, dataset=dataset_name)
@@ -149,7 +168,7 @@ def adjust_checkpoint(
     report.record = adjustment_record(options, loaded, counts, prior, tau, bool(sweep), folded=head is not None)
     after = apply_decision(loaded, head, method, after, report.record, counts, tau, prior)
     if evaluate_test:
-        test = collect(read(data["test"], description="Test images"))
+        test = collect(read("test", "Test images"))
         report.test = _before_and_after(before, after, *test, counts)
     # On the CPU, like the reloaded copy that is compared with it: a GPU rounds convolutions differently.
     loaded.model.cpu()

@@ -11,12 +11,8 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..data.class_counts import class_counts as count_classes
-
-
-def model_class_names(config: Any) -> list[str] | None:
-    """The model's class names in order; `None` if it only has the library's placeholders `LABEL_0`, `LABEL_1`, ..."""
-    names = [str(config.id2label[index]) for index in range(config.num_labels)]
-    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
+from ..data.count_agreement import counts_difference, is_reordered
+from ..models.class_order import names_in_config, order_of
 
 
 def read_class_counts(
@@ -79,77 +75,70 @@ def check_number_of_classes(counts: ClassCounts, num_labels: int, what: str) -> 
         )
 
 
-def check_class_order(config: Any, names: Sequence[str] | None, what: str, trust: bool = False) -> None:
+def training_counts(
+    config: Any, data: Mapping[str, Any], given: Any, group_scheme: str, class_map: Sequence[int] | None = None
+) -> ClassCounts:
     """
-    Refuse data whose classes are not the model's, in the model's order.
+    The training counts in the model's class order, from the first place that has them, grouped as the model or the
+    user wants.
 
     Args:
-        config (`PretrainedConfig`): Of the model, with `id2label`.
-        names (sequence of `str`, *optional*): The data's class names in order.
-        what (`str`): What has them, for messages.
-        trust (`bool`): Compare the number of classes only.
+        config (`PretrainedConfig`): Of the model.
+        data (`dict`): Splits by name.
+        given: What the user says: [`ClassCounts`], list, `dict` by class name or path; wins.
+        group_scheme (`str`): See [`ClassCounts`].
+        class_map (sequence of `int`, *optional*): The model's class for each of the training split's.
 
     Raises:
-        `ValueError`: naming the first class that differs, as both call it.
+        `ValueError`: where the places name the same numbers in another order.
+
+    Warns:
+        `UserWarning`: with both numbers, where the places differ otherwise.
     """
-    if names is None:
-        return
-    names = [str(name) for name in names]
-    if len(names) != config.num_labels:
-        raise ValueError(f"{what} has {len(names)} classes, but the model has {config.num_labels}")
-    own = model_class_names(config)
-    if own is None:
-        warnings.warn(
-            f"The model's classes have no names (LABEL_0, LABEL_1, ...): that they are in the order of {what} "
-            f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) could not be checked.",
-            UserWarning,
-            stacklevel=3,
-        )
-        return
-    if own == names or trust:
-        return
-    first = next(index for index, (a, b) in enumerate(zip(own, names, strict=True)) if a != b)
-    same = sorted(own) == sorted(names)
-    raise ValueError(
-        f"{what} has {'the classes of the model in another order' if same else 'other class names than the model'}: "
-        f"class {first} is {names[first]!r} there and {own[first]!r} in the model. "
-        + (
-            "Priors and labels would be silently wrong; bring the label column into the model's order."
-            if same
-            else "If they are the same classes in the same order under other names, say trust_class_order."
-        )
-    )
-
-
-def dataset_class_names(dataset: Any) -> Sequence[str] | None:
-    features = getattr(dataset, "features", None) or {}
-    return getattr(features.get("label", features.get("labels")), "names", None)
-
-
-def training_counts(config: Any, data: Mapping[str, Any], given: Any, group_scheme: str) -> ClassCounts:
-    """The training counts, from the first place that has them, grouped as the model or the user wants."""
-    own, names = getattr(config, "class_counts", None), model_class_names(config)
+    own, names = getattr(config, "class_counts", None), names_in_config(config)
+    found: dict[str, list[int]] = {}
     if given is not None:
-        what = "The class counts"
         counts = given if isinstance(given, ClassCounts) else read_class_counts(given, names)
-    elif "train" in data:
-        what, counts = "The training split", count_classes(data["train"])
-    elif own:
-        what, counts = "The class counts of the model's config", ClassCounts(own, names)
-    else:
+        check_number_of_classes(counts, config.num_labels, "The class counts")
+        order = order_of(names, counts.names)
+        found["in the class counts"] = [counts[index] for index in order or range(len(counts))]
+    if "train" in data:
+        found["in the training split"] = _mapped(count_classes(data["train"]).counts, class_map, config.num_labels)
+    if own:
+        found["in the model's config"] = list(own)
+    if not found:
         raise ValueError("Training counts are needed: give a dataset with a train split, or class_counts")
-    check_number_of_classes(counts, config.num_labels, what)
-    if own and list(own) != list(counts.counts):
-        first = next(index for index, (a, b) in enumerate(zip(own, counts, strict=True)) if a != b)
-        warnings.warn(
-            f"{what} and the model's config have other numbers of training images: class {counts.name_of(first)} has "
-            f"{counts[first]} and {own[first]}. Give the options of the run that trained the model, or its validation "
-            "images may be among those it was trained on.",
-            UserWarning,
-            stacklevel=4,
-        )
-    thresholds = tuple(getattr(config, "group_thresholds", None) or counts.thresholds)
-    return ClassCounts(counts.counts, counts.names or names, thresholds, group_scheme)
+    (what, counts), *others = found.items()
+    if len(counts) != config.num_labels:
+        check_number_of_classes(ClassCounts(counts), config.num_labels, f"What stands {what}")
+    thresholds = tuple(getattr(config, "group_thresholds", None) or (100, 20))
+    result = ClassCounts(counts, names, thresholds, group_scheme)
+    for where, other in others:
+        if len(other) == len(counts) and other != counts:
+            _compare(result, other, (what, where))
+    return result
+
+
+def _mapped(counts: Sequence[int], class_map: Sequence[int] | None, num_labels: int) -> list[int]:
+    if class_map is None:
+        return list(counts)
+    result = [0] * num_labels
+    for index, count in zip(class_map, counts, strict=True):
+        result[index] = count
+    return result
+
+
+def _compare(counts: ClassCounts, other: Sequence[int], places: tuple[str, str]) -> None:
+    text = counts_difference(counts.counts, other, places, counts.name_of)
+    text = f"{text[0].upper()}{text[1:]}"
+    if is_reordered(counts.counts, other):
+        raise ValueError(f"{text}. Priors and groups would be those of other classes; give them in the model's order.")
+    warnings.warn(
+        f"{text}. The former are used. Give the options of the run that trained the model, or its validation images "
+        "may be among those it was trained on.",
+        UserWarning,
+        stacklevel=5,
+    )
 
 
 def _content(source: Any, what: str) -> tuple[Any, str]:

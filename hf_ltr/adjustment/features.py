@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -86,6 +86,7 @@ def iterate(
     num_workers: int | None = None,
     description: str = "Images",
     progress: bool = True,
+    class_map: Sequence[int] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """
     One pass over a split.
@@ -100,6 +101,8 @@ def iterate(
         num_workers (`int`, *optional*): Processes that decode and transform; none for fewer than 2,000 rows if not
             given.
         description (`str`), progress (`bool`): Of the progress bar.
+        class_map (sequence of `int`, *optional*): The model's class for each of the dataset's, where it numbers them
+            differently.
 
     Yields:
         `(features (B, D) or raw logits (B, C), labels (B,))`, float32 and int64, on the CPU.
@@ -109,7 +112,7 @@ def iterate(
     """
     from tqdm.auto import tqdm
 
-    labels = read_labels(dataset, ("label", "labels"), model.config.num_labels, required=True)
+    labels = read_labels(dataset, ("label", "labels"), model.config.num_labels, required=True, class_map=class_map)
     batches = ProcessedBatches(dataset, processor, number_of_channels(model.config), batch_size)
     workers = default_workers(len(labels)) if num_workers is None else num_workers
     loader = DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_as_it_is)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import typing
+from pathlib import Path
 
 from ..adjustment.options import ADJUSTMENTS
 
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--class_counts", help="JSON file: list in label order, or counts by class name")
     data.add_argument("--target_prior", help="JSON file of the same form: prior at test time, for pc_softmax")
     data.add_argument(
-        "--trust_class_order", action="store_true", help="accept class names that are not the model's, in its order"
+        "--trust_class_order",
+        action="store_true",
+        help="take classes by number where names do not agree (the same names are matched by name in any order)",
     )
     data.add_argument("--evaluate_test", action="store_true", help="print test figures too, once, at the end")
     strength = parser.add_argument_group("strength")
@@ -55,6 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Adjust, print before and after, and say where the result is."""
+    from ..data.source_names import check_source
+    from .early import require_folder_or_hub_id
+
+    for place in (options.checkpoint, options.image_processor):
+        if place is not None:
+            require_folder_or_hub_id(place)
+    for name in ("class_counts", "target_prior"):
+        place = getattr(options, name)
+        if place is not None and not Path(place).expanduser().is_file():
+            raise FileNotFoundError(f"There is no file {place}, given as --{name}")
+    if options.dataset is not None:
+        check_source(options.dataset, options.data_dir)
     from ..adjustment import AdjustmentOptions, RetrainingOptions, adjust_checkpoint
     from ..adjustment.checkpoint import check_output
     from ..redaction import name_of_place
@@ -82,6 +97,7 @@ def run(options: argparse.Namespace) -> None:
         num_workers=options.num_workers,
         device=options.device,
         progress=not options.quiet,
+        spelling="--{}",
     )
     print(f"\n{report.summary()}\n\nModel, processor, metrics.json and README.md are in {report.folder}")
 

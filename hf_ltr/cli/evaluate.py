@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+
+from .early import require_folder_or_hub_id
 
 HELP = "accuracy of a checkpoint per group and per class"
 
@@ -23,10 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=512)
     parser.add_argument("--per_class", action="store_true", help="also print accuracy per class")
     parser.add_argument("--output", help="write the metrics to this JSON file")
+    classes = parser.add_argument_group("classes", "Classes of the data are matched with the model's by name.")
+    classes.add_argument(
+        "--trust_class_order", action="store_true", help="take them by number where the model's have no or other names"
+    )
+    classes.add_argument(
+        "--subset_of_classes", action="store_true", help="accept data that have only some of the model's classes"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate and print."""
+    from ..data.source_names import check_source
+
+    require_folder_or_hub_id(options.checkpoint)
+    check_source(options.dataset, options.data_dir)
+    if options.batch_size < 1:
+        raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}")
     from ..evaluation import format_table, write_metrics
     from ..models import LongTailForImageClassification
     from ..models.quiet import quiet_loading
@@ -34,15 +48,20 @@ def run(options: argparse.Namespace) -> None:
     from ..trainer.evaluation import evaluate_model
     from .recipe import DataOptions, given_data_options
 
-    if not Path(options.checkpoint).exists() and options.checkpoint.count("/") != 1:
-        raise FileNotFoundError(f"There is no folder {options.checkpoint!r}; a Hub id has the form owner/name")
     _require_own_model(options.checkpoint)
     data = DataOptions(**given_data_options(options)).load()
     if options.split not in data:
         raise unknown_name("split", options.split, data)
     with quiet_loading():
         model = LongTailForImageClassification.from_pretrained(options.checkpoint)
-    metrics = evaluate_model(model, data[options.split], {"per_device_eval_batch_size": options.batch_size})
+    classes = {
+        "trust": options.trust_class_order,
+        "subset": options.subset_of_classes,
+        "spelling": "--{}",
+        "what": f"The {options.split} split of {options.dataset}",
+    }
+    arguments = {"per_device_eval_batch_size": options.batch_size}
+    metrics = evaluate_model(model, data[options.split], arguments, class_options=classes)
     per_class = metrics.pop("per_class_accuracy")
     print(
         format_table({options.checkpoint: metrics}, columns=("accuracy", "balanced_accuracy", "many", "medium", "few"))

@@ -16,9 +16,10 @@ from .class_counts import ClassCounts, arrow_column, class_counts, label_array
 from .class_folders import unlabelled
 from .columns import class_names, find_columns, has_labels, standardize
 from .listed import LISTED
-from .opening import BENCHMARKS, DATASETS, Reading, open_source
+from .opening import Reading, open_source
 from .profiles import PROFILES, long_tailed_counts
 from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_record
+from .source_names import BENCHMARKS, DATASETS
 from .split_names import SPLITS, leave_out, parse_splits
 
 if TYPE_CHECKING:

@@ -7,27 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..naming import nearest_names, unknown_name
 from .class_counts import class_counts
 from .listed import LISTED, open_listed, require_official
 from .prepared import is_prepared
-
-
-@dataclass(frozen=True)
-class _Benchmark:
-    hub_id: str
-    # Of the Hub copy; local folders may call their columns anything.
-    label_column: str
-    num_classes: int
-
-
-BENCHMARKS = {
-    "cifar10": _Benchmark("uoft-cs/cifar10", "label", 10),
-    "cifar100": _Benchmark("uoft-cs/cifar100", "fine_label", 100),
-}
-DATASETS = ("digits", *BENCHMARKS, *LISTED)
-# As in `load_dataset("imagefolder", data_dir=...)`.
-FOLDER_BUILDERS = ("imagefolder", "parquet")
+from .source_names import BENCHMARKS, check_source, meant_dataset
 
 
 @dataclass(frozen=True)
@@ -84,16 +67,9 @@ def open_source(
         reading.refuse_folder_options(name)
         source, folder = _open_named(name, data_dir, list_dir, check_lists, check_images)
         return (standard_splits(source, name, reading.splits) if reading.splits else source), folder
+    check_source(name, data_dir)
     if data_dir is not None:
-        is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
-        if name not in (*BENCHMARKS, *FOLDER_BUILDERS) and not is_hub_id:
-            raise ValueError(
-                f"data_dir= is the local copy of a named dataset ({', '.join((*BENCHMARKS, *LISTED))}) or of "
-                f"a Hub id; for your own data give the folder itself: load_long_tailed({str(data_dir)!r})"
-            )
         path = Path(data_dir).expanduser()
-        if not path.exists():
-            raise FileNotFoundError(f"data_dir={str(data_dir)!r} does not exist")
         source = load_folder(path, **reading.folder_options())
         if name in BENCHMARKS and "test" not in source:
             whole = path.resolve().parent / name
@@ -106,20 +82,12 @@ def open_source(
     path = Path(name).expanduser()
     if path.exists():
         return load_folder(path, **reading.folder_options()), path
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        if name in FOLDER_BUILDERS:
-            raise ValueError(
-                f"load_long_tailed({name!r}) needs data_dir=<folder>; or give the folder in the place of the name"
-            )
-        if "/" not in name and "\\" not in name:
-            raise unknown_name("dataset", name, DATASETS, "A Hub id has the form owner/name; a folder must exist.")
-        raise FileNotFoundError(f"There is no folder {name!r}.{_meant(path.name)}")
     alternative = f"load_long_tailed({name!r}, data_dir=<folder>)"
     try:
         return _from_hub(name, alternative, reading), None
     except ConnectionError as error:
         raise FileNotFoundError(
-            f"There is no folder {name!r} here.{_meant(path.name)} As a Hub id: {error}"
+            f"There is no folder {name!r} here.{meant_dataset(path.name)} As a Hub id: {error}"
         ) from error
 
 
@@ -139,11 +107,6 @@ def _open_named(
             require_official(name, {split: class_counts(part) for split, part in source.items()}, path)
         return source, path
     return open_listed(name, data_dir, list_dir, check_lists, check_images), None
-
-
-def _meant(name: str) -> str:
-    close = nearest_names(name, DATASETS)
-    return f" Did you mean the dataset {close[0]!r}?" if close else ""
 
 
 def _from_hub(hub_id: str, alternative: str, reading: Reading) -> dict[str, Any]:

@@ -85,18 +85,24 @@ def run_evaluation(
 
 
 def evaluate_model(
-    model: nn.Module, dataset: Any, arguments: dict[str, Any] | None = None, *, return_predictions: bool = False
+    model: nn.Module,
+    dataset: Any,
+    arguments: dict[str, Any] | None = None,
+    *,
+    return_predictions: bool = False,
+    class_options: dict[str, Any] | None = None,
 ) -> Any:
     """
     Evaluate a loaded model on a dataset.
 
     Args:
         model ([`LongTailForImageClassification`]).
-        dataset (`datasets.Dataset`): With `image` and `label`, in the model's class order.
+        dataset (`datasets.Dataset`): With `image` and `label`; classes are matched with the model's by name.
         arguments (`dict`, *optional*): Fields of [`LongTailTrainingArguments`] that matter here (batch size,
             precision).
         return_predictions (`bool`, defaults to `False`): Also return the predicted class of every row; the logits are
             forgotten batch by batch all the same.
+        class_options (`dict`, *optional*): Arguments of [`~hf_ltr.models.class_matching.match_classes`].
 
     Returns:
         `dict`: metrics without prefix, `per_class_accuracy` and `group_errors` included. With `return_predictions` a
@@ -109,6 +115,7 @@ def evaluate_model(
     with tempfile.TemporaryDirectory() as nothing_is_written:
         options = {"disable_tqdm": True, **(arguments or {}), "output_dir": nothing_is_written}
         trainer = LongTailTrainer(model, LongTailTrainingArguments(**options))
+        trainer.class_options = dict(class_options or {})
         if not return_predictions:
             return trainer.evaluate_once(dataset)
         # From the forward passes that are measured, so that predictions and metrics agree; float32 as there.

@@ -73,34 +73,78 @@ def test_without_validation_tau_is_one(checkpoints, data, tmp_path):
         adjust(checkpoints["vit"], tmp_path / "o", AdjustmentOptions("tau_norm", taus=[0.5]), class_counts=COUNTS)
 
 
-def test_classes_in_another_order_are_refused(checkpoints, data, tmp_path):
-    order = ["bee", "ant", "crab", "dog"]
-    other = {name: split.cast_column("label", ClassLabel(names=order)) for name, split in data.items()}
-    with pytest.raises(ValueError, match=r"another order: class 0 is 'bee' there and 'ant' in the model"):
-        adjust(checkpoints["vit"], tmp_path / "out", data=other)
-    # The training split alone is checked too, and so is the validation split.
-    with pytest.raises(ValueError, match="the validation split has .* another order"):
-        adjust(checkpoints["vit"], tmp_path / "out", data={**data, "validation": other["validation"]})
-    assert not (tmp_path / "out").exists()
+def renumbered(split, order):
+    """The same images and classes with the classes numbered as in `order`."""
+    labels = [order.index(NAMES[label]) for label in split["label"]]
+    return split.remove_columns("label").add_column("label", labels).cast_column("label", ClassLabel(names=order))
 
 
-def test_other_names_are_refused_unless_trusted(checkpoints, data, tmp_path):
+@pytest.mark.parametrize("kind", ["vit", "ours"])
+@pytest.mark.parametrize("method", ["logit_adjustment", "ncm"])
+def test_classes_in_another_order_are_matched_by_name(checkpoints, data, tmp_path, kind, method):
+    order = ["crab", "ant", "dog", "bee"]
+    other = {name: renumbered(split, order) for name, split in data.items()}
+    expected = adjust(checkpoints[kind], tmp_path / "straight", method, data=data)
+    with pytest.warns(UserWarning, match=r"train split numbers .* \(class 0 is 'crab' there and 'ant' in the model\): th"):
+        report = adjust(checkpoints[kind], tmp_path / "turned", method, data=other)
+    assert report.record == {**expected.record, "source": report.record["source"]}
+    assert report.validation == expected.validation
+    first, second = (load(tmp_path / name) for name in ("straight", "turned"))
+    assert first.config.id2label == second.config.id2label
+    for (name, one), two in zip(first.named_parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(one, two, msg=name)
+
+
+def test_names_in_the_order_of_strings_beside_numeric_folders(data, tmp_path):
+    """The input of the issue: a checkpoint of `imagefolder`, whose folders 0, 1, 10, 2 are read as 0, 1, 2, 10."""
+    model = make_vit()
+    strings = ["0", "1", "10", "2"]
+    model.config.id2label = dict(enumerate(strings))
+    model.config.label2id = {name: index for index, name in enumerate(strings)}
+    save(model, tmp_path / "in")
+    numeric = ["0", "1", "2", "10"]
+    folders = {name: split.cast_column("label", ClassLabel(names=numeric)) for name, split in data.items()}
+    with pytest.warns(UserWarning, match="matched by name"):
+        report = adjust(tmp_path / "in", tmp_path / "out", data=folders)
+    assert report.record["class_counts"] == [COUNTS[0], COUNTS[1], COUNTS[3], COUNTS[2]]
+
+
+def test_other_names_are_refused_unless_trusted_and_then_told(checkpoints, data, tmp_path):
     other = {"train": data["train"].cast_column("label", ClassLabel(names=["a", "b", "c", "d"]))}
-    with pytest.raises(ValueError, match=r"'a' there and 'ant'.*trust_class_order"):
+    with pytest.raises(ValueError, match=r"such as 'a', 'b'.*'a' there and 'ant'.*trust_class_order"):
         adjust(checkpoints["vit"], tmp_path / "out", data=other)
-    adjust(checkpoints["vit"], tmp_path / "out", data=other, trust_class_order=True)
-    fewer = {"train": make_images(COUNTS, 0).cast_column("label", ClassLabel(names=[*NAMES, "eel"]))}
-    with pytest.raises(ValueError, match="5 classes, but the model has 4"):
-        adjust(checkpoints["vit"], tmp_path / "other", data=fewer, trust_class_order=True)
+    with pytest.warns(UserWarning, match="taken by number as you said: 'a' as 'ant', 'b' as 'bee'"):
+        adjust(checkpoints["vit"], tmp_path / "out", data=other, trust_class_order=True)
+    more = {"train": make_images(COUNTS, 0).cast_column("label", ClassLabel(names=[*NAMES, "eel"]))}
+    with pytest.raises(ValueError, match="5 classes there, 4 in the model.*'eel'"):
+        adjust(checkpoints["vit"], tmp_path / "other", data=more, trust_class_order=True)
+    # A name that is in both, at another place, shows that the order is another one.
+    half = {"train": data["train"].cast_column("label", ClassLabel(names=["a", "ant", "c", "d"]))}
+    for trust in (False, True):
+        with pytest.raises(ValueError, match="other classes|not in the model's order.*class 1 is 'ant' there") as error:
+            adjust(checkpoints["vit"], tmp_path / "other", data=half, trust_class_order=trust)
+        assert trust or "trust_class_order" not in str(error.value)
 
 
-def test_a_model_without_names_is_accepted_with_a_warning(data, tmp_path):
+def test_a_model_without_names_is_taken_by_number_only_if_somebody_says_so(data, tmp_path):
     model = make_vit()
     model.config.id2label = {index: f"LABEL_{index}" for index in range(4)}
     model.config.label2id = {f"LABEL_{index}": index for index in range(4)}
     save(model, tmp_path / "in")
-    with pytest.warns(UserWarning, match="could not be checked"):
+    with pytest.raises(ValueError, match="have no names.*class 0 is 'ant', class 1 is 'bee'.*trust_class_order"):
         adjust(tmp_path / "in", tmp_path / "out", data={"train": data["train"]})
+    with pytest.warns(UserWarning, match="could not be checked"):
+        adjust(tmp_path / "in", tmp_path / "out", data={"train": data["train"]}, trust_class_order=True)
+
+
+def test_counts_in_another_order_are_refused(checkpoints, data, tmp_path):
+    with pytest.raises(ValueError, match=r"Class 0 \(ant\) has 21 images in the class counts and 5 in the training sp"):
+        adjust(checkpoints["vit"], tmp_path / "out", data=data, class_counts=COUNTS[::-1])
+    save(make_ours(class_counts=COUNTS), tmp_path / "in")
+    with pytest.raises(ValueError, match="21 images in the class counts and 5 in the model's config.*another order"):
+        adjust(tmp_path / "in", tmp_path / "out", class_counts=COUNTS[::-1])
+    named = ClassCounts(COUNTS[::-1], NAMES[::-1])
+    assert adjust(tmp_path / "in", tmp_path / "out", class_counts=named).record["class_counts"] == COUNTS
 
 
 @pytest.mark.parametrize(
@@ -235,7 +279,7 @@ def test_an_adjusted_checkpoint_is_not_adjusted_again_silently(checkpoints, tmp_
 
 def test_other_counts_than_the_run_had_are_told(data, tmp_path):
     save(make_ours(class_counts=[5, 40, 12, 20]), tmp_path / "in")
-    with pytest.warns(UserWarning, match=r"class 3 \(dog\) has 21 and 20"):
+    with pytest.warns(UserWarning, match=r"lass 3 \(dog\) has 21 images in the training split and 20 in the model's config"):
         adjust(tmp_path / "in", tmp_path / "out", data={"train": data["train"]})
 
 
