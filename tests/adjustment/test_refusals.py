@@ -85,7 +85,7 @@ def test_classes_in_another_order_are_matched_by_name(checkpoints, data, tmp_pat
     order = ["crab", "ant", "dog", "bee"]
     other = {name: renumbered(split, order) for name, split in data.items()}
     expected = adjust(checkpoints[kind], tmp_path / "straight", method, data=data)
-    with pytest.warns(UserWarning, match=r"train split numbers .* \(class 0 is 'crab' there and 'ant' in the model\): th"):
+    with pytest.warns(UserWarning, match=r"train split numbers .* \(class 0 is 'crab' there and 'ant' in the mod"):
         report = adjust(checkpoints[kind], tmp_path / "turned", method, data=other)
     assert report.record == {**expected.record, "source": report.record["source"]}
     assert report.validation == expected.validation
@@ -121,7 +121,7 @@ def test_other_names_are_refused_unless_trusted_and_then_told(checkpoints, data,
     # A name that is in both, at another place, shows that the order is another one.
     half = {"train": data["train"].cast_column("label", ClassLabel(names=["a", "ant", "c", "d"]))}
     for trust in (False, True):
-        with pytest.raises(ValueError, match="other classes|not in the model's order.*class 1 is 'ant' there") as error:
+        with pytest.raises(ValueError, match="other classes|model's order.*class 1 is 'ant' there") as error:
             adjust(checkpoints["vit"], tmp_path / "other", data=half, trust_class_order=trust)
         assert trust or "trust_class_order" not in str(error.value)
 
@@ -138,7 +138,7 @@ def test_a_model_without_names_is_taken_by_number_only_if_somebody_says_so(data,
 
 
 def test_counts_in_another_order_are_refused(checkpoints, data, tmp_path):
-    with pytest.raises(ValueError, match=r"Class 0 \(ant\) has 21 images in the class counts and 5 in the training sp"):
+    with pytest.raises(ValueError, match=r"Class 0 \(ant\) has 21 images in the class counts and 5 in the train"):
         adjust(checkpoints["vit"], tmp_path / "out", data=data, class_counts=COUNTS[::-1])
     save(make_ours(class_counts=COUNTS), tmp_path / "in")
     with pytest.raises(ValueError, match="21 images in the class counts and 5 in the model's config.*another order"):
@@ -279,7 +279,7 @@ def test_an_adjusted_checkpoint_is_not_adjusted_again_silently(checkpoints, tmp_
 
 def test_other_counts_than_the_run_had_are_told(data, tmp_path):
     save(make_ours(class_counts=[5, 40, 12, 20]), tmp_path / "in")
-    with pytest.warns(UserWarning, match=r"lass 3 \(dog\) has 21 images in the training split and 20 in the model's config"):
+    with pytest.warns(UserWarning, match=r"has 21 images in the training split and 20 in the model's config"):
         adjust(tmp_path / "in", tmp_path / "out", data={"train": data["train"]})
 
 
