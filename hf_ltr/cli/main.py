@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from ..redaction import without_secrets
 from . import adjust, evaluate, listing, prepare, table
+from .ending import run_to_the_end
 
-# Each module has HELP, add_arguments(parser) and run(options), and imports nothing heavy before it runs.
+# Each module has HELP, add_arguments(parser) and run(options), imports nothing heavy before it runs, and says with
+# CONTINUES whether the same command goes on where it was interrupted.
 COMMANDS = {"list": listing, "evaluate": evaluate, "prepare": prepare, "adjust": adjust, "table": table}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; heavy libraries are imported by the sub-command that needs them."""
+    command: dict[str, Any] = {}
+
+    def run() -> None:
+        options = _parse(argv)
+        command["module"] = COMMANDS[options.command]
+        with _plain_warnings():
+            command["module"].run(options)
+
+    return run_to_the_end(run, continues=lambda: getattr(command.get("module"), "CONTINUES", False))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hf-ltr", description="Long-tailed image recognition on Hugging Face.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
         command.add_arguments(sub)
-    options = parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
-    try:
-        with _plain_warnings():
-            COMMANDS[options.command].run(options)
-    except KeyboardInterrupt:
-        print("interrupted; what is finished stays, and the same command continues", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        if os.environ.get("HF_LTR_TRACEBACK"):
-            raise  # where it happened, for whoever asks
-        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
-        return 2
-    return 0
+    return parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
 
 
 def _with_underscores(argv: Sequence[str]) -> list[str]:

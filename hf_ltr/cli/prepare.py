@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 HELP = "decode and resize a dataset once, into Parquet files that train from then on"
+CONTINUES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

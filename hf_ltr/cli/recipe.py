@@ -209,16 +209,13 @@ def run_recipe(
 
 
 def fail_clearly(main: Any, argv: list[str] | None = None) -> None:
-    """Run a recipe's `main`; mistakes of the user end with one line, not with a traceback."""
-    try:
-        main(sys.argv[1:] if argv is None else argv)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        if os.environ.get("HF_LTR_TRACEBACK"):
-            raise
-        from ..redaction import without_secrets
+    """Run a recipe's `main`; mistakes of the user and interruptions end with one line, not with a traceback."""
+    from .ending import TRACEBACK, run_to_the_end
 
-        print(f"error: {without_secrets(str(error))}\n(HF_LTR_TRACEBACK=1 shows where)", file=sys.stderr)
-        sys.exit(2)
+    argv = sys.argv[1:] if argv is None else argv
+    code = run_to_the_end(lambda: main(argv), hint=f"\n({TRACEBACK}=1 shows where)")
+    if code:
+        sys.exit(code)
 
 
 def command_line(argv: list[str]) -> str:

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 HELP = "compare methods on one protocol: run what is missing, report with intervals beside published numbers"
+CONTINUES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

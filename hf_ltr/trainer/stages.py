@@ -22,6 +22,7 @@ from ..files import clear_temporaries, write_json
 from ..methods import Stage
 from ..models.quiet import quiet_loading
 from ..naming import unknown_name
+from ..storage import naming_storage_errors
 from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
 from .best_model import check_metric_for_best_model
@@ -32,6 +33,7 @@ from .degenerate import check_classes, check_length, check_rows
 from .resuming import NoCheckpointToContinue
 from .run_facts import run_facts
 from .schedule import check_warmup
+from .stopping import StopWhenAsked
 from .trainer import LongTailTrainer
 
 logger = logging.getLogger(__name__)
@@ -114,17 +116,19 @@ def run_stages(
             method=stage.method,
             train_dataset=train_dataset,
             eval_dataset=validation_dataset if stage.method.uses_labels else None,
-            callbacks=callbacks,
+            callbacks=[*(callbacks or []), stop := StopWhenAsked()],
         )
         try:
             trainer.train(resume_from_checkpoint=True)
         except NoCheckpointToContinue as error:
             _tell(announce, f"{place}: STARTS AGAIN FROM THE BEGINNING. {str(error).partition(' (None can')[0]}")
             trainer.train()
+        finally:
+            stop.end()
         seconds = trainer.training_seconds
         evaluated = test_dataset is not None and stage.method.uses_labels
         metrics = trainer.evaluate_once(test_dataset) if evaluated else {}
-        with quiet_loading():
+        with naming_storage_errors(folder), quiet_loading():
             # No card: what a stage is stands in its record, and the run's final model has one.
             trainer.save_model(str(folder), _internal_call=True)
         trainer.accelerator.wait_for_everyone()

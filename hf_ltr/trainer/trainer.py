@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..data.pipeline import InputPipeline
 from ..methods import LongTailMethod
 from ..methods.decoupled import make_sampler
 from ..models.quiet import quiet_loading
+from ..storage import StorageError, naming_storage_errors
 from . import agreement, checks
 from .arguments import LongTailTrainingArguments
 from .best_model import check_metric_for_best_model
@@ -529,12 +531,17 @@ class LongTailTrainer(PublishingTrainer):
         # A checkpoint of a diverged run would push the last good one out.
         self._require_finite(self._tr_loss.item())
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save:
-            begin_checkpoint(folder)
-        with quiet_loading():
-            super()._save_checkpoint(model, trial)
-        if self.args.should_save and not self.args.save_only_model and folder.is_dir():
-            write_manifest(folder, [STATE])
+        try:
+            with naming_storage_errors(folder), quiet_loading():
+                if self.args.should_save:
+                    begin_checkpoint(folder)
+                super()._save_checkpoint(model, trial)
+                if self.args.should_save and not self.args.save_only_model and folder.is_dir():
+                    write_manifest(folder, [STATE])
+        except StorageError:
+            if self.args.should_save and not (folder / STATE).exists():
+                shutil.rmtree(folder, ignore_errors=True)  # room for the next attempt
+            raise
 
     # ------------------------------------------------------------------ evaluation
     def _in_precision(self) -> contextlib.AbstractContextManager:
