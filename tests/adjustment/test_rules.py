@@ -135,3 +135,19 @@ def test_options_of_training():
     for wrong in ({"sampler": "random"}, {"learning_rate": 0}, {"epochs": -1}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             RetrainingOptions(**wrong)
+
+
+def test_tau_is_chosen_by_the_mean_over_classes_and_not_over_images():
+    """Nine images of the first class, one of the second: plain accuracy would leave the second class alone."""
+    rows = torch.cat(
+        [torch.tensor([[2.0, 0.0]]).repeat(5, 1), torch.tensor([[0.5, 0.0]]).repeat(4, 1), torch.tensor([[0.8, 0.0]])]
+    )
+    labels = torch.tensor([0] * 9 + [1])
+
+    def decide(tau):
+        return Decision(weight=torch.eye(2), bias=torch.tensor([0.0, tau]), offset=torch.zeros(2))
+
+    tau, tried = choose_tau([0.0, 1.0], decide, rows, labels, ClassCounts([9, 1]))
+    # tau 0: 9 of 10 images and half of the classes; tau 1: 6 of 10 images, (5/9 + 1) / 2 over the classes.
+    assert tried == pytest.approx({0.0: 0.5, 1.0: (5 / 9 + 1) / 2})
+    assert tau == 1.0

@@ -454,3 +454,29 @@ def test_random_window_refuses():
         Augmentation(["random_window"], {"random_window": {"shorter_side": 20}}, image_size=(28, 28))
     with pytest.raises(ValueError, match="interpolation must be one of"):
         operations.random_window(random_images(), random_uniforms(6, 2), (8, 8), interpolation="lanczos")
+
+
+def test_randaugment_is_handed_what_timm_hands_on():
+    """Translations up to 0.45 of the side, the mean colour, the interpolation: as timm's own `create_transform`."""
+    from timm.data import create_transform
+    from timm.data.auto_augment import RandAugment
+
+    policy = "rand-m9-mstd0.5-inc1"
+    whole = create_transform(100, is_training=True, auto_augment=policy, interpolation="bicubic", mean=(0.5, 0.4, 0.3))
+    theirs = next(step for step in whole.transforms if isinstance(step, RandAugment)).ops
+    apply = randaugment_policy(policy, interpolation="bicubic", image_mean=(0.5, 0.4, 0.3), image_side=100)
+    ours = next(cell.cell_contents for cell in apply.__closure__ if isinstance(cell.cell_contents, RandAugment)).ops
+    assert len(ours) == len(theirs) == 15
+    for mine, other in zip(ours, theirs, strict=True):
+        for name in ("aug_fn", "level_fn", "prob", "magnitude", "magnitude_std"):
+            assert getattr(mine, name) == getattr(other, name), (mine.name, name)
+        for name in ("translate_const", "fillcolor", "resample"):
+            first, second = (one.hparams.get(name, one.kwargs.get(name)) for one in (mine, other))
+            assert first == second, (mine.name, name)
+    assert {op.hparams["translate_const"] for op in ours} == {45}
+
+
+def test_one_image_in_four_is_erased_by_default():
+    images = torch.ones(4_000, 1, 8, 8)
+    erased = (operations.random_erasing(images, random_uniforms(4_000, 24)) != images).flatten(1).any(1)
+    assert erased.float().mean() == pytest.approx(0.25, abs=0.03)  # facebookresearch/mae: --reprob 0.25

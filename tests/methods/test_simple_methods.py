@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from hf_ltr import LongTailConfig, get_method
+from hf_ltr import METHODS, LongTailConfig, get_method
+
+from .fixtures import outputs_of
 
 COUNTS = [7, 300, 25, 60]  # unsorted on purpose: nothing may assume a head-first order
 
@@ -15,7 +17,7 @@ COUNTS = [7, 300, 25, 60]  # unsorted on purpose: nothing may assume a head-firs
 def outputs(rows: int = 9, seed: int = 0, scale: float = 1.0) -> SimpleNamespace:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(rows, 4, generator=generator, dtype=torch.float64) * scale
-    return SimpleNamespace(raw_logits=logits, logits=logits - 100.0)  # a loss of inference logits would show
+    return outputs_of(logits)  # a loss of inference logits would show
 
 
 def labels(rows: int = 9, seed: int = 1) -> torch.Tensor:
@@ -82,3 +84,15 @@ def test_ldam_configures_a_cosine_head_once():
 def test_a_class_without_images_is_refused_by_name(name):
     with pytest.raises(ValueError, match="class.*2"):
         get_method(name, class_counts=[5, 3, 0, 2])
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"masked_autoencoding", "mem"}))
+def test_no_loss_reads_the_logits_of_inference(name):
+    """Those are adjusted by configuration: a loss that read them would train against its own correction."""
+    out, target = outputs(), labels()
+    method = get_method(name, class_counts=COUNTS)
+    torch.manual_seed(0)
+    with_adjustment = method.sample_loss(out, target)
+    torch.manual_seed(0)
+    without = method.sample_loss(SimpleNamespace(raw_logits=out.raw_logits, logits=out.raw_logits), target)
+    torch.testing.assert_close(with_adjustment, without, rtol=0, atol=0)

@@ -12,10 +12,11 @@ import torch
 from safetensors.numpy import load_file
 from transformers import TrainerCallback
 
-from hf_ltr import LongTailForImageClassification, class_counts, get_method
+from hf_ltr import LongTailForImageClassification, LongTailTrainer, class_counts, get_method
 from hf_ltr.methods import Stage
 from hf_ltr.models import MaskedAutoencoder
 from hf_ltr.trainer import run_stages
+from hf_ltr.trainer.evaluation import evaluate_model
 from hf_ltr.trainer.stages import STAGE_FILE, build_stage_model, stage_arguments
 
 from ..contracts.builders import make_config, make_dataset, make_method
@@ -111,6 +112,39 @@ def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
     steps = Steps()
     return folder, run(folder, steps), steps
+
+
+def test_what_is_reported_is_measured_on_the_test_set(tmp_path):
+    """Once, after the last epoch; the validation images are for the training."""
+    data, test = make_dataset(), make_dataset(seed=1)
+    validation = make_dataset(seed=5).filter(lambda row: row["label"] == 0)
+    stage = Stage("train", get_method("cross_entropy", class_counts=class_counts(data)))
+    seen = []
+
+    class Trainer(LongTailTrainer):
+        def evaluate_once(self, dataset):
+            seen.append(dataset)
+            return super().evaluate_once(dataset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_ltr.trainer.stages.LongTailTrainer", Trainer)
+        results = run_stages(
+            [stage],
+            config=make_config(class_counts(data)),
+            arguments=ARGUMENTS,
+            train_dataset=data,
+            validation_dataset=validation,
+            test_dataset=test,
+            output_dir=tmp_path,
+            announce=lambda text: None,
+        )
+    assert [dataset is test for dataset in seen] == [True]
+    model = LongTailForImageClassification.from_pretrained(tmp_path / "train")
+    options = {"mixed_precision_mode": "no", "use_cpu": True}
+    metrics = [evaluate_model(model, dataset, options) for dataset in (test, validation)]
+    assert results["train"].metrics["loss"] == pytest.approx(metrics[0]["loss"], rel=1e-5)
+    assert results["train"].metrics["accuracy"] == metrics[0]["accuracy"]
+    assert metrics[0]["loss"] != pytest.approx(metrics[1]["loss"], rel=1e-3), "the two splits can be told apart"
 
 
 def test_every_stage_leaves_a_model_that_loads(straight):
