@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from hf_ltr import get_method
+from hf_ltr.trainer.checkpoint_files import METHOD_TENSORS
 from hf_ltr.trainer.checkpoints import FACTS
-from hf_ltr.trainer.method_state import TENSORS, load_method_state, save_method_state
+from hf_ltr.trainer.method_state import load_method_state, save_method_state
 
 COUNTS = [9, 4, 2]
 
@@ -31,7 +32,7 @@ def test_state_and_facts_come_back(saved):
     assert method.class_weights.tolist() == [0.5, 1.0, 1.5]
 
 
-@pytest.mark.parametrize("name", [FACTS, TENSORS])
+@pytest.mark.parametrize("name", [FACTS, METHOD_TENSORS])
 def test_a_missing_part_is_named(saved, name):
     (saved / name).unlink()
     with pytest.raises((OSError, ValueError), match=name):
@@ -52,6 +53,6 @@ def test_another_option_is_named(saved):
 
 
 def test_other_tensors_are_named(saved):
-    save_file({"something": torch.ones(3)}, saved / TENSORS)
+    save_file({"something": torch.ones(3)}, saved / METHOD_TENSORS)
     with pytest.raises(ValueError, match="holds \\['something'\\] but the method keeps \\['class_weights'\\]"):
         load_method_state(fresh(), saved)
