@@ -22,21 +22,21 @@ def run_to_the_end(run: Callable[[], object], *, continues: Callable[[], bool] =
     Run a command and turn the ways in which it can end into one line and an exit code.
 
     Args:
-        run (`Callable`): The command.
+        run (`Callable`): The command; an integer that it returns is the exit code.
         continues (`Callable`): Whether the same command goes on where it was interrupted.
         hint (`str`): Printed below an error.
 
     Returns:
-        `int`: 0; 2 for a mistake of the user and what the machine lacks; 130 after Ctrl-C and 143 after SIGTERM; 141
-        where nobody reads the output any more (`| head`).
+        `int`: that of the command, or 0; 2 for a mistake of the user and what the machine lacks; 130 after Ctrl-C and
+        143 after SIGTERM; 141 where nobody reads the output any more (`| head`).
     """
     try:
         with handle_signals():
             try:
-                run()
+                status = run()
                 if sys.stdout is not None:
                     sys.stdout.flush()
-                return 0
+                return status if isinstance(status, int) else 0
             except KeyboardInterrupt as error:
                 return _interrupted(error, continues())
             except Exception as error:

@@ -9,23 +9,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from . import adjust, evaluate, listing, prepare, table
+from . import adjust, check, evaluate, listing, prepare, table
 from .ending import run_to_the_end
 
-# Each module has HELP, add_arguments(parser) and run(options), imports nothing heavy before it runs, and says with
-# CONTINUES whether the same command goes on where it was interrupted.
-COMMANDS = {"list": listing, "evaluate": evaluate, "prepare": prepare, "adjust": adjust, "table": table}
+# Each module has HELP, add_arguments(parser) and run(options) that returns an exit status or None, imports nothing
+# heavy before it runs, and says with CONTINUES whether the same command goes on where it was interrupted.
+COMMANDS = {
+    "list": listing,
+    "evaluate": evaluate,
+    "check": check,
+    "prepare": prepare,
+    "adjust": adjust,
+    "table": table,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; heavy libraries are imported by the sub-command that needs them."""
     command: dict[str, Any] = {}
 
-    def run() -> None:
+    def run() -> int | None:
         options = _parse(argv)
         command["module"] = COMMANDS[options.command]
         with _plain_warnings():
-            command["module"].run(options)
+            return command["module"].run(options)
 
     return run_to_the_end(run, continues=lambda: getattr(command.get("module"), "CONTINUES", False))
 

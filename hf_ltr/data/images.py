@@ -15,7 +15,7 @@ deprecated since torchvision 0.29.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -193,9 +193,7 @@ def resize_image(
         tensor = tensor[:, top : top + height, left : left + width]
     elif crop == "center":
         height, width = tensor.shape[1:]
-        scale = max(size[0] / height, size[1] / width) / (resize_ratio or 1.0)
-        covering = [max(round(height * scale), size[0]), max(round(width * scale), size[1])]
-        require_area(*covering, (height, width))
+        covering = list(covering_size(height, width, size, resize_ratio))
         if covering != [height, width]:
             tensor = functional.resize(tensor, covering, interpolation=mode, antialias=True)
         top, left = (covering[0] - size[0]) // 2, (covering[1] - size[1]) // 2
@@ -205,23 +203,62 @@ def resize_image(
     return functional.resize(tensor, list(size), interpolation=mode, antialias=True)
 
 
+def covering_size(
+    height: int, width: int, size: tuple[int, int], resize_ratio: float | None = None
+) -> tuple[int, int]:
+    """
+    Height and width at which an image covers `size / resize_ratio`, its proportions kept.
+
+    Raises:
+        ValueError: for a strip so long that no memory holds it then.
+    """
+    scale = max(size[0] / height, size[1] / width) / (resize_ratio or 1.0)
+    covering = max(round(height * scale), size[0]), max(round(width * scale), size[1])
+    require_area(*covering, (height, width))
+    return covering
+
+
 def describe_problem(source: ImageSource, row: int, error: Exception) -> str:
     """One line about an unreadable image: its row, its file where known, and what is wrong."""
-    name = source.name(row)
-    return f"row {row}{f' ({name})' if name else ''}: {type(error).__name__}: {error}"
+    return f"{describe_row(row, source.name(row))}: {type(error).__name__}: {error}"
 
 
-def unreadable_images(problems: Sequence[str], complete: bool) -> ValueError:
-    """The error for images that could not be decoded."""
-    count = f"{len(problems)} images" if len(problems) > 1 else "an image"
-    return ValueError(
+def describe_row(row: int, name: str) -> str:
+    """`row 3 (photo.png)`, or `row 3` without a name."""
+    return f"row {row} ({name})" if name else f"row {row}"
+
+
+class UnreadableImagesError(ValueError):
+    """Images that cannot be read, each with its row."""
+
+
+def unreadable_images(
+    problems: Sequence[str], complete: bool = True, number: int | None = None
+) -> UnreadableImagesError:
+    """
+    The error for images that could not be decoded.
+
+    Args:
+        problems: One line each.
+        complete (`bool`): Whether there are no others.
+        number (`int`, *optional*): How many there are, if only some are named.
+    """
+    number = number or len(problems)
+    count = f"{number:,} images" if number > 1 else "an image"
+    more = f"\n  and {number - len(problems):,} more" if number > len(problems) else ""
+    return UnreadableImagesError(
         f"cannot read {'' if complete else 'at least '}{count}:\n  "
         + "\n  ".join(problems)
-        + "\nRepair or remove these rows, for example with dataset.select(...)."
+        + f"{more}\nRepair or remove them, for example with dataset.select(...); `hf-ltr check --full` lists all."
     )
 
 
-def decode_rows(source: ImageSource, rows: Sequence[int], num_channels: int) -> list[np.ndarray]:
+def decode_rows(
+    source: ImageSource,
+    rows: Sequence[int],
+    num_channels: int,
+    transform: Callable[[np.ndarray], Any] | None = None,
+) -> list[Any]:
     """
     Decode some rows, in their own sizes.
 
@@ -229,9 +266,10 @@ def decode_rows(source: ImageSource, rows: Sequence[int], num_channels: int) -> 
         source: From `image_source`.
         rows: Row numbers.
         num_channels (`int`): See `decode_image`.
+        transform (`Callable`, *optional*): Applied to each image; what it raises is reported with the row.
 
     Returns:
-        `list[np.ndarray]`: uint8 `(H, W, num_channels)` each.
+        `list[np.ndarray]`: uint8 `(H, W, num_channels)` each, or what `transform` makes of it.
 
     Raises:
         ValueError: naming the rows (and files) that cannot be read.
@@ -239,7 +277,8 @@ def decode_rows(source: ImageSource, rows: Sequence[int], num_channels: int) -> 
     images, problems = [], []
     for row, item in zip(rows, source.items(rows), strict=True):
         try:
-            images.append(decode_image(item, num_channels))
+            image = decode_image(item, num_channels)
+            images.append(image if transform is None else transform(image))
         except Exception as error:
             problems.append(describe_problem(source, row, error))
     if problems:
@@ -319,13 +358,12 @@ def decode_resident(
         for row, item in zip(rows, items, strict=True):
             try:
                 image = decode_image(item, num_channels)
+                if image.shape[:2] == size and not resize_ratio:
+                    result[row] = image.transpose(2, 0, 1)
+                else:
+                    result[row] = resize_image(image, size, interpolation, crop, resize_ratio).numpy()
             except Exception as error:
                 problems.append(describe_problem(source, row, error))
-                continue
-            if image.shape[:2] == size and not resize_ratio:
-                result[row] = image.transpose(2, 0, 1)
-            else:
-                result[row] = resize_image(image, size, interpolation, crop, resize_ratio).numpy()
         return problems
 
     problems: list[str] = []

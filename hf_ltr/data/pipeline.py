@@ -25,8 +25,10 @@ from .decoding import image_dimensions, is_wide
 from .images import (
     MAX_REPORTED,
     ImageSource,
+    UnreadableImagesError,
     decode_resident,
     describe_problem,
+    describe_row,
     image_source,
     is_arrow_dataset,
     require_column,
@@ -323,6 +325,8 @@ class InputPipeline:
             `mass` float32 `(B,)`, 0 for padding rows and else 1; `targets` float32 `(B, num_labels)` only when mixed
             or smoothed; `extra_views` (list of tensors) only with more than one view.
         """
+        if "unreadable" in raw:
+            raise UnreadableImagesError(raw["unreadable"])
         keys = raw["keys"].to(self.device, non_blocking=True)
         rows = rows_of(keys)
         batch: Batch = {"index": rows, "keys": keys, "mass": (~is_padding(keys)).to(torch.float32)}
@@ -420,11 +424,7 @@ def _warn_of_ranges(source: ImageSource) -> None:
             height, width = image_dimensions(item)
             if height * width <= _LARGE or is_wide(item):
                 tally.add(row, *used_range(item))
-
-    def name(row: int) -> str:
-        return f"row {row} ({source.name(row)})" if source.name(row) else f"row {row}"
-
-    for remark in tally.remarks(name):
+    for remark in tally.remarks(lambda row: describe_row(row, source.name(row))):
         warnings.warn(remark, stacklevel=4)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import PIL.Image
 import torch
 
-from .decoding import decode_image, open_image, scale_of, wide_values
+from .decoding import decode_image, open_image, wide_values
+from .pixel_arrays import scale_of
 
 # An eighth of 8 bits or a quarter of 16 bits, and less, is far below: photographs of the night have a lamp in them.
 _FAR_BELOW = {255: 8, 4095: 4, 65535: 4}

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from .augmentation import Augmentation
-from .images import ImageSource, as_tensors, decode_rows, stack_resized
+from .images import ImageSource, UnreadableImagesError, as_tensors, covering_size, decode_rows, stack_resized
 from .randomness import rows_of
 
 Batch = dict[str, Any]
@@ -70,7 +71,7 @@ class DecodedRows:
         return len(self.source)
 
     def read(self, keys: torch.Tensor, num_views: int) -> list[torch.Tensor]:
-        images = decode_rows(self.source, rows_of(keys).tolist(), self.num_channels)
+        images = decode_rows(self.source, rows_of(keys).tolist(), self.num_channels, self._require_size)
         dimensions = torch.tensor([image.shape[:2] for image in images])
         results = []
         for place, (view, crop) in enumerate(zip(self.views, self.crops, strict=True)):
@@ -84,6 +85,11 @@ class DecodedRows:
             results.append(stack_resized(images, self.image_size, boxes, **options))
         return results
 
+    def _require_size(self, image: np.ndarray) -> np.ndarray:
+        if None in self.crops:
+            covering_size(*image.shape[:2], self.image_size, self.resize.get("resize_ratio"))
+        return image
+
 
 class HostRows(KeyRows):
     """Images read on the CPU, with the part of the augmentation that has to be done there."""
@@ -94,7 +100,11 @@ class HostRows(KeyRows):
 
     def __getitems__(self, keys: list[int]) -> Batch:
         batch = super().__getitems__(keys)
-        images = self.reader.read(batch["keys"], len(self.augmentations))
+        try:
+            images = self.reader.read(batch["keys"], len(self.augmentations))
+        except UnreadableImagesError as error:
+            # Raised by `InputPipeline.prepare`: on its way from a worker an exception gains a traceback.
+            return {**batch, "unreadable": str(error)}
         images = [
             augmentation.apply(image, batch["keys"], self.seed, view)
             for view, (augmentation, image) in enumerate(zip(self.augmentations, images, strict=True))

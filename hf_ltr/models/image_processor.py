@@ -12,7 +12,8 @@ from transformers.image_processing_backends import PilBackend, TorchvisionBacken
 from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from ..data.decoding import channels_lead, decode_image, integers_to_eight_bits, require_area
+from ..data.decoding import decode_image, require_area
+from ..data.pixel_arrays import channels_lead, integers_to_eight_bits
 from .fetching import fetch_image
 
 _RESAMPLING = {"bilinear": PILImageResampling.BILINEAR, "bicubic": PILImageResampling.BICUBIC}

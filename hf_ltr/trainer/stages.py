@@ -30,6 +30,7 @@ from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoint
 from .checks import check_arguments, check_data, check_evaluation_data, check_same_classes
 from .defaults import method_default_paths
 from .degenerate import check_classes, check_length, check_rows
+from .image_checks import require_readable_images
 from .resuming import NoCheckpointToContinue
 from .run_facts import run_facts
 from .schedule import check_warmup
@@ -93,10 +94,14 @@ def run_stages(
 
     Raises:
         `ValueError`: before anything is trained, for a reference to a stage that does not come earlier, arguments or a
-            method that contradict each other in any stage, a start with other classes, or a folder of another run.
+            method that contradict each other in any stage, a start with other classes, a folder of another run, or
+            images of any split whose header cannot be read.
     """
     output_dir = Path(output_dir)
     plans = _plan(stages, config, arguments, train_dataset, validation_dataset, test_dataset, output_dir, announce)
+    if any(plan.finished is None for plan in plans):
+        splits = {"train": train_dataset, "validation": validation_dataset, "test": test_dataset}
+        require_readable_images(splits, announce)
     if PartialState().is_main_process:
         claim_folder(output_dir, _root_facts(stages))
         for folder in (output_dir, *(plan.folder for plan in plans if plan.finished is not None)):

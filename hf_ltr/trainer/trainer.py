@@ -38,6 +38,7 @@ from .forward import (
     release,
     weights_as,
 )
+from .image_checks import require_readable_images
 from .method_state import check_same_method, load_method_state, save_method_state
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
 from .precision import warn_of_emulation
@@ -242,6 +243,8 @@ class LongTailTrainer(PublishingTrainer):
         known = self._eval_pipelines.get(id(dataset))
         if known is None or known[0] is not dataset:
             known = (dataset, self._pipeline(dataset, train=False))
+            if known[1].loading == "workers":
+                require_readable_images({"evaluation set": dataset})
             regular = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
             # Other datasets come and go: only the last of them is kept.
             kept = {id(d) for d in regular if d is not None}
@@ -254,6 +257,15 @@ class LongTailTrainer(PublishingTrainer):
         loader = pipeline.loader(shards, **self._workers(pipeline))
         loader.pipeline = pipeline
         return loader
+
+    def _require_readable_images(self) -> None:
+        """Of what training reads later than now: images that workers decode, and those of evaluation."""
+        later = {"training set": self.train_dataset} if self._train_pipeline.loading == "workers" else {}
+        if isinstance(self.eval_dataset, dict):
+            later |= {f"evaluation set {name!r}": dataset for name, dataset in self.eval_dataset.items()}
+        else:
+            later["evaluation set"] = self.eval_dataset
+        require_readable_images(later)
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         return self.get_eval_dataloader(test_dataset)
@@ -301,6 +313,7 @@ class LongTailTrainer(PublishingTrainer):
         # An unreadable image, or something the method misses, is found here, before the folder is claimed for a run
         # that was never made.
         self._train_pipeline = self._pipeline(self.train_dataset, train=True)
+        self._require_readable_images()
         self._check_schedule()
         self.method.train()
         self.method.setup(self)
