@@ -63,6 +63,22 @@ def several_configurations(names: Any, where: Any) -> ValueError:
     )
 
 
+def configuration_folder(root: Path, configuration: dict[str, Any]) -> Path:
+    """
+    The folder that a configuration names as its own.
+
+    Raises:
+        `ValueError`: for one outside of `root`.
+        `FileNotFoundError`: for one that is not there.
+    """
+    given = str(configuration.get("data_dir") or "")
+    if os.path.isabs(given) or ".." in Path(given).parts:
+        raise ValueError(f"The card of {root} names a folder outside of it ({given!r}), which is not read")
+    if not (root / given).is_dir():
+        raise FileNotFoundError(f"The card of {root} names the folder {given}, which is not there")
+    return root / given
+
+
 def configuration_files(root: Path, configuration: dict[str, Any]) -> dict[str, list[str]]:
     """
     Files of each split as `datasets` finds them by the patterns of a card, relative to `root`.
@@ -74,7 +90,7 @@ def configuration_files(root: Path, configuration: dict[str, Any]) -> dict[str, 
     from datasets.data_files import resolve_pattern, sanitize_patterns
 
     name = configuration.get("config_name", "default")
-    base = root / str(configuration.get("data_dir") or "")
+    base = configuration_folder(root, configuration)
     patterns = configuration.get("data_files")
     if not isinstance(patterns, str | list) or not patterns:
         raise ValueError(f"data_files of configuration {name!r} in the card of {root} must be a pattern or a list")

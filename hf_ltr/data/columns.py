@@ -124,14 +124,17 @@ def _only(data: Any, candidates: list[str], preferred: str, what: str) -> str:
     )
 
 
-def has_labels(data: Any, column: str) -> bool:
-    """Whether any row has a label: large public sets ship test splits in which all are -1, empty or null."""
+def distinct_labels(data: Any, column: str) -> set[Any]:
+    """
+    The values of a label column, without those that mean none: large public sets ship test splits in which all are -1,
+    empty or null.
+    """
     import pyarrow as pa
 
     values = arrow_column(data, column)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    return not set(values.unique().to_pylist()) <= {None, -1, "", "-1"}
+    return set(values.unique().to_pylist()) - {None, -1, "", "-1"}
 
 
 def standardize(

@@ -14,7 +14,7 @@ from ..naming import unknown_name
 from . import splits as row_splits
 from .class_counts import ClassCounts, arrow_column, class_counts, label_array
 from .class_folders import unlabelled
-from .columns import class_names, find_columns, has_labels, standardize
+from .columns import class_names, distinct_labels, find_columns, standardize
 from .listed import LISTED
 from .opening import Reading, open_source
 from .profiles import PROFILES, long_tailed_counts
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 RECORD_VERSION = 1
+# So many rows of one class are hardly a test set of several.
+_MANY_ALIKE = 20
 __all__ = ["DATASETS", "load_long_tailed"]
 
 
@@ -233,12 +235,20 @@ def _standard_columns(source: dict[str, Any], name: str, folder: Path | None, re
                 f"The {split} split of {name} has no column {missing[0]!r}, unlike train; its columns are "
                 f"{', '.join(part.column_names)}. Without it the split can be left out: {leave_out(chosen, split)}"
             )
-        if not has_labels(part, found):
+        labels = distinct_labels(part, found)
+        if not labels:
             if split == "train":
                 raise ValueError(
                     f"The training split of {name} has no labels: column {found!r} holds none but -1 or null"
                 )
             raise unlabelled(name, split, chosen, f"all {len(part):,} rows of column {found!r} are -1 or null")
+        if len(labels) == 1 and split != "train" and len(part) >= _MANY_ALIKE:
+            warnings.warn(
+                f"All {len(part):,} rows of the {split} split of {name} have the label {labels.pop()!r}. If labels "
+                "were "
+                f"withheld, leave it out: {leave_out(chosen, split)}",
+                stacklevel=3,
+            )
     names = class_names(source, found)
     if len(names) < 2:
         raise ValueError(

@@ -8,15 +8,20 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from .card_configs import card_configurations, choose_configuration, configuration_files, configuration_folder
+from .class_counts import arrow_column
 from .class_folders import class_folder_splits, find_class_folders
 from .labelled_images import labelled_splits
 from .parquet_folders import holds_images, load_parquet, parquet_splits
 from .prepared import is_prepared, require_finished, with_records
 from .scan import Tree, scan
-from .split_names import SplitChoice, assign_splits
+from .split_names import SplitChoice, assign_splits, words
+from .table_search import has_tables
 
 FOLDERS, PARQUET = "folders", "parquet"
 _METADATA = "metadata.parquet"
+_UNREAD_TABLES = (".xlsx", ".xls", ".ods", ".json", ".txt", ".mat")
+_LABEL_WORDS = frozenset(("label", "labels", "annotation", "annotations", "groundtruth", "truth", "targets"))
 
 
 def load_folder(
@@ -69,13 +74,48 @@ def load_folder(
         return with_records(path, loaded) if is_prepared(path) else loaded
     if labels_from == PARQUET:
         raise FileNotFoundError(f"labels_from='parquet', but {path} holds no parquet file")
-    _refuse(path, "holds no configurations of parquet files", dataset_config=dataset_config)
+    in_card: dict[str, str] = {}
+    if labels_from is None and splits is None:
+        tree, in_card = _as_the_card_says(tree, dataset_config, only is None)
+    else:
+        _refuse(path, "is read by splits= or labels_from=, not by its card", dataset_config=dataset_config)
     loaded = None
-    if labels_from != FOLDERS and (tree.images or labels_from is not None):
+    if labels_from not in (None, FOLDERS) or (labels_from is None and tree.images and has_tables(tree)):
         loaded = labelled_splits(tree, labels_from=labels_from, splits=splits, needs_train=only is None, **columns)
     if loaded is None:
         loaded = _class_folders(tree, only, splits, labels_from == FOLDERS)
+    if in_card:
+        _check_card(loaded, in_card, path, image_column or "image")
     return _only(loaded, only)
+
+
+def _as_the_card_says(tree: Tree, dataset_config: str | None, needs_train: bool) -> tuple[Tree, dict[str, str]]:
+    """The files of a folder of images that belong to the configuration, and the split of each, if a card says it."""
+    configurations = card_configurations(tree.root)
+    if not configurations:
+        _refuse(tree.root, "has no card with configurations", dataset_config=dataset_config)
+        return tree, {}
+    configuration = choose_configuration(configurations, dataset_config, tree.root)
+    if not configuration.get("data_files"):
+        return scan(configuration_folder(tree.root, configuration)), {}
+    found = configuration_files(tree.root, configuration)
+    assigned = assign_splits(found, None, tree.root, needs_train=needs_train)
+    split_of = {
+        Path(file).as_posix(): split for split, own in assigned.items() for name in own for file in found[name]
+    }
+    return tree.only(split_of), split_of
+
+
+def _check_card(loaded: Mapping[str, Any], split_of: Mapping[str, str], root: Path, column: str) -> None:
+    for split, part in loaded.items():
+        for item in arrow_column(part, column).to_pylist():
+            file = Path(os.path.relpath(item["path"], root)).as_posix()
+            if split_of.get(file) != split:
+                raise ValueError(
+                    f"The card of {root} puts {file} into {split_of.get(file)}, but its folder or table says {split}. "
+                    "Say which are train, validation and test with splits=, or give labels_from='folders' to read the "
+                    "folders without the card"
+                )
 
 
 def standard_splits(loaded: Mapping[str, Any], where: Any, splits: SplitChoice | None = None) -> dict[str, Any]:
@@ -160,5 +200,17 @@ def _check_images_beside(tree: Tree, files: list[str], labels_from: str | None, 
 def _class_folders(
     tree: Tree, only: Collection[str] | None, splits: SplitChoice | None, forced: bool
 ) -> dict[str, Any]:
+    unread = [
+        name
+        for name in tree.others.get((), [])
+        if name.lower().endswith(_UNREAD_TABLES) and set(words(name)) & _LABEL_WORDS
+    ]
+    if unread and not forced:
+        warnings.warn(
+            f"{', '.join(unread)} beside the class folders of {tree.root} is not read. If the labels stand there, "
+            "save a "
+            "table as CSV (labels_from= reads .txt and .json too); if not, labels_from='folders' says so.",
+            stacklevel=4,
+        )
     found = find_class_folders(tree, splits, forced=forced, needs_train=only is None)
     return class_folder_splits(found, only)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
-_DELIMITERS = (",", ";", "\t", "|")
+# Read when they are named; many other things are written in such files.
+MORE_ENDINGS = (".txt", ".json")
+_DELIMITERS = (",", ";", "\t", "|", " ")
 _SNIFFED_LINES = 20
 
 
@@ -63,9 +65,9 @@ def read_table(path: Path, name: str) -> LabelTable:
     if kind == ".parquet":
         return LabelTable(path, name, _parquet_columns(path))
     text = _text(path, name)
-    if kind == ".jsonl":
-        return LabelTable(path, name, _json_columns(text, name))
-    columns, first = _csv_columns(text, name, "\t" if kind == ".tsv" else None)
+    if kind in (".jsonl", ".json"):
+        return LabelTable(path, name, _json_columns(text, name) if kind == ".jsonl" else _json_table(text, name))
+    columns, first = _csv_columns(text, name, kind)
     return LabelTable(path, name, columns, first)
 
 
@@ -90,11 +92,14 @@ def _text(path: Path, name: str) -> str:
         ) from None
 
 
-def _csv_columns(text: str, name: str, delimiter: str | None) -> tuple[dict[str, list[Any]], int]:
+def _csv_columns(text: str, name: str, kind: str) -> tuple[dict[str, list[Any]], int]:
+    delimiter = "\t" if kind == ".tsv" else None
     lines = [line for line in text.splitlines()[:_SNIFFED_LINES] if line.strip()]
     if not lines:
         return {}, 2
-    delimiter = delimiter or max(_DELIMITERS, key=lambda mark: (_consistent(lines, mark), -_DELIMITERS.index(mark)))
+    if delimiter is None:
+        marks = _DELIMITERS if kind == ".txt" else _DELIMITERS[:-1]
+        delimiter = max(marks, key=lambda mark: (_consistent(lines, mark), -marks.index(mark)))
     header: list[str] | None = None
     rows: list[list[str]] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -149,6 +154,19 @@ def _json_columns(text: str, name: str) -> dict[str, list[Any]]:
         rows.append(row)
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: [row.get(key) for row in rows] for key in keys}
+
+
+def _json_table(text: str, name: str) -> dict[str, list[Any]]:
+    """A list of records, or labels by file name."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is no JSON: {error}") from None
+    if isinstance(content, dict) and content and all(isinstance(value, str | int) for value in content.values()):
+        return {"file_name": list(content), "label": list(content.values())}
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        return {key: [row.get(key) for row in content] for key in dict.fromkeys(key for row in content for key in row)}
+    raise ValueError(f"{name} is no table: it must hold a list of objects, or one object of labels by file name")
 
 
 def _parquet_columns(path: Path) -> dict[str, list[Any]]:

@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import label_columns
 from .class_folders import ClassFolders, find_class_folders, single_class, suspicion, unlabelled
-from .image_names import ImageNames, NamedImages
-from .label_columns import split_column, usual
-from .label_tables import TABLE_ENDINGS, LabelTable, read_table, without_header
+from .image_names import ImageNames
 from .left_out import endings, some
-from .parquet_folders import holds_images
 from .scan import Tree, normal
-from .split_names import SplitChoice, assign_splits, given_name, meanings, words
+from .split_names import SplitChoice, assign_splits
+from .table_search import EITHER_WAY, Labels, chosen_tables, explain_unmatched, find_labels, find_tables, no_label
 
 _NO_LABEL = (None, "-1")
-# The split of tables where nothing says one.
-_ALL = "all"
-_EITHER_WAY = "labels_from='folders' takes the folders"
-
-
-@dataclass
-class _Labels:
-    """A table that names images, and what was found in it."""
-
-    table: LabelTable
-    column: str
-    images: NamedImages
-    too: set[str]
-    split: str | None = None
-    label: str | None = None
-    names: list[str | None] | None = None
-
-    @property
-    def path(self) -> Path:
-        """Of the table, below the dataset's folder."""
-        path = Path(self.table.name)
-        return Path(path.name) if path.is_absolute() else path
-
-    @property
-    def is_named(self) -> bool:
-        """Whether the table's name, or its folder's, says a split."""
-        return any(meanings(part) for part in self.path.with_suffix("").parts)
-
-    def split_names(self, names: ImageNames, otherwise: str | None) -> list[str | None]:
-        """
-        What a column, the table's own name, or the folder of its image calls the split of each row; None for a row
-        without image.
-
-        Args:
-            names ([`ImageNames`])
-            otherwise (`str`, *optional*): Its name beside tables that are named after splits.
-        """
-        if self.split is not None:
-            return [value or "(none)" for value in self.table.texts(self.split)]
-        if self.is_named or otherwise is not None:
-            name = given_name(self.path, pieces=False) if self.is_named else otherwise
-            return [name] * len(self.table)
-        for row in self.images.ambiguous:
-            raise self.several(row, names)
-        found: list[str | None] = []
-        for image in self.images.images:
-            folder = names.files[image][0] if image >= 0 else ()
-            named = next((part for part in reversed(folder) if meanings(part)), None)
-            found.append(None if image < 0 else named or "")
-        if not any(found):
-            return [None if name is None else _ALL for name in found]
-        top = [names.files[image][0][:1] if image >= 0 else () for image in self.images.images]
-        return [
-            name if name is None else name or "".join(folder) or "." for name, folder in zip(found, top, strict=True)
-        ]
-
-    def several(self, row: int, names: ImageNames) -> ValueError:
-        """The error for a row that could mean several images."""
-        value = self.table.texts(self.column)[row]
-        images = " or ".join(map(names.shown, self.images.ambiguous[row][:2]))
-        return ValueError(
-            f"{self.table.line(row)} names {value!r}, which could be {images}; write the folder before it"
-        )
 
 
 def labelled_splits(
@@ -117,17 +49,17 @@ def labelled_splits(
             images, or with two labels, and for two readings.
     """
     root, names = tree.root, ImageNames(tree)
-    found, unmatched = _tables(tree, names, labels_from, image_column)
+    found, unmatched = find_tables(tree, names, labels_from, image_column)
     if not found:
-        _explain_unmatched(tree, unmatched, labels_from, image_column)
+        explain_unmatched(tree, unmatched, labels_from, image_column, label_column)
         return None
     folders = None if labels_from is not None else _class_folders(tree, splits)
-    _find_labels(found, label_column, folders)
-    found = _chosen_tables(found, root, labels_from, image_column or label_column)
+    find_labels(found, label_column, folders)
+    found = chosen_tables(found, root, labels_from)
     if not any(one.names is not None for one in found):
-        if folders is not None and label_column is None:
+        if folders is not None and label_column in (None, "label"):
             return None
-        raise ValueError(_no_label(found, label_column, root))
+        raise ValueError(no_label(found, label_column, root))
     named = any(one.is_named for one in found)
     raw = [one.split_names(names, one.path.stem if named and not one.is_named else None) for one in found]
     own = list(dict.fromkeys(name for values in raw for name in values if name is not None))
@@ -142,82 +74,7 @@ def labelled_splits(
 
 
 # A row of the result: table, its row, image, class.
-_Row = tuple[_Labels, int, int, str]
-
-
-def _tables(
-    tree: Tree, names: ImageNames, labels_from: str | None, given: str | None
-) -> tuple[list[_Labels], list[LabelTable]]:
-    found, unmatched = [], []
-    for path in _table_files(tree, labels_from):
-        name = os.path.relpath(path, tree.root) if path.is_relative_to(tree.root) else str(path)
-        try:
-            table = read_table(path, name)
-        except ValueError as error:
-            raise ValueError(f"{error}. If it says nothing about the images, {_EITHER_WAY}") from error
-        if given is not None and given not in table.columns:
-            unmatched.append(table)
-            continue
-        named = label_columns.image_column(table, names, tree.root, given)
-        if given is None and path.suffix.lower() in (".csv", ".tsv") and table.columns:
-            # A first line that names an image is no header.
-            if names.find(list(table.columns), path, tree.root).distinct:
-                table = without_header(table)
-                named = label_columns.image_column(table, names, tree.root, None)
-        if named is None:
-            unmatched.append(table)
-        else:
-            found.append(_Labels(table, *named))
-    return found, unmatched
-
-
-def _table_files(tree: Tree, labels_from: str | None) -> list[Path]:
-    if labels_from is not None:
-        files = []
-        for name in labels_from.split("+"):
-            path = next((path for path in (tree.root / name, Path(name).expanduser()) if path.is_file()), None)
-            if path is None:
-                raise FileNotFoundError(f"labels_from={name!r}: there is no such file in {tree.root}")
-            if path.suffix.lower() not in TABLE_ENDINGS:
-                raise ValueError(f"labels_from={name!r} is no table that can be read ({', '.join(TABLE_ENDINGS)})")
-            files.append(path)
-        return files
-    files = [
-        Path(tree.path(folder, name))
-        for folder, names in sorted(tree.others.items())
-        for name in names
-        if name.lower().endswith(TABLE_ENDINGS) and not set(words(name)) & {"submission", "submissions"}
-    ]
-    return [file for file in files if file.suffix.lower() != ".parquet" or not holds_images(file)]
-
-
-def _explain_unmatched(tree: Tree, tables: Sequence[LabelTable], labels_from: str | None, given: str | None) -> None:
-    """Nothing to say where no table asks for it; else why none of them names an image."""
-    root = tree.root
-    no_classes = tree.images and (single_class(tree) or suspicion(tree) is not None)
-    asked = [table for table in tables if labels_from is not None or no_classes or _looks_like_labels(table)]
-    if given is not None and tables:
-        with_column = [table for table in tables if given in table.columns]
-        if not with_column:
-            columns = "; ".join(f"{table.name} has {', '.join(table.columns)}" for table in tables)
-            raise ValueError(f"There is no image column {given!r} beside the images of {root}: {columns}")
-        asked = with_column
-    if not asked:
-        return
-    table = asked[0]
-    columns = [given] if given is not None else list(table.columns)
-    values = [f"{column}={next((v for v in table.texts(column) if v), None)}" for column in columns]
-    folder, files = next(iter(tree.images.items()), ((), []))
-    example = f"its images are such as {'/'.join((*folder, files[0]))}" if files else "it has no images"
-    hint = "" if labels_from is not None else f". If the table is about something else, {_EITHER_WAY}"
-    raise ValueError(f"{table.name} names no image of {root}: it begins with {some(values)}, and {example}{hint}")
-
-
-def _looks_like_labels(table: LabelTable) -> bool:
-    from .columns import IMAGE_NAMES, LABEL_NAMES, PATH_NAMES
-
-    own = {usual(column) for column in table.columns}
-    return bool(own & {*LABEL_NAMES}) and bool(own & {*IMAGE_NAMES, *PATH_NAMES, "image_id", "image_name"})
+_Row = tuple[Labels, int, int, str]
 
 
 def _class_folders(tree: Tree, splits: SplitChoice | None) -> ClassFolders | None:
@@ -233,49 +90,8 @@ def _class_folders(tree: Tree, splits: SplitChoice | None) -> ClassFolders | Non
     return found if len({found.class_of(folder) for folder in tree.images} - {None}) > 1 else None
 
 
-def _find_labels(found: Sequence[_Labels], given: str | None, folders: ClassFolders | None) -> None:
-    of_training: str | None = None
-    for one in sorted(found, key=lambda one: not (one.is_named and "train" in meanings(given_name(one.path)))):
-        if given is None or given not in one.too:
-            one.split = split_column(one.table, {*one.too, *([given] if given else [])})
-        taken = one.too | ({one.split} if one.split else set())
-        known = of_training if one.is_named and of_training in one.table.columns else given
-        try:
-            label = label_columns.label_column(one.table, taken, known)
-        except ValueError as error:
-            raise ValueError(f"{error}{f'; {_EITHER_WAY}' if folders is not None else ''}") from error
-        # Another column than in training would be another kind of label.
-        if label is not None and (not one.is_named or of_training in (None, label[0])):
-            one.label, one.names = label
-            of_training = label[0] if one.is_named else of_training
-
-
-def _chosen_tables(found: list[_Labels], root: Path, labels_from: str | None, column: str | None) -> list[_Labels]:
-    """Those that are labels: tables named after splits, or the one with labels."""
-    if len(found) == 1 or labels_from is not None:
-        return found
-    named = [one for one in found if one.is_named]
-    labelled = [one for one in found if one.names is not None]
-    kept = [one for one in found if one in named or one in labelled]
-    if not named and len(kept) > 1:
-        tables = [one.table.name for one in kept]
-        raise ValueError(
-            f"{root} has several tables with labels: {some(tables)}. Say which with labels_from='{tables[0]}' "
-            "(several: "
-            f"labels_from='{'+'.join(tables[:2])}'), or {_EITHER_WAY}"
-        )
-    return kept or found
-
-
-def _no_label(found: Sequence[_Labels], given: str | None, root: Path) -> str:
-    columns = "; ".join(f"{one.table.name} has {', '.join(one.table.columns)}" for one in found)
-    if given is not None:
-        return f"There is no label column {given!r} beside the images of {root}: {columns}"
-    return f"No label column was recognised beside the images of {root}: {columns}. Name it with label_column="
-
-
 def _rows(
-    found: Sequence[_Labels],
+    found: Sequence[Labels],
     raw: Sequence[Sequence[str | None]],
     chosen: SplitChoice,
     names: ImageNames,
@@ -294,7 +110,7 @@ def _rows(
                 if name not in own and not (name is None and set(calls) - {None} <= set(own)):
                     continue
                 label = one.names[row] if one.names is not None else None
-                label = label.split(".")[0] if whole and label is not None else label
+                label = None if label is None else normal(label.split(".")[0] if whole else label)
                 labels.append(label)
                 if image < 0:
                     missing.append((one, row, image, label or ""))
@@ -318,7 +134,7 @@ def _rows(
     return rows
 
 
-def _whole_numbers(found: Sequence[_Labels]) -> bool:
+def _whole_numbers(found: Sequence[Labels]) -> bool:
     """Whether classes are numbers that were written with a point."""
     labels = {name for one in found for name in one.names or () if name is not None}
     return any("." in name for name in labels) and all(re.fullmatch(r"-?\d+(\.0*)?", name) for name in labels)
@@ -329,7 +145,7 @@ def _check_labels(
     labels: Sequence[str | None],
     rows: Sequence[_Row],
     chosen: SplitChoice,
-    found: Sequence[_Labels],
+    found: Sequence[Labels],
     root: Path,
 ) -> None:
     if not labels or not any(label in _NO_LABEL for label in labels):
@@ -366,7 +182,7 @@ def _say_missing(split: str, missing: Sequence[_Row], rows: Sequence[_Row], root
     _warn(f"{what}, and are left out ({some(f'{name} {number}' for name, number in counts.most_common())}).")
 
 
-def _is_metadata(found: Sequence[_Labels]) -> bool:
+def _is_metadata(found: Sequence[Labels]) -> bool:
     """`metadata.csv` is what `imagefolder` calls the table that is read in the place of folders."""
     return all(one.table.path.stem.lower() == "metadata" for one in found)
 
@@ -379,7 +195,7 @@ def _compare_with_folders(rows: dict[str, list[_Row]], folders: ClassFolders, na
     pairs = [(names.files[image][0], image, label) for part in rows.values() for _, _, image, label in part]
     classes = {folder: folders.class_of(folder) for folder, _, _ in pairs}
     listed = {image for _, image, _ in pairs}
-    either = f"labels_from='{table}' takes the table, {_EITHER_WAY}"
+    either = f"labels_from='{table}' takes the table, {EITHER_WAY}"
     if all(normal(label) == classes[folder] for folder, _, label in pairs):
         away = [
             index for index, (folder, _) in enumerate(names.files) if index not in listed and folders.class_of(folder)
@@ -404,7 +220,7 @@ def _compare_with_folders(rows: dict[str, list[_Row]], folders: ClassFolders, na
 def _say_left_out(
     tree: Tree,
     names: ImageNames,
-    found: Sequence[_Labels],
+    found: Sequence[Labels],
     rows: dict[str, list[_Row]],
     folders: ClassFolders | None,
 ) -> None:
@@ -426,7 +242,7 @@ def _say_left_out(
         known = {folders.class_of(folder) for folder in tree.images} - {None}
         lost = sorted(known - labels) if labels <= known else []
         if lost:
-            raise ValueError(f"{what}; no image is left of {len(lost)} classes: {some(lost)}. {_EITHER_WAY}")
+            raise ValueError(f"{what}; no image is left of {len(lost)} classes: {some(lost)}. {EITHER_WAY}")
     _warn(f"{what}.")
 
 

@@ -8,7 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .card_configs import card_configurations, choose_configuration, configuration_files, several_configurations
+from .card_configs import (
+    card_configurations,
+    choose_configuration,
+    configuration_files,
+    configuration_folder,
+    several_configurations,
+)
 from .columns import IMAGE_NAMES, PATH_NAMES
 from .split_names import SPLITS, SplitChoice, assign_splits, given_name, is_split_word, meanings
 
@@ -54,8 +60,8 @@ def parquet_splits(
                 )
             assigned = assign_splits(found, splits, root, needs_train=only is None)
             return load_parquet(_merged(assigned, found, only), root)
-        below = os.path.join(str(configuration["data_dir"]), "")
-        files = [file for file in files if os.path.join(file, "").startswith(below)]
+        below = configuration_folder(root, configuration)
+        files = [file for file in files if (root / file).is_relative_to(below)]
         if not files:
             raise FileNotFoundError(f"The card of {root} names the folder {below}, which holds no parquet file")
     else:

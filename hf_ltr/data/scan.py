@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,18 @@ class Tree:
         """The file, or the folder, on disk."""
         return os.path.join(self.root, *folder, *([name] if name else []))
 
+    def only(self, files: Collection[str]) -> Tree:
+        """The same with no other files than these, given relative to the root, and their folders."""
+        kept = [
+            {
+                folder: own
+                for folder, names in part.items()
+                if (own := [n for n in names if "/".join((*folder, n)) in files])
+            }
+            for part in (self.images, self.others, self.broken)
+        ]
+        return Tree(self.root, *kept, {folder for part in kept for folder in part})
+
 
 def scan(root: Path) -> Tree:
     """
@@ -51,6 +64,7 @@ def scan(root: Path) -> Tree:
 
     Raises:
         `PermissionError`: for a folder that cannot be read.
+        `ValueError`: for a name that is no UTF-8, which no dataset can hold.
     """
     tree = Tree(root)
     waiting: list[Folder] = [()]
@@ -65,7 +79,11 @@ def scan(root: Path) -> Tree:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if not _is_text(entry.name):
+                raise ValueError(
+                    f"The name {os.fsencode(entry.name)!r} in {here} is not UTF-8; rename it (convmv does)"
+                )
+            if _is_folder(entry):
                 if entry.name.lower() not in _JUNK_FOLDERS and not (
                     entry.is_symlink() and _leads_up(entry.path, here)
                 ):
@@ -80,6 +98,21 @@ def scan(root: Path) -> Tree:
         for folder in sorted(files):  # folders in their order too, whatever order they were visited in
             files[folder] = files.pop(folder)
     return tree
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def normal(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ def words(name: str) -> list[str]:
     return [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)]
 
 
-def meanings(name: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def meanings(name: str) -> frozenset[str]:
     """The splits of which a name holds a word; of none, of one, or of several."""
     own = set(words(name))
-    return {split for split, spellings in SPLIT_WORDS.items() if own & set(spellings)}
+    return frozenset(split for split, spellings in SPLIT_WORDS.items() if own & set(spellings))
 
 
 def is_split_word(name: str) -> bool:
@@ -73,7 +75,7 @@ def known_splits(names: Collection[str]) -> dict[str, str | None]:
         spellings = {spelling for split in found for spelling in SPLIT_WORDS[split]}
         own = [word for word in words(name) if word in spellings]
         rest = tuple(word for word in words(name) if word not in spellings)
-        rests[name] = (found.pop(), rest) if len(own) == 1 else None
+        rests[name] = (*found, rest) if len(own) == 1 else None
     different = {entry[1] for entry in rests.values() if entry}
     plain = different if len(different) == 1 else {()}
     return {name: entry[0] if entry and entry[1] in plain else None for name, entry in rests.items()}
@@ -141,6 +143,8 @@ def assign_splits(
     names = list(names)
     known = known_splits(names)
     if chosen is not None:
+        if not declared and chosen == {"train": ["train"]} and len(names) == 1 and not meanings(names[0]):
+            return {"train": names}
         return {split: [_named(name, known, where) for name in own] for split, own in chosen.items()}
     if not declared and len(names) == 1 and len(meanings(names[0])) == 0:
         return {"train": names}

@@ -314,6 +314,13 @@ def test_a_split_that_loses_all_its_images(tmp_path):
         load_folder(tmp_path)
 
 
+def test_a_table_of_labels_that_is_not_read_is_said(tmp_path):
+    write_image_folder(tmp_path, {"ant": 1, "bee": 1})
+    (tmp_path / "labels.xlsx").write_bytes(b"")
+    with pytest.warns(UserWarning, match="labels.xlsx beside the class folders of .* is not read.*CSV"):
+        assert sizes(load_folder(tmp_path)) == {"train": 2}
+
+
 def test_what_systems_leave_behind(tmp_path, silent):
     write_image_folder(tmp_path, {"ant": 1, "bee": 1})
     tree(
@@ -421,7 +428,7 @@ def test_the_card_says_configurations_and_splits(tmp_path):
         ("[{config_name: a, data_files: 'https://somewhere/x.parquet'}]", "outside of the folder"),
         ("[{config_name: a, data_files: gone*}]", "there is no such file"),
         ("[{config_name: a, data_files: README.md}]", "takes files that are no parquet, such as README.md"),
-        ("[{config_name: a, data_dir: nowhere}]", "names the folder nowhere/, which holds no parquet file"),
+        ("[{config_name: a, data_dir: nowhere}]", "names the folder nowhere, which is not there"),
         ("[{config_name: a, data_files: [{split: train}]}]", "Invalid format for data_files entry"),
     ],
 )
@@ -430,6 +437,39 @@ def test_cards_that_cannot_be_followed(tmp_path, configs, message):
     (tmp_path / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load_folder(tmp_path)
+
+
+def test_the_card_of_a_folder_of_images(tmp_path):
+    tree(tmp_path, *(f"{part}/{name}/0.png" for part in ("train", "test", "more/train") for name in ("ant", "bee")))
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: a\n  data_files:\n  - {split: train, path: train/**}\n  - {split: test, path: "
+        "test/**}\n- config_name: b\n  data_dir: more\n---\n"
+    )
+    with pytest.raises(ValueError, match="has the configurations a, b"):
+        load_folder(tmp_path)
+    assert sizes(load_folder(tmp_path, dataset_config="a")) == {"train": 2, "test": 2}
+    assert sizes(load_folder(tmp_path, dataset_config="b")) == {"train": 2}
+    (tmp_path / "README.md").write_text("---\nconfigs: [{config_name: a, data_files: 't*/**'}]\n---\n")
+    with pytest.raises(ValueError, match="puts test/ant/0.png into train, but its folder or table says test"):
+        load_folder(tmp_path)
+    assert sizes(load_folder(tmp_path, splits={"train": ["train"], "test": ["test"]})) == {"train": 2, "test": 2}
+
+
+def test_names_that_no_dataset_can_hold(tmp_path):
+    write_image_folder(tmp_path, {"ant": 1, "bee": 1})
+    try:
+        (tmp_path / "ant" / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded_image(1))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(ValueError, match=r"The name b'caf\\xe9.png' in .*ant is not UTF-8; rename it"):
+        load_folder(tmp_path)
+
+
+def test_a_link_to_itself(tmp_path):
+    write_image_folder(tmp_path, {"ant": 1, "bee": 1})
+    (tmp_path / "ant" / "loop.png").symlink_to("loop.png")
+    with pytest.warns(UserWarning, match="1 links to files that are not there"):
+        assert sizes(load_folder(tmp_path)) == {"train": 2}
 
 
 def test_pictures_beside_parquet_files(tmp_path):

@@ -176,6 +176,16 @@ def test_other_kinds_of_tables(flat, tmp_path_factory, silent):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "labels.parquet"
     (flat / "labels.parquet").rename(elsewhere)
     assert labels(load_long_tailed(flat, labels_from=str(elsewhere))) == ["0", "1"] * 3
+    (flat / "labels.txt").write_text("".join(f"images/{row}.png {SIX[row]}\n" for row in range(6)))
+    assert labels(load_long_tailed(flat, labels_from="labels.txt")) == SIX
+    (flat / "labels.json").write_text(json.dumps({f"{row}.png": SIX[row] for row in range(6)}))
+    assert labels(load_long_tailed(flat, labels_from="labels.json")) == SIX
+    (flat / "labels.json").write_text(json.dumps([{"name": f"{row}", "kind": SIX[row]} for row in range(6)]))
+    assert labels(load_long_tailed(flat, labels_from="labels.json")) == SIX
+    for content in ("[", "3", '{"images": []}'):
+        (flat / "labels.json").write_text(content)
+        with pytest.raises(ValueError, match="labels.json is no (JSON|table)"):
+            load_long_tailed(flat, labels_from="labels.json")
     (flat / "labels.xlsx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"labels.xlsx' is no table that can be read \(.csv"):
         load_long_tailed(flat, labels_from="labels.xlsx")
@@ -431,3 +441,37 @@ def test_two_images_in_a_row(tmp_path):
         load_long_tailed(tmp_path)
     with pytest.warns(UserWarning, match="4 of 8 images of .* are not listed in labels.csv.*left 4"):
         assert grays(load_long_tailed(tmp_path, image_column="r", label_column="kind")["train"])[0] >= 4
+
+
+def test_tables_that_say_something_else_about_the_images(flat, silent):
+    """ISIC 2018: beside the ground truth lie groups of lesions, of the same images."""
+    table(flat / "ISIC_Training_GroundTruth.csv", "image,MEL,NV", [(row, row % 2, 1 - row % 2) for row in range(6)])
+    table(flat / "ISIC_Training_Groups.csv", "image,lesion,confirmed", [(row, row // 2, row % 2) for row in range(6)])
+    assert labels(load_long_tailed(flat)) == ["NV", "MEL"] * 3
+    table(flat / "ISIC_Training_Groups.csv", "image,lesion", [(row, row // 2) for row in range(6)])
+    with pytest.raises(
+        ValueError, match="several tables with labels: ISIC_Training_GroundTruth.csv, ISIC_Training_Groups"
+    ):
+        load_long_tailed(flat)
+    assert labels(load_long_tailed(flat, labels_from="ISIC_Training_GroundTruth.csv")) == ["NV", "MEL"] * 3
+
+
+def test_a_test_split_of_one_dummy_label(tmp_path):
+    names = [*(f"train/{row}.png" for row in range(6)), *(f"test/t{row}.png" for row in range(20))]
+    images(tmp_path, *names)
+    table(tmp_path / "train.csv", "id,label", [(row, row % 3) for row in range(6)])
+    table(tmp_path / "test.csv", "id,label", [(f"t{row}", 0) for row in range(20)])
+    with pytest.warns(
+        UserWarning, match="All 20 rows of the test split of .* have the label '0'.*splits='train=train'"
+    ):
+        load_long_tailed(tmp_path)
+
+
+def test_one_name_in_two_unicode_forms(flat, silent):
+    import unicodedata
+
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    (flat / "images" / "0.png").rename(flat / "images" / f"{decomposed}.png")
+    rows = [(composed, decomposed), *((row, [decomposed, composed, "thé"][row % 3]) for row in range(1, 6))]
+    table(flat / "labels.csv", "id,kind", rows)
+    assert load_long_tailed(flat)["train"].features["label"].names == [composed, "thé"]
