@@ -40,7 +40,7 @@ def check_source(name: str, data_dir: str | Path | None = None) -> None:
     """
     path = Path(name).expanduser()
     if data_dir is not None:
-        if name not in (*DATASETS, *FOLDER_BUILDERS) and not (_is_hub_id(name) and not path.exists()):
+        if name not in (*BENCHMARKS, *LISTED, *FOLDER_BUILDERS) and not (_is_hub_id(name) and not path.exists()):
             raise ValueError(
                 f"data_dir= is the local copy of a named dataset ({', '.join((*BENCHMARKS, *LISTED))}) or of "
                 f"a Hub id; for your own data give the folder itself: load_long_tailed({str(data_dir)!r})"
