@@ -62,6 +62,8 @@ def number(
         )
         if fits:
             return int(value) if isinstance(value, numbers.Integral) else float(value)
+        if minimum == 0 and maximum is None and value < 0:
+            raise ValueError(f"{name} must not be negative, but a finite number of at least 0: got {shown(value)}")
     raise ValueError(f"{name} must be a finite number{_range(minimum, maximum, above, below)}, got {shown(value)}")
 
 
@@ -139,7 +141,7 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
     Args:
         function (`Callable`): With annotations.
         arguments (`dict`): Some of its keyword arguments.
-        where (`str`): Whose arguments they are, for the message.
+        where (`str`): What they are, for the message: `"option of mem"`.
 
     Raises:
         `ValueError`: naming the argument and what was expected.
@@ -147,7 +149,10 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
     hints = typing.get_type_hints(function)
     for name, value in arguments.items():
         if name in hints:
-            check_type(f"{name} of {where}", value, hints[name])
+            try:
+                check_type(name, value, hints[name])
+            except ValueError as error:
+                raise ValueError(f"{error} ({where})") from None
 
 
 def check_type(name: str, value: Any, kind: Any) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-import re
+import math
 import sys
 import types
 import typing
@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..naming import nearest_names, unknown_name
+from ..reading import parse_yaml, read_text
 from ..redaction import is_secret, public
+from ..validation import shown
 
 _OTHER_FORM = {"learning_rate": "base_learning_rate", "base_learning_rate": "learning_rate"}
 
@@ -158,10 +158,8 @@ def _read_yaml(path: Path, kinds: dict, section_kinds: dict, parsed: ParsedOptio
         near = nearest_names(path.name, there)
         hint = f" Did you mean {path.parent / near[0]}?" if near else f" There: {', '.join(there)}." if there else ""
         raise FileNotFoundError(f"--config {path}: no such file.{hint}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = parse_yaml(read_text(path), str(path))
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold `key: value` lines, not a {type(content).__name__}")
     for key, value in content.items():
@@ -172,17 +170,6 @@ def _read_yaml(path: Path, kinds: dict, section_kinds: dict, parsed: ParsedOptio
                 _store(f"{key}.{inner}", inner_value, kinds, section_kinds, parsed, where=f"in {path}")
         else:
             _store(key, value, kinds, section_kinds, parsed, where=f"in {path}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 in what matters here: only `true` and `false` are booleans, so that `no` stays a word."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF")
 
 
 def _store(key: str, raw: Any, kinds: dict, section_kinds: dict, parsed: ParsedOptions, *, where: str) -> None:
@@ -224,16 +211,16 @@ def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:
     for candidate in sorted(candidates, key=lambda kind: _place(kind, order)):
         try:
             return _convert_one(raw, candidate)
-        except json.JSONDecodeError as error:
+        except _NoJSON as error:
             if str(raw).lstrip().startswith(("{", "[")):
                 # Meant as JSON, so it is not taken for a string either.
-                detail = f" (no JSON: {error.msg} at character {error.pos})"
+                detail = f" ({error})"
                 break
         except (TypeError, ValueError, OverflowError):
             continue
     expected = " or ".join(_kind_name(candidate) for candidate in candidates)
-    shown = "no value" if raw is _NO_VALUE else "a hidden value" if is_secret(key, raw) else repr(raw)
-    raise ValueError(f"{key} must be {expected}, got {shown}{detail}")
+    given = "no value" if raw is _NO_VALUE else "a hidden value" if is_secret(key, raw) else shown(raw)
+    raise ValueError(f"{key} must be {expected}, got {given}{detail}")
 
 
 def _kind_name(kind: Any) -> str:
@@ -274,16 +261,19 @@ def _convert_one(raw: Any, kind: Any) -> Any:
             raise ValueError
         return int(raw) if isinstance(raw, str) and raw.lstrip("+-").isdigit() else int(number)
     if origin is float:
-        return float(raw)
+        number = float(raw)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     if origin is dict:
-        value = json.loads(raw) if isinstance(raw, str) else raw
+        value = _json(raw) if isinstance(raw, str) else raw
         if not isinstance(value, dict):
             raise TypeError
         return value
     if origin in (list, tuple):
         inner = typing.get_args(kind)[0] if typing.get_args(kind) else str
         if isinstance(raw, str):
-            raw = json.loads(raw) if raw.startswith("[") else [part for part in raw.replace(",", " ").split()]
+            raw = _json(raw) if raw.startswith("[") else [part for part in raw.replace(",", " ").split()]
         if not isinstance(raw, list | tuple):
             raw = [raw]
         values = [_convert_one(item, inner) for item in raw]
@@ -291,10 +281,27 @@ def _convert_one(raw: Any, kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(raw).value
     if origin is str or kind is Any:
-        if isinstance(raw, dict | list):
+        if raw is None or isinstance(raw, dict | list):
             raise TypeError
         return raw if kind is Any else str(raw)
     raise TypeError
+
+
+class _NoJSON(ValueError):
+    """Text that was meant as JSON and is none."""
+
+
+def _json(raw: str) -> Any:
+    try:
+        return json.loads(raw, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise _NoJSON(f"no JSON: {error.msg} at character {error.pos}") from None
+    except (ValueError, RecursionError) as error:
+        raise _NoJSON(f"no JSON that can be read: {error}") from None
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number")
 
 
 def _help(description: str, dataclass_types: Sequence[type], sections: dict[str, type]) -> str:

@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..naming import unknown_name
+from ..validation import choice, mapping, number, sequence, shown, texts, whole_number
 
 GROUP_NAMES = ("many", "medium", "few")
 GROUPINGS = ("thresholds", "auto")
+# Images of a class; sums over a million classes stay exact in 64 bits.
+_MOST_IMAGES = 2**53 // 1_000_000
+# More classes than this, without a name for any, are ids.
+MOST_UNNAMED_CLASSES = 100_000
+# What mask and label formats write for "no label": the largest value of a type.
+_FILLERS = (127, 255, 32_767, 65_535, 2**31 - 1, 2**32 - 1)
 
 
 class ClassCounts:
@@ -28,7 +34,8 @@ class ClassCounts:
             where a threshold group would be empty.
 
     Raises:
-        `ValueError`: for an empty list, a negative or fractional count, or names that do not match.
+        `ValueError`: for an empty list, a count that is negative, no whole number or beyond any dataset, and for names
+            that are no list of text, there twice, or of another number.
     """
 
     def __init__(
@@ -38,28 +45,13 @@ class ClassCounts:
         thresholds: tuple[int, int] = (100, 20),
         grouping: str = "thresholds",
     ):
-        values = np.asarray(counts.tolist() if hasattr(counts, "tolist") else list(counts))
-        if values.ndim != 1 or values.size == 0:
-            raise ValueError("class_counts must be a non-empty list with one number of training images per class")
-        whole = values.dtype.kind == "f" and np.all(np.isfinite(values)) and np.all(values == np.floor(values))
-        if values.dtype.kind not in "iu" and not whole:
-            raise ValueError(
-                f"class_counts must be integers (images per class, not shares), got {values[:5].tolist()}"
-            )
-        if values.min() < 0:
-            first = int(np.argmin(values))
-            raise ValueError(f"class_counts must not be negative, but class {first} has {values[first]}")
-        self.counts: list[int] = [int(value) for value in values]
-        self.names: list[str] | None = None if names is None else [str(name) for name in names]
-        if self.names is not None and len(self.names) != len(self.counts):
-            raise ValueError(f"{len(self.names)} class names were given for {len(self.counts)} class counts")
-        many, few = thresholds
-        if many < few:
-            raise ValueError(f"thresholds are (many, few) with many >= few, got {tuple(thresholds)}")
-        if grouping not in GROUPINGS:
-            raise unknown_name("grouping", grouping, GROUPINGS)
-        self.thresholds: tuple[int, int] = (int(many), int(few))
-        self.grouping = grouping
+        self.counts: list[int] = _checked_counts(counts)
+        self.names: list[str] | None = None if names is None else _checked_names(names, len(self.counts))
+        borders = [whole_number("a threshold", border, minimum=0) for border in sequence("thresholds", thresholds)]
+        if len(borders) != 2 or borders[0] < borders[1]:
+            raise ValueError(f"thresholds are (many, few) with many >= few, got {tuple(borders)}")
+        self.thresholds: tuple[int, int] = (borders[0], borders[1])
+        self.grouping = choice("grouping", grouping, GROUPINGS)
 
     @classmethod
     def of(cls, value: Any) -> ClassCounts:
@@ -153,7 +145,11 @@ class ClassCounts:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> ClassCounts:
         """The inverse of [`~ClassCounts.to_dict`]."""
-        return cls(content["counts"], content.get("names"), tuple(content["thresholds"]), content["grouping"])
+        content = mapping("class counts", content)
+        absent = [key for key in ("counts", "thresholds", "grouping") if key not in content]
+        if absent:
+            raise ValueError(f"class counts lack {' and '.join(absent)}; what to_dict() writes has them")
+        return cls(content["counts"], content.get("names"), content["thresholds"], content["grouping"])
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -173,6 +169,43 @@ class ClassCounts:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}={len(classes)}" for name, classes in self.groups.items())
         return f"ClassCounts({self.num_classes} classes, {self.total:,} images, {sizes})"
+
+
+def _checked_counts(counts: Any) -> list[int]:
+    counts = sequence("class_counts", counts)
+    if not counts or isinstance(counts[0], list | tuple):
+        raise ValueError("class_counts must be a non-empty list with one number of training images per class")
+    checked = []
+    for index, count in enumerate(counts):
+        try:
+            count = number("", count)
+        except ValueError:
+            count = None
+        if count is None or count != int(count):
+            raise ValueError(
+                f"class_counts must be integers (images per class, not shares), got {shown(counts[:5])}; class "
+                f"{index} has {shown(counts[index])}"
+            )
+        if count < 0:
+            raise ValueError(f"class_counts must not be negative, but class {index} has {shown(counts[index])}")
+        if count > _MOST_IMAGES:
+            raise ValueError(f"class {index} has {shown(counts[index])} images, which is more than any dataset")
+        checked.append(int(count))
+    return checked
+
+
+def _checked_names(names: Any, classes: int) -> list[str]:
+    names = texts("class names", names.tolist() if hasattr(names, "tolist") else names)
+    if len(names) != classes:
+        raise ValueError(f"{len(names)} class names were given for {classes} class counts")
+    if len(set(names)) != len(names):
+        seen: dict[str, int] = {}
+        second = next(index for index, name in enumerate(names) if seen.setdefault(name, index) != index)
+        raise ValueError(
+            f"Classes {seen[names[second]]} and {second} have the same name, {shown(names[second])}; names must tell "
+            "classes apart"
+        )
+    return names
 
 
 def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
@@ -239,8 +272,38 @@ def count_labels(labels: np.ndarray, names: Sequence[str] | None = None) -> Clas
         row = int(np.argmax(bad))
         limit = f"0..{len(names) - 1}" if names is not None else "not negative"
         raise ValueError(f"Row {row} has label {labels[row]}, but labels must be {limit} ({int(bad.sum())} such rows)")
+    if names is None:
+        require_classes(labels)
     counts = np.bincount(labels, minlength=0 if names is None else len(names))
     return ClassCounts(counts, names)
+
+
+def require_classes(labels: np.ndarray, where: str = "", elsewhere: Iterable[int] = ()) -> None:
+    """
+    Refuse unnamed labels that cannot be the classes 0, 1, ...: ids, and the filler of a type (255 in uint8).
+
+    Args:
+        labels (`np.ndarray`): Not negative.
+        where (`str`, *optional*): What they are of, for the message.
+        elsewhere (*optional*): Labels of other splits.
+
+    Raises:
+        `ValueError`: with the first such row.
+    """
+    largest = int(labels.max())
+    place = f" of {where}" if where else ""
+    row = int(np.argmax(labels == largest))
+    if largest in _FILLERS and largest - 1 not in elsewhere and not (labels == largest - 1).any():
+        raise ValueError(
+            f"Row {row}{place} has label {largest}, the usual mark for 'no label', and no row has {largest - 1} "
+            f"({int((labels == largest).sum()):,} such rows): remove them; or name the classes (a ClassLabel, or an "
+            f"attribute `classes`) if there really are {largest + 1:,}"
+        )
+    if largest >= MOST_UNNAMED_CLASSES:
+        raise ValueError(
+            f"Row {row}{place} has label {largest}: labels up to there are ids rather than classes 0, 1, ...; make "
+            "them strings, so that each becomes a class name"
+        )
 
 
 def _label_key(columns: Iterable[str], given: str | None) -> str:

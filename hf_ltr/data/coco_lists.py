@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..reading import read_json
+from ..validation import text, whole_number
 from .list_rows import Rows
 
 
@@ -44,7 +45,10 @@ def read_annotations(path: Path) -> tuple[Rows, dict[int, str]]:
             ),
         )
         images, annotations, categories = (table.column(field.name).chunk(0).flatten() for field in fields)
-    except (pa.ArrowInvalid, IndexError, KeyError) as error:
+        # Arrow does not look at what a string is made of.
+        images.field("file_name").validate(full=True)
+        categories.field("name").validate(full=True)
+    except (pa.ArrowException, IndexError, KeyError, OverflowError, ValueError) as error:
         raise ValueError(
             f"{path} is no annotation file (a JSON object with images, annotations and categories): {error}"
         ) from error
@@ -80,10 +84,16 @@ def _names(categories: Any) -> dict[int, str]:
 
 def read_categories(path: Path) -> dict[int, str]:
     """Names by id from iNaturalist's `categories.json`, a list of `{"id", "name", ...}`."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if not isinstance(content, list) or not all(isinstance(entry, dict) and "id" in entry for entry in content):
         raise ValueError(f'{path} must hold a list of {{"id": ..., "name": ...}}')
-    return {int(entry["id"]): str(entry["name"]) for entry in content if entry.get("name")}
+    return {
+        whole_number(f"id of entry {place} in {path}", entry["id"]): text(
+            f"name in entry {place} of {path}", entry["name"]
+        )
+        for place, entry in enumerate(content)
+        if entry.get("name")
+    }
 
 
 def named_categories(names: list[str], known: dict[int, str]) -> list[str]:

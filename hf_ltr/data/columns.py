@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .class_counts import arrow_column, label_array
+from .class_counts import MOST_UNNAMED_CLASSES, arrow_column, label_array, require_classes
 
 # Usual names; the first wins wherever it occurs, the others count only where they are the one candidate.
 IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values", "jpg", "png", "webp", "bytes")
@@ -28,8 +28,6 @@ LABEL_NAMES = (
 )
 _STRINGS = ("string", "large_string")
 _BINARY = ("binary", "large_binary")
-# More classes than this without a name for any is a column of ids.
-_MOST_UNNAMED_CLASSES = 100_000
 
 
 def find_columns(data: Any, image_column: str | None, label_column: str | None) -> tuple[str, str]:
@@ -226,11 +224,15 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
             if (labels < 0).any():
                 row = int(np.argmax(labels < 0))
                 raise ValueError(f"Row {row} of {name} has label {labels[row]}; labels must not be negative")
-    if max(values) >= _MOST_UNNAMED_CLASSES:
+    if max(values) >= MOST_UNNAMED_CLASSES:
         raise ValueError(
             f"Column {label_column!r} holds integers up to {max(values)}, which are ids rather than classes 0, 1, "
             "...; make them strings, so that each becomes a class name"
         )
+    for name, split in splits.items():
+        labels = label_array(split, label_column)
+        if len(labels) and labels.max() == max(values):
+            require_classes(labels, f"{name}, column {label_column!r},", values)
     absent = sorted(set(range(max(values) + 1)) - values)
     if absent:
         shown = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")

@@ -44,7 +44,10 @@ def read_labels(
     if values is None:
         return None
     num_labels = num_labels if class_map is None else len(class_map)
-    labels = values.numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.double() if values.is_floating_point() else values).numpy()
+    labels = np.asarray(values)
     if not np.issubdtype(labels.dtype, np.number) and labels.dtype != bool:
         missing = [row for row, value in enumerate(values) if value is None]
         if missing:
@@ -55,7 +58,8 @@ def read_labels(
         )
     if labels.ndim != 1:
         raise ValueError(f"labels must be one class index per row, got an array of shape {labels.shape}")
-    whole = labels.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, which is not equal to them
+        whole = labels.astype(np.int64)
     wrong = np.flatnonzero((whole != labels) | (whole < 0) | (whole >= (num_labels or np.iinfo(np.int64).max)))
     if wrong.size:
         classes = f"0..{num_labels - 1}" if num_labels else "0, 1, ..."
@@ -98,7 +102,16 @@ def _from_items(dataset: Any, columns: Sequence[str], required: bool) -> tuple[A
     from tqdm.auto import tqdm
 
     rows = tqdm(range(len(dataset)), desc="Reading labels", unit="row", delay=2.0)
-    return [int(dataset[row][key]) for row in rows], f"item {key!r}"
+    # As they are: int() would make 0 of 0.7.
+    return [_scalar(dataset[row][key]) for row in rows], f"item {key!r}"
+
+
+def _scalar(label: Any) -> Any:
+    """A number out of a tensor or array of one."""
+    try:
+        return label.item() if hasattr(label, "item") else label
+    except (RuntimeError, ValueError):  # several numbers; the array they make says so
+        return label
 
 
 def _label_key(item: Any, columns: Sequence[str]) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .inside import require_all_inside, require_inside
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -63,6 +65,14 @@ class Rows:
 
         folders = pa.array([root + folder for folder in self.folders]).take(pa.array(self.folder_of_row))
         return pc.binary_join_element_wise(folders, self.names, "")
+
+    def require_inside(self, folder: str = "data_dir") -> None:
+        """
+        Raises:
+            `ValueError`: for a path that leaves the folder of the images, see `inside.py`.
+        """
+        require_inside((self.folders[index] for index in np.unique(self.folder_of_row)), str(self.file), folder)
+        require_all_inside(self.names, str(self.file), folder)
 
     def in_folders(self, folders: list[str]) -> Rows:
         """The same with other names of the folders."""

@@ -174,7 +174,8 @@ def open_listed(
 
     Raises:
         `FileNotFoundError`: for missing lists or images, naming what is needed and where it is published.
-        `ValueError`: for other lists than the published ones, and for a class order that is not proved.
+        `ValueError`: for other lists than the published ones, for a class order that is not proved, and for paths that
+            leave `data_dir` (also with `check_lists=False`).
     """
     spec = LISTED[name]
     if data_dir is None:
@@ -191,6 +192,8 @@ def open_listed(
     species: dict[int, str] = {}
     for split in spec.lists:
         splits[split], found = _read_split(spec, split, places, root, check_lists)
+        # Also of lists that are taken unchecked: whose paths they are is nobody's choice but the owner's.
+        splits[split].require_inside()
         species.update(found)
     return _as_datasets(spec, splits, species, root, places, check_lists, check_images)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from ..reading import decoded
 from .class_counts import ClassCounts
 from .list_rows import Rows
 
 _SUFFIXES = (".txt", ".txt.gz")
 _NEWLINE, _SPACE, _SLASH = b"\n /"
+# An integer of 64 bits.
+_LABEL = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -188,11 +192,11 @@ def _parse_lines(text: bytearray, file: Path) -> Rows:
     import pyarrow as pa
 
     paths, labels = [], []
-    for number, line in enumerate(text.decode("utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(decoded(text, str(file)).split("\n"), start=1):
         if not line.strip():
             continue
         path, _, label = line.rstrip().rpartition(" ")
-        if not path.strip() or not label.removeprefix("-").isdecimal():
+        if not path.strip() or not _LABEL.fullmatch(label):
             raise ValueError(f"{file}, line {number}: expected `relative/path label`, got {line[:120]!r}")
         paths.append(path.strip())
         labels.append(int(label))

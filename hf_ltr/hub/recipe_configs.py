@@ -43,9 +43,7 @@ class RecipeConfig:
     @classmethod
     def read(cls, path: Path) -> RecipeConfig:
         """Read a file with the rules of the command line (`no` stays a word)."""
-        import yaml
-
-        from ..cli.options import _Loader
+        from ..reading import parse_yaml
 
         text = path.read_text(encoding="utf-8")
         lines = []
@@ -53,7 +51,7 @@ class RecipeConfig:
             if not line.startswith("#"):
                 break
             lines.append(line.lstrip("#").strip())
-        return cls(path, path.parent.name, " ".join(" ".join(lines).split()), yaml.load(text, Loader=_Loader) or {})
+        return cls(path, path.parent.name, " ".join(" ".join(lines).split()), parse_yaml(text, str(path)) or {})
 
     @property
     def method(self) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
+from ..validation import number
 from .base import ClassCountLoss, as_probabilities
 from .priors import add_log_prior_odds
 
@@ -38,9 +38,7 @@ class BalancedBCELoss(ClassCountLoss):
             raise ValueError(
                 "BalancedBCELoss needs at least two classes: the prior odds of a single one are infinite."
             )
-        if not (math.isfinite(tau) and tau >= 0):
-            raise ValueError(f"`tau` must be a finite number of at least 0, got {tau!r}.")
-        self.tau = float(tau)
+        self.tau = float(number("`tau`", tau, minimum=0))
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         adjusted = add_log_prior_odds(logits, self.counts_of(logits), tau=self.tau)

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
+from ..validation import number
 
 
 def check_beta(beta: float) -> float:
     """`beta` as a float; refuses what does not lie in [0, 1]."""
-    if not 0 <= beta <= 1:
-        raise ValueError(f"`beta` must lie in [0, 1], got {beta!r}.")
-    return float(beta)
+    return float(number("`beta`", beta, minimum=0, maximum=1))
 
 
 def weights_of_counts(counts: Tensor, beta: float) -> Tensor:

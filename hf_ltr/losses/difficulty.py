@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..naming import unknown_name
+from ..validation import number
 
 DIFFICULTY_FORMS = ("paper", "cifar_code")
 
@@ -64,8 +64,7 @@ def difficulty_weights(accuracies: Sequence[float] | Tensor, tau: float | str = 
         if tau != "dynamic":
             raise ValueError(f'`tau` must be a number of at least 0 or "dynamic", got {tau!r}.')
         tau = dynamic_tau(accuracies, form)
-    if not (math.isfinite(tau) and tau >= 0):
-        raise ValueError(f'`tau` must be a finite number of at least 0 or "dynamic", got {tau!r}.')
+    number('`tau`, if not "dynamic",', tau, minimum=0)
     known = ~accuracies.isnan()
     difficulties = (1 - accuracies[known]) ** tau
     weights = torch.ones_like(accuracies)

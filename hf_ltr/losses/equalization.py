@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
+from ..validation import number
 from .base import ClassCountLoss, as_probabilities
 from .focal import expected_loss
 
@@ -21,11 +22,9 @@ class _RareClassLoss(ClassCountLoss):
 
     def __init__(self, class_counts: ClassCounts | Sequence[int], threshold: float) -> None:
         super().__init__(class_counts)
-        if not 0 <= threshold <= 1:
-            raise ValueError(
-                f"`threshold` is a share of the training images, n_c / sum n, and lies in [0, 1], got {threshold!r}."
-            )
-        self.threshold = float(threshold)
+        self.threshold = float(
+            number("`threshold`, a share of the training images n_c / sum n,", threshold, minimum=0, maximum=1)
+        )
         rare = torch.from_numpy(ClassCounts.of(class_counts).prior < self.threshold)
         self.register_buffer("rare", rare, persistent=False)
 
@@ -62,9 +61,7 @@ class SoftmaxEqualizationLoss(_RareClassLoss):
 
     def __init__(self, class_counts: ClassCounts | Sequence[int], threshold: float, gamma: float = 0.9) -> None:
         super().__init__(class_counts, threshold)
-        if not 0 <= gamma <= 1:
-            raise ValueError(f"`gamma` is a probability and must lie in [0, 1], got {gamma!r}.")
-        self.gamma = float(gamma)
+        self.gamma = float(number("`gamma`, a probability,", gamma, minimum=0, maximum=1))
 
     def forward(
         self, logits: Tensor, labels: Tensor, reduction: str = "mean", ignored: Tensor | None = None

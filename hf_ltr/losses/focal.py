@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..validation import flag, number
 from .base import ClassificationLoss
 
 
 def check_gamma(gamma: float) -> float:
     """`gamma` as a float; refuses what is not a finite number of at least 0."""
-    if not (math.isfinite(gamma) and gamma >= 0):
-        raise ValueError(f"`gamma` must be a finite number of at least 0, got {gamma!r}.")
-    return float(gamma)
+    return float(number("`gamma`", gamma, minimum=0))
 
 
 def log_complement(log_probabilities: Tensor) -> Tensor:
@@ -66,7 +63,7 @@ class FocalLoss(ClassificationLoss):
     def __init__(self, gamma: float = 2.0, detach_modulator: bool = False) -> None:
         super().__init__()
         self.gamma = check_gamma(gamma)
-        self.detach_modulator = bool(detach_modulator)
+        self.detach_modulator = flag("`detach_modulator`", detach_modulator)
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         log_probabilities = F.log_softmax(logits, dim=1)

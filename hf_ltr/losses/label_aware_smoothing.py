@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
 from ..naming import unknown_name
+from ..validation import flag, number
 from .base import ClassCountLoss
 from .focal import expected_loss
 
@@ -63,12 +64,12 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
         exclude_true_class: bool = False,
     ) -> None:
         super().__init__(class_counts)
-        if not (0 <= tail <= 1 and 0 <= head <= 1):
-            raise ValueError(f"`head` and `tail` must lie in [0, 1], got head={head!r}, tail={tail!r}.")
+        for name, value in (("head", head), ("tail", tail)):
+            number(f"`{name}` must lie in [0, 1]: it", value, minimum=0, maximum=1)
         if shape not in SMOOTHING_SHAPES:
             raise unknown_name("shape of the label-aware smoothing", shape, SMOOTHING_SHAPES)
-        if shape == "exp" and (power is None or not (math.isfinite(power) and power > 0)):
-            raise ValueError(f"The shape 'exp' needs a finite `power` above 0, got {power!r}.")
+        if shape == "exp":
+            number("`power`, which the shape 'exp' needs,", power, above=0)
         if shape != "exp" and power is not None:
             raise ValueError(f"`power` belongs to the shape 'exp', but the shape is {shape!r}.")
         if exclude_true_class and len(self.class_counts) < 2:
@@ -77,7 +78,7 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
         self.tail = float(tail)
         self.shape = shape
         self.power = None if power is None else float(power)
-        self.exclude_true_class = bool(exclude_true_class)
+        self.exclude_true_class = flag("`exclude_true_class`", exclude_true_class)
 
     def smoothing(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """The smoothing of every class, shape `(classes,)`."""

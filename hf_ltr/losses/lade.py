@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
+from ..validation import number
 from .base import (
     ClassCountLoss,
     as_probabilities,
@@ -121,8 +122,7 @@ class LADELoss(ClassCountLoss):
     def __init__(self, class_counts: ClassCounts | Sequence[int], alpha: float = 0.1, lambda_: float = 0.01) -> None:
         super().__init__(class_counts)
         for name, value in (("alpha", alpha), ("lambda_", lambda_)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"`{name}` must be a finite number of at least 0, got {value!r}.")
+            number(f"`{name}`", value, minimum=0)
         self.alpha = float(alpha)
         self.lambda_ = float(lambda_)
 

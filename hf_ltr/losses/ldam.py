@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
+from ..validation import flag, number
 from .base import ClassCountLoss
 from .cross_entropy import row_cross_entropy
 
@@ -51,13 +51,9 @@ class LDAMLoss(ClassCountLoss):
         logits_scaled: bool = False,
     ) -> None:
         super().__init__(class_counts)
-        if not (math.isfinite(max_margin) and max_margin >= 0):
-            raise ValueError(f"`max_margin` must be a finite number of at least 0, got {max_margin!r}.")
-        if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"`scale` must be a finite number above 0, got {scale!r}.")
-        self.max_margin = float(max_margin)
-        self.scale = float(scale)
-        self.logits_scaled = bool(logits_scaled)
+        self.max_margin = float(number("`max_margin`", max_margin, minimum=0))
+        self.scale = float(number("`scale`", scale, above=0))
+        self.logits_scaled = flag("`logits_scaled`", logits_scaled)
 
     def margins(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """The margin of every class, shape `(classes,)`, in units of the cosine."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
+from ..validation import number
 from .base import ClassCountLoss
 from .cross_entropy import row_cross_entropy
 from .priors import add_log_prior
@@ -31,9 +31,7 @@ class LogitAdjustedLoss(ClassCountLoss):
 
     def __init__(self, class_counts: ClassCounts | Sequence[int], tau: float = 1.0) -> None:
         super().__init__(class_counts)
-        if not (math.isfinite(tau) and tau >= 0):
-            raise ValueError(f"`tau` must be a finite number of at least 0, got {tau!r}.")
-        self.tau = float(tau)
+        self.tau = float(number("`tau`", tau, minimum=0))
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return row_cross_entropy(add_log_prior(logits, self.counts_of(logits), tau=self.tau), labels)

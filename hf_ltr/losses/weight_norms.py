@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from ..validation import number
 from .base import at_least_float32
 
 
@@ -38,8 +37,7 @@ def max_norm_radius(weight: Tensor, threshold: float = 0.1) -> Tensor:
     Returns:
         `torch.Tensor`: A scalar, in at least float32.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"`threshold` must lie in [0, 1], got {threshold!r}.")
+    number("`threshold`", threshold, minimum=0, maximum=1)
     norms = _row_norms(weight)
     smallest, largest = norms.min(), norms.max()
     return smallest + threshold * (largest - smallest)
@@ -82,7 +80,6 @@ def tau_normalize(weight: Tensor, tau: float = 1.0) -> Tensor:
         `torch.Tensor`: The normalised copy, in the type of `weight`. A row of zeros, whose direction is undefined,
         stays zero.
     """
-    if not math.isfinite(tau):
-        raise ValueError(f"`tau` must be a finite number, got {tau!r}.")
+    number("`tau`", tau)
     norms = _row_norms(weight)
     return _scale_rows(weight, torch.where(norms > 0, norms, torch.ones_like(norms)) ** -tau)

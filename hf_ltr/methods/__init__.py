@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..naming import unknown_name
+from ..validation import check_arguments, choice, mapping, shown
 from .balanced_bce import BalancedBCE
 from .balanced_softmax import BalancedSoftmax
 from .base import LongTailMethod, MethodWrapper, Stage
@@ -89,56 +90,56 @@ def get_method(
     ```
     """
     if isinstance(name, Mapping):
-        description = dict(name)
-        options = {**description.get("options", {}), **options}
-        for role in _ROLES:
-            if role in description:
-                options.setdefault(role, description[role])
-        name = description["name"]
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS, "See `hf-ltr list`.")
+        name, options = _described(name, options)
+    choice("method", name, METHODS, "See `hf-ltr list`.")
     if class_counts is None:
         raise ValueError(
             f"get_method({name!r}) needs class_counts=, the training images per class: pass "
             f"class_counts(train_dataset)"
         )
-    method_class = METHODS[name]
     counts = ClassCounts.of(class_counts)
-    check_option_names(name, options)
-    for option, value in list(options.items()):
-        if option in _ROLES and isinstance(value, str | Mapping):
-            options[option] = get_method(value, class_counts=counts)
-    try:
-        return method_class(counts, **options)
-    except TypeError as error:
-        raise ValueError(f"An option of {name} has a value of the wrong type: {error} (given: {options})") from error
+    check_options(name, options)
+    for role in _ROLES:
+        if isinstance(options.get(role), str | Mapping):
+            options[role] = get_method(options[role], class_counts=counts)
+    return METHODS[name](counts, **options)
 
 
-def check_option_names(name: str | Mapping[str, Any], options: Mapping[str, Any] | None = None) -> None:
+def check_options(name: str | Mapping[str, Any], options: Mapping[str, Any] | None = None) -> None:
     """
-    Look at names alone, which needs neither class counts nor data.
+    Look at names and types alone, which needs neither class counts nor data. Ranges are checked by the method itself.
 
     Args:
         name (`str` or `dict`): A name in `METHODS`, or a description.
         options (`dict`, *optional*): As given to [`get_method`].
 
     Raises:
-        `ValueError`: for a method or option that does not exist, here or in a method inside, with the nearest names.
+        `ValueError`: for a method or option that does not exist, here or in a method inside, with the nearest names,
+            or a value that is not of its option's type.
     """
     options = dict(options or {})
     if isinstance(name, Mapping):
-        roles = {role: name[role] for role in _ROLES if role in name}
-        options = {**roles, **name.get("options", {}), **options}
-        name = name["name"]
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS, "See `hf-ltr list`.")
+        name, options = _described(name, options)
+    choice("method", name, METHODS, "See `hf-ltr list`.")
     method_class = METHODS[name]
     accepted = {*method_class.option_names(), *(role for role in _ROLES if _takes(method_class, role))}
     for option, value in options.items():
         if option not in accepted:
             raise unknown_name(f"option of {name}", option, accepted)
         if option in _ROLES and isinstance(value, str | Mapping):
-            check_option_names(value)
+            check_options(value)
+        elif option in _ROLES and not isinstance(value, LongTailMethod | None):
+            raise ValueError(f"{option} of {name} must be a method, a name or a description, got {shown(value)}")
+    check_arguments(method_class.__init__, options, f"option of {name}")
+
+
+def _described(description: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Name and options of a description, with other options in the place of its own."""
+    for key in mapping("a description of a method", description):
+        choice("key in a description of a method", key, ("name", "options", *_ROLES))
+    roles = {role: description[role] for role in _ROLES if role in description}
+    own = mapping("options of a method", description.get("options", {}))
+    return description.get("name"), {**roles, **own, **options}
 
 
 def _takes(method_class: type[LongTailMethod], role: str) -> bool:
@@ -150,7 +151,7 @@ __all__ = [
     "LongTailMethod",
     "MethodWrapper",
     "Stage",
-    "check_option_names",
+    "check_options",
     "get_method",
     "DeferredReweighting",
 ]

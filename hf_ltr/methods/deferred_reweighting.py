@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..losses import effective_number_weights
+from ..validation import number
 from .base import Batch, LongTailMethod, MethodWrapper, check_same_counts, row_mass, weighted_mean
 from .cross_entropy import CrossEntropy
 from .ldam import LDAM
@@ -63,8 +64,7 @@ class DeferredReweighting(MethodWrapper):
                 f"deferred_reweighting weights the loss of single rows, but {base.name} couples the rows of a batch; "
                 "use another base"
             )
-        if not 0.0 <= defer_until <= 1.0:
-            raise ValueError(f"defer_until is a fraction of the training, from 0 to 1, not {defer_until}")
+        number("defer_until, a fraction of the training,", defer_until, minimum=0, maximum=1)
         self.accepts_soft_targets = False
         self.beta, self.defer_until = beta, defer_until
         weights = effective_number_weights(self.class_counts, beta)

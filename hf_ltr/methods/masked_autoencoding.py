@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..data.randomness import uniform
+from ..validation import flag, number
 from .base import Batch, LongTailMethod, Stage, row_mass, weighted_mean
 
 # Stream of the counter-based generator, apart from those of the augmentations.
@@ -45,8 +46,8 @@ class MaskedAutoencoding(LongTailMethod):
 
     def __init__(self, class_counts, mask_ratio: float = 0.75, normalize_targets: bool = True):
         super().__init__(class_counts)
-        if not 0.0 < mask_ratio < 1.0:
-            raise ValueError(f"mask_ratio must lie between 0 and 1, not {mask_ratio}")
+        number("mask_ratio (between 0 and 1)", mask_ratio, above=0, below=1)
+        flag("normalize_targets", normalize_targets)
         self.mask_ratio, self.normalize_targets = mask_ratio, normalize_targets
         self.seed = 0
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..losses import LabelAwareSmoothingLoss
+from ..validation import number
 from .base import LongTailMethod
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
 
@@ -79,10 +80,8 @@ class MiSLAS(DecoupledMethod):
         norm: str = "train",
     ):
         super().__init__(class_counts, representation, sampler, norm)
-        if mixup_alpha < 0 or lr_factor < 0:
-            raise ValueError(
-                f"mixup_alpha and lr_factor of mislas must not be negative, got {mixup_alpha} and {lr_factor}"
-            )
+        number("mixup_alpha of mislas", mixup_alpha, minimum=0)
+        number("lr_factor of mislas", lr_factor, minimum=0)
         if mixup_alpha > 0 and not self.representation.accepts_soft_targets:
             raise ValueError(
                 f"mislas mixes the images of its first stage, but {self.representation.name} needs hard labels; set "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from ..data.samplers import SAMPLERS
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..naming import unknown_name
+from ..validation import flag, number
 from .base import Batch, LongTailMethod, Stage, check_same_counts, row_mass, weighted_mean
 from .cross_entropy import CrossEntropy
 from .decoupled import BACKBONE, configure_network, make_sampler, single_stage
@@ -129,9 +129,9 @@ class MutualExclusiveModulation(LongTailMethod):
         mlp_ratio: float = 4.0,
         top_k: int = 5,
         fusion_width: int = 64,
-        fusion_normalization: str = "layer",
-        activation: str = "softplus",
-        logit_reference: str = "none",
+        fusion_normalization: str | None = "layer",
+        activation: str | None = "softplus",
+        logit_reference: str | None = "none",
         tokens: str = "all",
         pooling: str = "mean",
         detach_magnitude: bool = False,
@@ -146,13 +146,11 @@ class MutualExclusiveModulation(LongTailMethod):
         if classifier not in CLASSIFIER_MODES:
             raise unknown_name("classifier mode of mem", classifier, CLASSIFIER_MODES)
         for option, value in (("margin_positive", margin_positive), ("margin_negative", margin_negative)):
-            if not math.isfinite(value):
-                raise ValueError(f"{option} must be a finite number, got {value}")
+            number(option, value)
         if not margin_positive > 0:
             raise ValueError(f"margin_positive must be above 0, where magnitudes begin, got {margin_positive}")
         for option, value in (("pretraining", pretraining), ("normalize_margin", normalize_margin)):
-            if not isinstance(value, bool):
-                raise ValueError(f"{option} must be true or false, got {value!r}")
+            flag(option, value)
         if detach_magnitude and not regularization_weight:
             raise ValueError(
                 "with detach_magnitude and regularization_weight 0, nothing would train the group networks: leave one "
@@ -163,8 +161,7 @@ class MutualExclusiveModulation(LongTailMethod):
                 f"margin_positive ({margin_positive}) must exceed margin_negative ({margin_negative}): otherwise no "
                 "magnitude satisfies both sides of the regularisation"
             )
-        if not 0 <= regularization_weight < math.inf:
-            raise ValueError(f"regularization_weight must be finite and not negative, got {regularization_weight}")
+        number("regularization_weight", regularization_weight, minimum=0)
         self.representation = single_stage(representation or CrossEntropy(self.class_counts), "mem")
         check_same_counts(self.class_counts, self.representation, "mem")
         self.pretraining = pretraining
@@ -263,11 +260,11 @@ class MutualExclusiveModulation(LongTailMethod):
             "log/magnitude_group_accuracy": weighted_mean((by_magnitude == group).to(mass.dtype), mass),
             "log/group_accuracy": weighted_mean((by_class == group).to(mass.dtype), mass),
         }
-        for number in range(self.group_count):
-            magnitude, positive = outputs.magnitudes[:, number], (group == number) * mass
-            observations[f"log/group_weight_{number}"] = weighted_mean(outputs.group_weights[:, number], mass)
-            observations[f"log/magnitude_{number}_positive"] = weighted_mean(magnitude, positive)
-            observations[f"log/magnitude_{number}_negative"] = weighted_mean(magnitude, mass - positive)
+        for place in range(self.group_count):
+            magnitude, positive = outputs.magnitudes[:, place], (group == place) * mass
+            observations[f"log/group_weight_{place}"] = weighted_mean(outputs.group_weights[:, place], mass)
+            observations[f"log/magnitude_{place}_positive"] = weighted_mean(magnitude, positive)
+            observations[f"log/magnitude_{place}_negative"] = weighted_mean(magnitude, mass - positive)
         return observations
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..losses import ClassBalancedLoss, max_norm, max_norm_radius
 from ..naming import unknown_name
+from ..validation import number
 from .base import LongTailMethod
 from .decoupled import BACKBONE, DecoupledMethod, configure_network, require_linear_head
 
@@ -87,10 +88,8 @@ class WeightBalancing(DecoupledMethod):
         super().__init__(class_counts, representation, sampler, norm)
         if form not in FORMS:
             raise unknown_name("form of the loss of weight_balancing", form, FORMS)
-        if representation_weight_decay < 0 or weight_decay < 0:
-            raise ValueError(
-                f"weight decays must not be negative, got {representation_weight_decay} and {weight_decay}"
-            )
+        number("representation_weight_decay of weight_balancing", representation_weight_decay, minimum=0)
+        number("weight_decay of weight_balancing", weight_decay, minimum=0)
         max_norm_radius(torch.ones(1, 1), threshold)  # refuses what does not lie between 0 and 1
         self.representation_weight_decay, self.weight_decay = representation_weight_decay, weight_decay
         self.threshold, self.beta, self.form = threshold, beta, form

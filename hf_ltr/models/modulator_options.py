@@ -87,7 +87,7 @@ def modulator_options(
         complete["heads"] = next(heads for heads in range(wanted, 0, -1) if complete["width"] % heads == 0)
     whole_number("modulator option heads", complete["heads"], minimum=1)
     flag("modulator option detach_magnitude", complete["detach_magnitude"])
-    number("modulator option mlp_ratio (a positive number)", complete["mlp_ratio"], above=0, maximum=WIDEST)
+    number("modulator option mlp_ratio must be a positive number: it", complete["mlp_ratio"], above=0, maximum=WIDEST)
     if complete["width"] % complete["heads"]:
         raise ValueError(
             f"modulator width {complete['width']} is not divisible by its {complete['heads']} heads: change the "

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..methods import METHODS, Stage, check_option_names, get_method
+from ..methods import METHODS, Stage, check_options, get_method
 from ..methods.corrections import corrections, warn_of_double_correction
 from ..naming import unknown_name
 from .plans import Plan, share_of_process
@@ -23,7 +23,7 @@ def check_names(protocol: Protocol, row: MethodSpecification) -> None:
     Raises:
         `ValueError`: for an option that a method of the row, or one inside it, does not have, with the nearest ones.
     """
-    check_option_names(row.name, {**protocol.method_options(row.name), **row.options})
+    check_options(row.name, {**protocol.method_options(row.name), **row.options})
 
 
 def check_stage_names(protocol: Protocol) -> None:

@@ -9,9 +9,9 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..naming import nearest_names, unknown_name
+from ..reading import parse_yaml, read_text
+from ..validation import mapping, number, text
 from .protocol import Protocol
 
 # A protocol says nothing about these: the seed is the table's, the folders are those of the run.
@@ -55,19 +55,18 @@ def load_protocol(name_or_path: str | Path, **overrides: Any) -> Protocol:
     50.0
     ```
     """
-    from ..cli.options import _Loader
-
-    text, where = _read(name_or_path)
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    written, where = _read(name_or_path)
+    content = parse_yaml(written, where)
     if not isinstance(content, dict) or "name" not in content:
         raise ValueError(f"{where} must hold `key: value` lines, among them `name`")
     fields = [item.name for item in dataclasses.fields(Protocol) if item.name != "overrides"]
-    for key in content:
+    for key, value in content.items():
         if key not in fields:
             raise unknown_name(f"key of {where}", key, fields)
+        if key in ("name", "title", "source"):
+            text(f"{key} of {where}", value)
+        elif value is not None and key != "rows":
+            mapping(f"{where}, {key}", value)
     protocol = Protocol(**{key: copy.deepcopy(value) for key, value in content.items() if value is not None})
     _check(protocol, where)
     for key, value in overrides.items():
@@ -80,22 +79,22 @@ def _folder() -> Any:
 
 
 def _read(name_or_path: str | Path) -> tuple[str, str]:
-    text = str(name_or_path)
-    if text in protocol_names():
-        return (_folder() / f"{text}.yaml").read_text(encoding="utf-8"), f"protocol {text}"
-    path = Path(text).expanduser()
+    name = str(name_or_path)
+    if name in protocol_names():
+        return (_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"protocol {name}"
+    path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             near = nearest_names(path.stem, protocol_names())
             raise FileNotFoundError(
-                f"There is no protocol file {text}.{f' Did you mean the protocol {near[0]}?' if near else ''}"
+                f"There is no protocol file {name}.{f' Did you mean the protocol {near[0]}?' if near else ''}"
             )
-        return path.read_text(encoding="utf-8"), str(path)
-    raise unknown_name("protocol", text, protocol_names(), "The path of a YAML file works too.")
+        return read_text(path), str(path)
+    raise unknown_name("protocol", name, protocol_names(), "The path of a YAML file works too.")
 
 
 def _check(protocol: Protocol, where: str) -> None:
-    from ..methods import METHODS
+    from ..methods import METHODS, check_options
     from .row_sets import checked_row_sets
     from .specification import POST_HOC
 
@@ -103,50 +102,51 @@ def _check(protocol: Protocol, where: str) -> None:
     protocol.model = _converted("model", protocol.model, where)
     protocol.arguments = _converted("arguments", protocol.arguments, where)
     if protocol.pretraining is not None:
-        # Values are checked by get_method, which knows them.
-        protocol.pretraining = dict(_mapping(protocol.pretraining, f"{where}, pretraining"))
+        # Ranges are checked by get_method, which knows them.
+        protocol.pretraining = dict(mapping(f"{where}, pretraining", protocol.pretraining))
+        check_options("masked_autoencoding", protocol.pretraining)
     protocol.stages = {
         stage: _converted("arguments", values, f"{where}, stage {stage}") for stage, values in protocol.stages.items()
     }
-    for method, parts in protocol.methods.items():
+    for method, parts in list(protocol.methods.items()):
         if method not in METHODS:
             raise unknown_name(f"method in {where}", method, METHODS)
-        for part, values in list(_mapping(parts, f"{where}, {method}").items()):
+        parts = protocol.methods[method] = mapping(f"{where}, {method}", parts)
+        for part, values in list(parts.items()):
             place = f"{where}, {method}"
             if part not in _PARTS:
                 raise unknown_name(f"key of {place}", part, _PARTS)
             if part == "stages":
                 parts[part] = {
                     stage: _converted("arguments", inner, f"{place}, stage {stage}")
-                    for stage, inner in _mapping(values, place).items()
+                    for stage, inner in mapping(place, values).items()
                 }
             elif part == "options":
-                # Names and values are checked by get_method, which knows them.
-                parts[part] = dict(_mapping(values, place))
+                # Ranges are checked by get_method, which knows them.
+                parts[part] = dict(mapping(place, values))
+                check_options(method, parts[part])
             else:
                 parts[part] = _converted(part, values, place)
     for name, values in protocol.post_hoc.items():
         if name not in POST_HOC:
             raise unknown_name(f"post-hoc adjustment in {where}", name, POST_HOC)
-        for key in _mapping(values, where):
+        for key in mapping(where, values):
             if key != "tau":
                 raise unknown_name(f"option of {name} in {where}", key, ("tau",))
+            number(f"tau of {name} in {where}", values[key], minimum=0)
     for key in protocol.published:
         if key not in _PUBLISHED:
             raise unknown_name(f"key of published in {where}", key, _PUBLISHED)
+        value = protocol.published[key]
+        for item in value if isinstance(value, list) and key == "source" else [value]:
+            text(f"{key} of published in {where}", item)
     protocol.rows = checked_row_sets(protocol.rows, where)
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} must hold `key: value` pairs, got {value!r}")
-    return value
 
 
 def _converted(part: str, values: Any, where: str) -> dict[str, Any]:
     kinds = _kinds(part)
     converted = {}
-    for key, value in _mapping(values, where).items():
+    for key, value in mapping(where, values).items():
         if key not in kinds:
             hint = "The table sets it for each run." if key in NOT_PROTOCOL else ""
             raise unknown_name(f"option of {part} in {where}", key, kinds, hint)

@@ -10,6 +10,8 @@ from ..naming import unknown_name
 from .protocol import Protocol
 from .specification import MethodSpecification
 
+# Alternatives multiply: six pairs of ten would be a million rows.
+_MOST_ROWS = 1_000
 SET_PREFIX = "@"
 # A value in JSON's own braces is left alone: `{"a": 1}` and `{}`.
 _ALTERNATIVES = re.compile(r'\{(?!\s*["}])')
@@ -129,6 +131,13 @@ def expand_braces(text: str) -> list[str]:
     ['mem:width=32', 'mem:width=64']
     ```
     """
+    rows = _expand_braces(text)
+    if len(rows) > _MOST_ROWS:
+        raise ValueError(f"The braces of {text[:80]!r} stand for more than {_MOST_ROWS:,} rows")
+    return rows
+
+
+def _expand_braces(text: str) -> list[str]:
     start = _next_alternatives(text)
     if start is None:
         return [text]
@@ -142,7 +151,12 @@ def expand_braces(text: str) -> list[str]:
     parts.append(inner[begin:])
     if not all(part.strip() for part in parts):
         raise ValueError(f"{text!r} has an empty alternative in its braces")
-    return [row for part in parts for row in expand_braces(text[:start] + part.strip() + text[end + 1 :])]
+    rows: list[str] = []
+    for part in parts:
+        rows += _expand_braces(text[:start] + part.strip() + text[end + 1 :])
+        if len(rows) > _MOST_ROWS:
+            break
+    return rows
 
 
 def _next_alternatives(text: str) -> int | None:

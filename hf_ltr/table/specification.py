@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..naming import unknown_name
+from ..validation import number, shown
 
 POST_HOC = ("logit_adjustment",)
 _ROLES = ("base", "representation")
+# Of a row; also bounds how deep its parentheses are nested.
+_LONGEST = 1_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class MethodSpecification:
         """
         from ..methods import METHODS
 
+        if not isinstance(text, str) or len(text) > _LONGEST:
+            raise ValueError(
+                f"A row is written name:option=value in at most {_LONGEST:,} characters, not {shown(text)}"
+            )
         body, plus, post_hoc = text.strip().rpartition("+") if "+" in _outside(text) else (text.strip(), "", "")
         if plus and post_hoc not in POST_HOC:
             raise unknown_name(f"post-hoc adjustment of {text!r}", post_hoc, POST_HOC)
@@ -119,9 +126,12 @@ def _value(option: str, text: str) -> Any:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    if isinstance(value, float):
+        number(option, value)
+    return value
 
 
 def _text(value: Any) -> str:

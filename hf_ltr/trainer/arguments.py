@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +14,54 @@ import torch
 from transformers import TrainingArguments
 
 from ..data.samplers import SAMPLERS
-from ..naming import unknown_name
 from ..redaction import HIDDEN, is_secret, public, remember_secret, without_secrets
+from ..validation import choice, flag, number, sequence, texts, whole_number
 from .precision import accelerator_available, native_bf16
 
 MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
+IMAGE_LOADING = ("auto", "resident", "workers")
+
+# Ranges of the arguments that are numbers. A rate may be 0, which trains nothing and is how a baseline is measured.
+_SHARE = {"minimum": 0, "maximum": 1}
+_NUMBERS: dict[str, dict[str, float]] = {
+    "learning_rate": {"minimum": 0},
+    "min_learning_rate": {"minimum": 0},
+    "weight_decay": {"minimum": 0},
+    "momentum": {"minimum": 0, "below": 1},
+    "adam_beta1": {"minimum": 0, "below": 1},
+    "adam_beta2": {"minimum": 0, "below": 1},
+    "adam_epsilon": {"minimum": 0},
+    "max_grad_norm": {"minimum": 0},
+    "num_train_epochs": {"minimum": 0},
+    "warmup_steps": {"minimum": 0},
+    "warmup_epochs": {"minimum": 0},
+    "lr_milestone_factor": {"minimum": 0},
+    "mixup_alpha": {"minimum": 0},
+    "cutmix_alpha": {"minimum": 0},
+    "mix_probability": _SHARE,
+    "mix_switch_probability": _SHARE,
+    "label_smoothing": {"minimum": 0, "below": 1},
+    "label_smoothing_factor": _SHARE,
+    "eval_delay": {"minimum": 0},
+    "logging_steps": {"minimum": 0},
+    "eval_steps": {"minimum": 0},
+    "save_steps": {"minimum": 0},
+}
+# Bounds, and whether the argument may be unset. (transformers reads -1 as unset of max_steps.)
+_WHOLE_NUMBERS: dict[str, tuple[dict[str, int], bool]] = {
+    "per_device_train_batch_size": ({"minimum": 1}, False),
+    "per_device_eval_batch_size": ({"minimum": 1}, False),
+    "gradient_accumulation_steps": ({"minimum": 1}, False),
+    "eval_accumulation_steps": ({"minimum": 1}, True),
+    "max_steps": ({"minimum": -1}, False),
+    "seed": ({"minimum": 0, "maximum": 2**32 - 1}, False),
+    "data_seed": ({"minimum": 0, "maximum": 2**32 - 1}, True),
+    "save_total_limit": ({"minimum": 0}, True),
+    "cpu_threads": ({"minimum": 1}, True),
+    "dataloader_num_workers": ({"minimum": -1}, False),
+    "dataloader_prefetch_factor": ({"minimum": 1}, True),
+}
+_FLAGS = ("channels_last", "nesterov", "decay_all_parameters", "bf16", "fp16", "logging_nan_inf_filter")
 
 
 @dataclass(repr=False)  # the one of dataclasses prints the token
@@ -117,31 +161,22 @@ class LongTailTrainingArguments(TrainingArguments):
         if not accelerator_available():
             # Without this, two launched CPU processes would each believe that they are alone.
             self.use_cpu = True
-        if self.mixed_precision_mode not in MIXED_PRECISION:
-            raise unknown_name("mixed_precision_mode", self.mixed_precision_mode, MIXED_PRECISION)
+        choice("mixed_precision_mode", self.mixed_precision_mode, MIXED_PRECISION)
         if not self.bf16 and not self.fp16:
             precision = self._wanted_precision()
             self.bf16, self.fp16 = precision == "bf16", precision == "fp16"
-        if self.sampler not in SAMPLERS:
-            raise unknown_name("sampler", self.sampler, SAMPLERS)
+        choice("sampler", self.sampler, SAMPLERS)
+        choice("image_loading", self.image_loading, IMAGE_LOADING)
+        self._check_values()
         if self.label_smoothing_factor:
             raise ValueError(
                 "label_smoothing_factor is the stock Trainer's smoother, which bypasses the method's loss; use "
                 "label_smoothing, which smooths the targets the method receives"
             )
-        for name in ("mixup_alpha", "cutmix_alpha"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.layer_decay is not None and not 0.0 < self.layer_decay <= 1.0:
-            raise ValueError(f"layer_decay must lie in (0, 1], got {self.layer_decay}")
-        if self.lr_milestones is not None and list(self.lr_milestones) != sorted(self.lr_milestones):
-            raise ValueError(f"lr_milestones must ascend, got {list(self.lr_milestones)}")
         super().__post_init__()
         # The parent takes it from the launcher where neither is set, which is wrong for "no".
         self.mixed_precision = "bf16" if self.bf16 else "fp16" if self.fp16 else "no"
         if self.base_learning_rate is not None:
-            if not self.base_learning_rate > 0:
-                raise ValueError(f"base_learning_rate must be positive, got {self.base_learning_rate}")
             rows = self.train_batch_size * self.world_size * self.gradient_accumulation_steps
             self.learning_rate = self.base_learning_rate * rows / 256
         for name in ("parameter_options", "augmentation_options"):
@@ -191,6 +226,42 @@ class LongTailTrainingArguments(TrainingArguments):
     def to_json_string(self) -> str:
         """For TensorBoard, whose files lie in the output folder and are pushed with it: folders by their names."""
         return json.dumps(public(self.to_dict()), indent=2)
+
+    def _check_values(self) -> None:
+        """
+        Raises:
+            `ValueError`: naming the argument and its range, before any data is read.
+        """
+        for name, bounds in _NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                number(name, value, **bounds)
+        for name, (bounds, optional) in _WHOLE_NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None or not optional:
+                whole_number(name, value, **bounds)
+        for name in _FLAGS:
+            value = getattr(self, name)
+            if value is not None:
+                flag(name, value)
+        if self.layer_decay is not None:
+            number("layer_decay must lie in (0, 1]: it", self.layer_decay, above=0, maximum=1)
+        if self.base_learning_rate is not None:
+            number("base_learning_rate must be positive: it", self.base_learning_rate, above=0)
+        self.augmentation = texts("augmentation", self.augmentation)
+        if self.lr_milestones is not None:
+            epochs = sequence("lr_milestones", self.lr_milestones)
+            for epoch in epochs:
+                number("lr_milestones", epoch, minimum=0)
+            if epochs != sorted(epochs):
+                raise ValueError(f"lr_milestones must ascend, got {epochs}")
+            late = [epoch for epoch in epochs if epoch >= self.num_train_epochs]
+            if late and self.max_steps <= 0:
+                warnings.warn(
+                    f"lr_milestones {late} lie behind the end of {self.num_train_epochs:g} epochs: the learning rate "
+                    "does not drop there",
+                    stacklevel=4,
+                )
 
     @property
     def device(self) -> torch.device:

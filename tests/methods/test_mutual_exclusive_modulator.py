@@ -209,7 +209,7 @@ def test_groups_follow_the_strategy_and_its_own_seed():
         ({"width": 30, "heads": 4}, "not divisible by its 4 heads"),
         ({"top_k": 0}, "top_k must be a positive integer"),
         ({"mlp_ratio": 0}, "mlp_ratio must be a positive number"),
-        ({"regularization_weight": -1.0}, "not negative"),
+        ({"regularization_weight": -1.0}, "must not be negative"),
         ({"sampler": "group_balance"}, "Unknown sampler.*'group_balanced'"),
         ({"num_groups": 1}, "at least two groups"),
         ({"num_groups": 2.0}, "num_groups must be a whole number"),

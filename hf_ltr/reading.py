@@ -1,0 +1,189 @@
+"""
+YAML and JSON files that somebody wrote, read as data: one `ValueError` that names the file for whatever is wrong with
+them, and bounds for what a few bytes may become.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# Options and protocols have a few thousand characters.
+LARGEST_YAML = 1_000_000
+LARGEST_JSON = 200_000_000
+# Deeper than any option; Python's own readers end in a RecursionError near a thousand.
+DEEPEST = 50
+# Values of a file after its aliases (`*name`) are written out. Each level of anchors can multiply them.
+MOST_VALUES = 100_000
+
+
+def read_text(path: str | Path, largest: int = LARGEST_YAML) -> str:
+    """
+    The text of a UTF-8 file.
+
+    Raises:
+        `ValueError`: for a file that is too large, or with the line whose bytes are no UTF-8.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    if size > largest:
+        raise ValueError(
+            f"{path} has {size:,} bytes, and at most {largest:,} are read of such a file; is it another one?"
+        )
+    return decoded(path.read_bytes(), str(path))
+
+
+def decoded(content: bytes | bytearray, where: str) -> str:
+    """
+    Raises:
+        `ValueError`: with the line whose bytes are no UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = bytes(content).count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{where}, line {line}: byte {content[error.start]:#04x} is no UTF-8 text; save the file as UTF-8"
+        ) from None
+
+
+def parse_json(text: str, where: str) -> Any:
+    """
+    Raises:
+        `ValueError`: naming `where`, for what is no JSON, NaN and infinity, a key that is there twice, or lists in
+            lists deeper than Python reads.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_distinct)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except ValueError as error:
+        raise ValueError(f"{where} cannot be read: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where} cannot be read: its lists and objects are nested too deeply") from None
+
+
+def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
+    """A JSON file, see `parse_json`."""
+    return parse_json(read_text(path, largest), str(path))
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {twice!r} is there twice")
+    return content
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """
+    YAML 1.2 in what matters here: only `true` and `false` are booleans, so that `no` stays a word; dates are words.
+
+    Args:
+        text (`str`).
+        where (`str`): What the text is of, for messages.
+
+    Returns:
+        Plain values: dicts, lists, text, numbers, booleans, `None`.
+
+    Raises:
+        `ValueError`: naming `where`, for what is no YAML, a key that is there twice, tags (`!!set`), and aliases that
+            name themselves or stand for more than `MOST_VALUES` values.
+    """
+    import yaml
+
+    if len(text) > LARGEST_YAML:
+        raise ValueError(f"{where} has {len(text):,} characters, and at most {LARGEST_YAML:,} are read of such a file")
+    try:
+        content = yaml.load(text, Loader=_loader())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        # Of its constructors: numbers with thousands of digits, dates that do not exist.
+        raise ValueError(f"{where} is not YAML: {' '.join(str(error).split()) or type(error).__name__}") from None
+    return content
+
+
+@cache
+def _loader() -> type:
+    """Made when it is needed: importing yaml takes a while."""
+    import re
+
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """`yaml.SafeLoader` with bounds."""
+
+        def __init__(self, stream: Any):
+            super().__init__(stream)
+            self.depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.depth += 1
+            if self.depth > DEEPEST:
+                mark = self.peek_event().start_mark
+                raise yaml.composer.ComposerError(None, None, f"found more than {DEEPEST} levels of nesting", mark)
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+        def get_single_node(self) -> Any:
+            node = super().get_single_node()
+            if node is not None:
+                _values(node, {})
+            return node
+
+    # A tag that is left, such as `!!set`, has no constructor here and is refused.
+    kept = ("null", "bool", "int", "float", "str", "seq", "map")
+    tags = {f"tag:yaml.org,2002:{name}" for name in kept} | {None}
+    Loader.yaml_constructors = {tag: made for tag, made in yaml.SafeLoader.yaml_constructors.items() if tag in tags}
+    Loader.yaml_implicit_resolvers = {
+        letter: [
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+        ]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"
+    )
+    return Loader
+
+
+def _values(node: Any, known: dict[int, int | None]) -> int:
+    """How many values a node of YAML stands for, aliases written out; also refuses keys that are there twice."""
+    import yaml
+
+    number = known.get(id(node), 0)
+    if number is None:
+        raise yaml.composer.ComposerError(None, None, "found an alias inside of what it stands for", node.start_mark)
+    if number:
+        return number
+    known[id(node)], total = None, 1
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(
+                        None, None, f"found the key {key.value!r} twice in the same place", key.start_mark
+                    )
+                seen.add(key.value)
+            total += _values(key, known) + _values(value, known)
+    elif isinstance(node, yaml.SequenceNode):
+        total += sum(_values(item, known) for item in node.value)
+    if total > MOST_VALUES:
+        raise yaml.composer.ComposerError(
+            None, None, f"found aliases that stand for more than {MOST_VALUES:,} values", node.start_mark
+        )
+    known[id(node)] = total
+    return total
