@@ -36,13 +36,17 @@ _FORMS = re.compile(
     r"|glpat-[\w-]{16,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16})\b"
 )
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-_NAMED = re.compile(r"""([A-Za-z][\w.-]*)(["']?\s*[=:]\s*["']?)([^\s,;"'}\])]+)""")
+_NAMED = re.compile(r"""([A-Za-z][\w.-]*)(["']?\s*=\s*["']?)([^\s,;"'}\])]+)""")
+# In a command, YAML and JSON too.
+_NAMED_OR_LISTED = re.compile(r"""([A-Za-z][\w.-]*)(["']?\s*[=:]\s*["']?)([^\s,;"'}\])]+)""")
 # A value that is too short to be looked for in other texts without hiding what is no secret.
 _SHORTEST = 6
 
 _DRIVE = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\|\.{1,2}\\|~\\)")
+# Inside a text; one part behind a slash may be anything (`</b>`), two are a path.
+_INSIDE = r"[^\s,;:=|<>\"'(){}\[\]]"
 _EMBEDDED_PATH = re.compile(
-    r"(?<![\w./~\\-])(?!//)(?:file:/{1,3}|~\w*/|\.{1,2}/|/|[A-Za-z]:[\\/])[^\s,;:=|<>\"'(){}\[\]]*[^\s,;:=|<>\"'(){}\[\].]"
+    rf"(?<![\w./~\\-])(?!//)(?:file:/{{1,3}}|~\w*/|\.{{1,2}}/|/(?=[^/\s<>]+/)|[A-Za-z]:[\\/])(?:{_INSIDE}*(?!\.){_INSIDE})"
 )
 # Options whose value is a place, also where it does not look like one.
 _PLACES = frozenset("dataset dir folder path file files start checkpoint config output protocol processor".split())
@@ -177,13 +181,13 @@ def _argument(name: str, value: str) -> str:
         try:
             content = json.loads(value)
         except ValueError:
-            return _public_text(value, "")
+            return _public_text(_NAMED_OR_LISTED.sub(_hide_named, value), "")
         shown = public(content, name)
         return value if shown == content else json.dumps(shown)
     key, equals, rest = value.partition("=")
     if equals and re.fullmatch(r"[\w.-]+", key):
         return f"{key}={_argument(key, rest)}"
-    return _public_text(value, name)
+    return _public_text(_NAMED_OR_LISTED.sub(_hide_named, value), name)
 
 
 def _public_text(text: str, name: str) -> str:

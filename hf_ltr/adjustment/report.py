@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..cards.eval_results import is_hub_id
 from ..evaluation.report import format_table, write_metrics
+from ..files import write_text
+from ..markup import markdown, markdown_code
+from ..redaction import name_of_place, without_secrets
 from .options import ADJUSTMENTS
 
 COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")
@@ -75,18 +80,22 @@ class AdjustmentReport:
                 "sweep": [{"tau": tau, "criterion": value} for tau, value in self.sweep.items()] or None,
             },
         )
-        (folder / "README.md").write_text(self.readme(), encoding="utf-8")
+        write_text(folder / "README.md", without_secrets(self.readme()))
 
     def readme(self) -> str:
         """A model card: metadata, what was done, and the tables."""
-        lines = ["---", "library_name: transformers", "pipeline_tag: image-classification"]
-        if is_hub_id(self.source):
-            lines.append(f"base_model: {self.source}")
-        lines += ["tags:", "- hf_ltr", "- long-tailed-recognition", "- class-imbalance", "---", ""]
-        lines += [f"# {self.source}, adjusted by {self.method}", ""]
-        lines += [f"`hf-ltr adjust` made this from `{self.source}`: it {ADJUSTMENTS[self.method]}.", ""]
-        if self.dataset is not None:
-            lines += [f"Class counts and images: `{self.dataset}`.", ""]
+        metadata = {
+            "library_name": "transformers",
+            "pipeline_tag": "image-classification",
+            **({"base_model": self.source} if is_hub_id(self.source) else {}),
+            "tags": ["hf_ltr", "long-tailed-recognition", "class-imbalance"],
+        }
+        source, dataset = name_of_place(self.source), self.dataset
+        lines = ["---", yaml.safe_dump(metadata, sort_keys=False).rstrip(), "---", ""]
+        lines += [f"# {markdown(source)}, adjusted by {self.method}", ""]
+        lines += [f"`hf-ltr adjust` made this from {markdown_code(source)}: it {ADJUSTMENTS[self.method]}.", ""]
+        if dataset is not None:
+            lines += [f"Class counts and images: {markdown_code(name_of_place(dataset))}.", ""]
         counts = self.record.get("class_counts")
         if counts:
             lines += [

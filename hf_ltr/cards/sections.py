@@ -126,7 +126,7 @@ def training(facts: CardFacts) -> str:
 
 
 def environment(facts: CardFacts) -> str:
-    rows = {"Hardware": one_line(facts.hardware)} if facts.hardware else {}
+    rows = {"Hardware": markdown(facts.hardware)} if facts.hardware else {}
     if facts.versions:
         rows["Versions"] = ", ".join(f"{package} {version}" for package, version in facts.versions.items())
     return _section("Environment", _bullets(rows))

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from ..markup import markdown, markdown_code
+from ..redaction import public
 from .class_counts import ClassCounts, class_counts, label_array
 from .row_identity import hash_rows
 
@@ -188,11 +190,11 @@ def dataset_card(data: Any) -> str:
     for name, split in data.items():
         record = long_tail_info(split)
         counts = ClassCounts.of(class_counts(split))
-        lines += ["", f"## {name}", "", f"{counts.total:,} images, {len(counts)} classes."]
+        lines += ["", f"## {markdown(name)}", "", f"{counts.total:,} images, {len(counts)} classes."]
         if record:
             for key in ("source", "imbalance_factor", "imbalance_type", "order_column", "seed", "row_hash"):
                 if record.get(key) is not None:
-                    lines.append(f"- {key.replace('_', ' ')}: `{record[key]}`")
+                    lines.append(f"- {key.replace('_', ' ')}: {markdown_code(public(record[key], key))}")
         lines += ["", "| class | images |", "|---|---:|"]
-        lines += [f"| {counts.name_of(index)} | {count} |" for index, count in enumerate(counts)]
+        lines += [f"| {markdown(counts.name_of(index))} | {count} |" for index, count in enumerate(counts)]
     return "\n".join(lines) + "\n"
