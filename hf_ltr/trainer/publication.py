@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from ..cards import AUTOENCODER, CLASSIFIER
 from ..cards.finished_run import FinishedRun
-from ..data.record import read_record
+from ..data.record import long_tail_info, read_record
 from ..pushing import push_errors
 from ..redaction import is_secret
 from .arguments import LongTailTrainingArguments
@@ -51,8 +51,8 @@ class Training:
 
 class PublishingTrainer(Trainer):
     """
-    [`transformers.Trainer`] whose saved models say what they are. Subclasses have a `method`, write `_training` when a
-    training ends, and call `_evaluated_on` with what they measured.
+    [`transformers.Trainer`] whose saved models say what they are. A subclass has `training_seconds`, sets `_training`
+    to `_ended(...)` when a training ends, and calls `_evaluated_on` with what it measured.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -61,6 +61,21 @@ class PublishingTrainer(Trainer):
         super().__init__(*args, **kwargs)
 
     # ------------------------------------------------------------------ what is known
+    def _ended(self, row_hash: str | None) -> Training:
+        """What is known at the end of a training on rows of this hash, unless their own record has another one."""
+        args, recorded = self.args, long_tail_info(self.train_dataset) or {}
+        return Training(
+            row_hash=recorded.get("row_hash") or row_hash,
+            seconds=self.training_seconds,
+            epochs=self.state.epoch or 0,
+            steps=self.state.global_step,
+            selection=(
+                f"the checkpoint with the best {args.metric_for_best_model or 'loss'} on the evaluation images"
+                if args.load_best_model_at_end
+                else "the weights after the last step"
+            ),
+        )
+
     def _evaluated_on(self, dataset: Any, name: str | None, metrics: Mapping[str, Any]) -> None:
         """Keep metrics, without prefix, together with the weights they are true of."""
         recorded = (read_record(dataset) or {}).get("split")
@@ -84,7 +99,6 @@ class PublishingTrainer(Trainer):
         return (None, {}) if split is None else (split, dict(true[split]))
 
     def _finished_run(self, folder: str | Path) -> FinishedRun:
-        from ..data import long_tail_info
         from ..methods import METHODS
         from ..models import MaskedAutoencoder
         from .checks import model_counts

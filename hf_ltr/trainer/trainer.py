@@ -43,7 +43,7 @@ from .method_state import check_same_method, load_method_state, save_method_stat
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
 from .precision import warn_of_emulation
 from .processes import available_cores, check_world_size, set_cpu_threads
-from .publication import PublishingTrainer, Training
+from .publication import PublishingTrainer
 from .resuming import choose_checkpoint, clear_leftovers
 from .run_facts import run_facts
 from .schedule import planned_epochs, warmup_steps
@@ -347,17 +347,7 @@ class LongTailTrainer(PublishingTrainer):
         with fork_rng(args.device):
             torch.manual_seed(args.seed)
             self.method.finalize(self)
-        self._training = Training(
-            row_hash=facts["data"]["row_hash"],
-            seconds=self.training_seconds,
-            epochs=self.state.epoch or 0,
-            steps=self.state.global_step,
-            selection=(
-                f"the checkpoint with the best {args.metric_for_best_model or 'loss'} on the evaluation images"
-                if args.load_best_model_at_end
-                else "the weights after the last step"
-            ),
-        )
+        self._training = self._ended(facts["data"]["row_hash"])
         return output
 
     @torch.no_grad()
