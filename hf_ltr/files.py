@@ -10,7 +10,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-_TEMPORARY = re.compile(r"^(\.tmp.*|\..+\.tmp|tmp-checkpoint-.*|.+\.incomplete)$")
+from .storage import naming_storage_errors
+
+_TEMPORARY = re.compile(r"^(\.tmp.+|\..+\.tmp|tmp-checkpoint-.*)$")
 
 
 def write_json(path: str | Path, content: Any) -> Path:
@@ -24,15 +26,21 @@ def write_json(path: str | Path, content: Any) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write text as UTF-8, in one step as [`write_json`]."""
+    """
+    Write text as UTF-8, in one step as [`write_json`].
+
+    Raises:
+        [`~hf_ltr.storage.StorageError`]: if there is no room for it.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming_storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
 
 

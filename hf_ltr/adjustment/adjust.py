@@ -173,8 +173,8 @@ def adjust_checkpoint(
     # On the CPU, like the reloaded copy that is compared with it: a GPU rounds convolutions differently.
     loaded.model.cpu()
     probe = _probe_rows(loaded, head)
-    report.folder = str(save_classifier(loaded, output, lambda: after(probe)))
-    report.write()
+    # An interrupted command leaves no folder that the next one would refuse: it appears with everything in it.
+    report.folder = str(save_classifier(loaded, output, lambda: after(probe), report.write))
     return report
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..models.quiet import quiet_loading
+from ..storage import naming_storage_errors
 from .features import number_of_channels, pixel_values
 from .head import logits_of
 
@@ -90,7 +91,12 @@ def load_classifier(checkpoint: str | Path, image_processor: str | Path | None =
     return loaded
 
 
-def save_classifier(loaded: LoadedClassifier, output: str | Path, expected: Callable[[], Tensor]) -> Path:
+def save_classifier(
+    loaded: LoadedClassifier,
+    output: str | Path,
+    expected: Callable[[], Tensor],
+    describe: Callable[[Path], None] = lambda folder: None,
+) -> Path:
     """
     Save model and processor in the types of the checkpoint, and prove that what loads from there is what was meant.
 
@@ -101,6 +107,7 @@ def save_classifier(loaded: LoadedClassifier, output: str | Path, expected: Call
             afterwards.
         output (`str` or `Path`): A folder that is not there, or empty.
         expected (`Callable`): Gives the logits `(4, C)` for `loaded.probe` that the saved checkpoint must give.
+        describe (`Callable`, *optional*): Writes what else belongs into the folder it is given.
 
     Returns:
         `Path`: the folder.
@@ -117,7 +124,7 @@ def save_classifier(loaded: LoadedClassifier, output: str | Path, expected: Call
     wanted = expected()
     try:
         restore_dtypes(loaded)
-        with quiet_loading():
+        with naming_storage_errors(output), quiet_loading():
             loaded.model.save_pretrained(temporary)
             loaded.processor.save_pretrained(temporary)
             copy = AutoModelForImageClassification.from_pretrained(temporary, dtype=torch.float32).eval()
@@ -129,6 +136,8 @@ def save_classifier(loaded: LoadedClassifier, output: str | Path, expected: Call
                 f"{type(loaded.model).__name__} does not keep the change: loaded again, its logits differ by "
                 f"{difference:.1e} of the largest one. Nothing was written."
             )
+        with naming_storage_errors(output):
+            describe(temporary)
         temporary.replace(output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -68,9 +68,9 @@ class AdjustmentReport:
             ]
         return "\n\n".join(parts)
 
-    def write(self) -> None:
-        """`metrics.json` and `README.md` into the folder."""
-        folder = Path(self.folder)
+    def write(self, folder: str | Path | None = None) -> None:
+        """`metrics.json` and `README.md` into the folder, or into another that will be it."""
+        folder = Path(self.folder if folder is None else folder)
         write_metrics(
             folder / "metrics.json",
             {

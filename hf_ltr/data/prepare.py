@@ -19,7 +19,9 @@ from typing import Any
 
 import PIL.Image
 
+from ..files import clear_temporaries, write_text
 from ..naming import unknown_name
+from ..storage import naming_storage_errors
 from .decoding import decode_image, open_image
 from .images import ArrowImages, describe_problem, image_source
 from .prepared import MANIFEST, MANIFEST_VERSION, is_prepared, read_manifest
@@ -129,13 +131,13 @@ def prepare(
     left = sum(len(rows) for _, _, rows in pending)
     problems: list[str] = []
     bar = tqdm(total=total, initial=total - left, desc="Preparing images", unit="image", disable=not progress)
-    with bar, ThreadPoolExecutor(workers) as pool:
+    with naming_storage_errors(folder), bar, ThreadPoolExecutor(workers) as pool:
         for split, path, rows in pending:
             found = _write_shard(data[split], rows, path, preparation, pool, bar)
             problems += [f"{split}, {problem}" for problem in found]
     unreadable = folder / UNREADABLE
     if problems:
-        _write_text(unreadable, "\n".join(problems) + "\n")
+        write_text(unreadable, "\n".join(problems) + "\n")
         more = f"\n  and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
         raise ValueError(
             f"{len(problems)} of {total:,} images cannot be read (the list is in {unreadable}):\n  "
@@ -143,10 +145,10 @@ def prepare(
             + f"{more}\nRepair or replace these files, then run the same command again: all others are done."
         )
     unreadable.unlink(missing_ok=True)
-    _write_text(folder / "README.md", dataset_card(data))
+    write_text(folder / "README.md", dataset_card(data))
     for split, part in data.items():
         manifest["splits"][split]["record"] = long_tail_info(part)
-    _write_text(folder / MANIFEST, json.dumps({**manifest, "complete": True}, indent=1) + "\n")
+    write_text(folder / MANIFEST, json.dumps({**manifest, "complete": True}, indent=1) + "\n")
     return folder
 
 
@@ -177,7 +179,7 @@ def _open_manifest(folder: Path, data: Mapping[str, Any], preparation: Preparati
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and was not written by `hf-ltr prepare`; give an empty folder")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return manifest
 
 
@@ -199,8 +201,7 @@ def _same_rows(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
 
 def _pending(folder: Path, data: Mapping[str, Any], preparation: Preparation) -> Iterator[tuple[str, Path, range]]:
     """(split, file, rows) of the shards that are not there; what an interrupted write left is removed."""
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink()
+    clear_temporaries(folder)
     for split, part in data.items():
         starts = range(0, len(part), preparation.shard_rows)
         for number, start in enumerate(starts):
@@ -253,13 +254,10 @@ def _write_shard(
     table = table.set_column(table.column_names.index("image"), "image", image)
     table = table.cast(part.features.arrow_schema)
     temporary = path.with_name(f".{path.name}.tmp")
-    # Encoded images do not get smaller by another compression.
-    pq.write_table(table, temporary, row_group_size=_ROW_GROUP, compression="NONE")
-    os.replace(temporary, path)
+    try:
+        # Encoded images do not get smaller by another compression.
+        pq.write_table(table, temporary, row_group_size=_ROW_GROUP, compression="NONE")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return []
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -12,6 +12,7 @@ from ..data.class_counts import ClassCounts, class_counts
 from ..evaluation import format_table
 from ..pushing import PushTarget
 from ..redaction import name_of_place
+from ..storage import naming_storage_errors
 
 if TYPE_CHECKING:
     from ..methods import LongTailMethod
@@ -120,11 +121,12 @@ class RunReport:
         table = format_table(self.rows)
         if not PartialState().is_main_process:
             return table
-        with quiet_loading():
-            model = LongTailForImageClassification.from_pretrained(result.folder)
-            model.save_pretrained(self.output_dir)
-        LongTailImageProcessor.from_config(model.config).save_pretrained(self.output_dir)
-        self._finished(model.config, method, stages, getattr(push_to, "repo_id", push_to)).write()
+        with naming_storage_errors(self.output_dir):
+            with quiet_loading():
+                model = LongTailForImageClassification.from_pretrained(result.folder)
+                model.save_pretrained(self.output_dir)
+            LongTailImageProcessor.from_config(model.config).save_pretrained(self.output_dir)
+            self._finished(model.config, method, stages, getattr(push_to, "repo_id", push_to)).write()
         print(
             f"\n{table}\n\nTop-1 accuracy in percent on the test set; many, medium, few: mean over the group's "
             f"classes."

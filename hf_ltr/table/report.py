@@ -10,6 +10,8 @@ from typing import Any
 
 from ..data import ClassCounts
 from ..evaluation.published import published_targets
+from ..files import write_text
+from ..storage import naming_storage_errors
 from . import formats, page
 from .measures import COST_FILE
 from .plans import Plan
@@ -154,18 +156,19 @@ class TableReport:
         Returns:
             `list[Path]`: the files written.
         """
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        figures = self._figures()
-        contents = {
-            "README.md": page.readme(self, figures),
-            "results.csv": page.results_csv(self.rows, self.baselines),
-            "published.csv": page.published_csv(self.rows),
-        }
-        paths = []
-        for name, text in contents.items():
-            paths.append(self.output_dir / name)
-            paths[-1].write_text(text, encoding="utf-8")
-        return paths + list(figures)
+        with naming_storage_errors(self.output_dir):
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            figures = self._figures()
+            contents = {
+                "README.md": page.readme(self, figures),
+                "results.csv": page.results_csv(self.rows, self.baselines),
+                "published.csv": page.published_csv(self.rows),
+            }
+            paths = []
+            for name, text in contents.items():
+                paths.append(self.output_dir / name)
+                write_text(paths[-1], text)
+            return paths + list(figures)
 
     def _figures(self) -> dict[Path, str]:
         """Draw what there are numbers for; captions by path."""
