@@ -54,8 +54,10 @@ class ClassFolders:
 
     def class_of(self, folder: Folder) -> str | None:
         """The class of the images in a folder; None if it is no class folder."""
-        inside = folder and any(folder[:-1] == base for own in self.bases.values() for base in own)
-        return normal(folder[-1]) if inside else None
+        for base in (base for own in self.bases.values() for base in own):
+            if folder[: len(base)] == base != folder:
+                return normal(folder[len(base)])
+        return None
 
 
 def single_class(tree: Tree) -> bool:
@@ -67,8 +69,7 @@ def suspicion(tree: Tree) -> str | None:
     """Why the folders with images are hardly classes, in words that follow "because"; None if nothing says so."""
     base = _down(tree, ())
     tops = sorted({folder[len(base)] for folder in tree.images if len(folder) > len(base)})
-    flat = {top for top in tops if (*base, top) in tree.images}
-    if not flat or flat != set(tops):
+    if not tops or _deep(tree, base):
         return None
     named = [top for top in tops if meanings(top)]
     if len(named) == len(tops) or len({split for split in known_splits(named).values() if split}) > 1:
@@ -99,7 +100,7 @@ def find_class_folders(
     tops = sorted({folder[len(top)] for folder in tree.images if len(folder) > len(top)})
     if not tops:
         raise FileNotFoundError(_nothing_found(tree))
-    deep = [name for name in tops if (*top, name) not in tree.images]
+    deep = _deep(tree, top)
     if splits is None and not any(meanings(name) for name in deep):
         reason = None if forced else suspicion(tree)
         if reason is not None:
@@ -170,10 +171,23 @@ def class_folder_splits(found: ClassFolders, only: Collection[str] | None = None
     return {split: _image_split(own, ordered) for split, own in classes.items() if only is None or split in only}
 
 
+def _deep(tree: Tree, base: Folder) -> list[str]:
+    """The folders in `base` that hold folders of images; but `<class>/images/` in every class is a class."""
+    inside = [folder for folder in tree.images if folder[: len(base)] == base != folder]
+    if _is_wrapped(inside, base):
+        return []
+    return sorted({folder[len(base)] for folder in inside if len(folder) > len(base) + 1})
+
+
+def _is_wrapped(inside: Sequence[Folder], base: Folder) -> bool:
+    below = {folder[len(base) + 1 :] for folder in inside}
+    return len(below) == 1 and len(next(iter(below))) == 1 and _is_container(next(iter(below))[0])
+
+
 def _down(tree: Tree, base: Folder) -> Folder:
     """Below `base` through folders that hold nothing but one folder of class folders: `dataset/`, `train/train/`."""
-    while base not in tree.images:
-        inside = {folder[len(base)] for folder in tree.images if folder[: len(base)] == base}
+    while True:
+        inside = {folder[len(base)] for folder in tree.images if folder[: len(base)] == base != folder}
         below = (*base, *inside)
         if len(inside) != 1 or below in tree.images:
             return base
@@ -181,7 +195,6 @@ def _down(tree: Tree, base: Folder) -> Folder:
         if not base and meanings(below[-1]) and not any(meanings(name) for name in deeper):
             return base  # `train/<class>/<image>` alone
         base = below
-    return base
 
 
 def _is_container(name: str) -> bool:
@@ -208,10 +221,11 @@ def _classes_below(tree: Tree, bases: Sequence[Folder]) -> dict[str, list[str]]:
     """Image files by class name."""
     classes: dict[str, list[str]] = {}
     for base in bases:
-        for folder, names in tree.images.items():
-            if folder[: len(base)] != base or len(folder) == len(base):
-                continue
-            if len(folder) > len(base) + 1:
+        inside = [folder for folder in tree.images if folder[: len(base)] == base != folder]
+        wrapped = _is_wrapped(inside, base)
+        for folder in inside:
+            names = tree.images[folder]
+            if len(folder) > len(base) + 1 and not wrapped:
                 root = tree.root
                 raise ValueError(
                     f"{root.joinpath(*folder, names[0])} lies more than one folder below {root.joinpath(*base)}, so "
@@ -220,7 +234,7 @@ def _classes_below(tree: Tree, bases: Sequence[Folder]) -> dict[str, list[str]]:
                     "folder of "
                     "their class; if these folders are splits, say which: splits='train=NAME,test=NAME'"
                 )
-            classes.setdefault(normal(folder[-1]), []).extend(tree.path(folder, file) for file in names)
+            classes.setdefault(normal(folder[len(base)]), []).extend(tree.path(folder, file) for file in names)
     return classes
 
 

@@ -77,6 +77,11 @@ class ImageNames:
                 found.ambiguous[row] = candidates
         return found
 
+    def alike(self, values: Sequence[str | None]) -> int:
+        """How many values are paths that end in the name of an image, whatever their folders."""
+        paths = (value.replace("\\", "/") for value in values if value is not None)
+        return sum(_stem(normal(path.rpartition("/")[2])) in self._by_stem for path in paths if "/" in path)
+
     def _candidates(self, value: str, here: Folder, splits: set[str]) -> list[int]:
         parts = [part for part in normal(value).replace("\\", "/").split("/") if part not in ("", ".", "..")]
         if not parts:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,10 @@ def _text(path: Path, name: str) -> str:
 
 def _csv_columns(text: str, name: str, kind: str) -> tuple[dict[str, list[Any]], int]:
     delimiter = "\t" if kind == ".tsv" else None
+    marked = re.match(r"sep=(.)\r?\n", text)  # Excel's
+    skipped = 0
+    if marked:
+        delimiter, text, skipped = marked[1], text[marked.end() :], 1
     lines = [line for line in text.splitlines()[:_SNIFFED_LINES] if line.strip()]
     if not lines:
         return {}, 2
@@ -109,7 +114,7 @@ def _csv_columns(text: str, name: str, kind: str) -> tuple[dict[str, list[Any]],
             if not any(value.strip() for value in row):
                 continue
             if header is None:
-                header, first = [value.strip() for value in row], reader.line_num + 1
+                header, first = [value.strip() for value in row], reader.line_num + 1 + skipped
                 continue
             if len(row) != len(header):
                 raise ValueError(

@@ -51,7 +51,7 @@ def labelled_splits(
     root, names = tree.root, ImageNames(tree)
     found, unmatched = find_tables(tree, names, labels_from, image_column)
     if not found:
-        explain_unmatched(tree, unmatched, labels_from, image_column, label_column)
+        explain_unmatched(tree, names, unmatched, labels_from, image_column, label_column)
         return None
     folders = None if labels_from is not None else _class_folders(tree, splits)
     find_labels(found, label_column, folders)
@@ -63,7 +63,7 @@ def labelled_splits(
     named = any(one.is_named for one in found)
     raw = [one.split_names(names, one.path.stem if named and not one.is_named else None) for one in found]
     own = list(dict.fromkeys(name for values in raw for name in values if name is not None))
-    chosen = assign_splits(own, splits, root, needs_train=needs_train, declared=False)
+    chosen = assign_splits(own, splits, root, needs_train=needs_train, declared=False, frames=False)
     rows = _rows(found, raw, chosen, names, root)
     explicit = labels_from is not None or image_column is not None or label_column is not None
     if folders is not None and not explicit and not _is_metadata(found):
@@ -160,7 +160,7 @@ def _check_labels(
     raise ValueError(
         f"{one.table.line(row)} has no label in column {column!r}{f' ({label})' if label else ''} ({number} such "
         "rows of "
-        f"{split})"
+        f"{split}): remove these rows, or give them one"
     )
 
 
@@ -256,8 +256,10 @@ def _dataset(rows: Sequence[_Row], names: ImageNames, tree: Tree, called: tuple[
     }
     dropped = {first.label, *(first.label or "").split(", ")}
     for column in first.table.columns:
-        if column in dropped or not all(
-            column in one.table.columns for one in {id(row[0]): row[0] for row in rows}.values()
+        if (
+            column in dropped
+            or column.startswith("(unnamed")
+            or not all(column in one.table.columns for one in {id(row[0]): row[0] for row in rows}.values())
         ):
             continue
         spare = column

@@ -63,12 +63,19 @@ def _naming_part(file: Path) -> str:
     return next((part for part in (file.stem, *reversed(file.parts[:-1])) if meanings(part)), "")
 
 
-def known_splits(names: Collection[str]) -> dict[str, str | None]:
+def known_splits(names: Collection[str], *, frames: bool = True) -> dict[str, str | None]:
     """
     The split that each name means beside the others, None where it is not plain. A name means a split by one word for
     it if the rest of the name is the same for all (`birds_train`, `birds_test`), or by nothing but that word: beside
     `train`, `train_extra` could be anything.
+
+    Args:
+        names (collection of `str`)
+        frames (`bool`): If False, the rest may differ where no two names mean the same split.
     """
+    single = [meanings(name) for name in names]
+    if not frames and all(len(found) == 1 for found in single) and len(set(single)) == len(single):
+        return {name: next(iter(meanings(name))) for name in names}
     rests: dict[str, tuple[str, tuple[str, ...]] | None] = {}
     for name in names:
         found = meanings(name)
@@ -123,7 +130,13 @@ def parse_splits(splits: str | Mapping[str, Any] | None) -> dict[str, list[str]]
 
 
 def assign_splits(
-    names: Collection[str], chosen: SplitChoice | None, where: Any, *, needs_train: bool = True, declared: bool = True
+    names: Collection[str],
+    chosen: SplitChoice | None,
+    where: Any,
+    *,
+    needs_train: bool = True,
+    declared: bool = True,
+    frames: bool = True,
 ) -> dict[str, list[str]]:
     """
     Which of a source's own splits make train, validation and test.
@@ -135,13 +148,14 @@ def assign_splits(
         needs_train (`bool`): Whether there must be a training split.
         declared (`bool`): The names are those of splits; if not, a single one that means no split is all there is to
             train on (`birds.parquet`).
+        frames (`bool`): See [`known_splits`].
 
     Raises:
         `ValueError`: for names that are not known as splits, or two that mean the same, with what `splits=` could say;
             without training split.
     """
     names = list(names)
-    known = known_splits(names)
+    known = known_splits(names, frames=frames)
     if chosen is not None:
         if not declared and chosen == {"train": ["train"]} and len(names) == 1 and not meanings(names[0]):
             return {"train": names}
@@ -189,6 +203,7 @@ def _named(name: str, known: Mapping[str, str | None], where: Any) -> str:
     if name in known:
         return name
     same = [own for own, split in known.items() if split is not None and split == name]
+    same = same or [own for own in known if meanings(own) == {name}]
     if len(same) == 1:
         return same[0]
     raise unknown_name(f"split of {where} in splits", name, known)

@@ -84,7 +84,8 @@ class Labels:
         value = self.table.texts(self.column)[row]
         images = " or ".join(map(names.shown, self.images.ambiguous[row][:2]))
         return ValueError(
-            f"{self.table.line(row)} names {value!r}, which could be {images}; write the folder before it"
+            f"{self.table.line(row)} names {value!r}, which could be {images}; write the folder before it, or "
+            f"read the folders ({EITHER_WAY})"
         )
 
 
@@ -156,6 +157,7 @@ def _table_files(tree: Tree, labels_from: str | None) -> list[Path]:
 
 def explain_unmatched(
     tree: Tree,
+    names: ImageNames,
     tables: Sequence[LabelTable],
     labels_from: str | None,
     image_column: str | None,
@@ -172,7 +174,7 @@ def explain_unmatched(
     asked = [
         table
         for table in tables
-        if labels_from is not None or no_classes or label_column in table.columns or _looks_like_labels(table)
+        if labels_from is not None or no_classes or label_column in table.columns or _is_meant(table, names)
     ]
     given = image_column
     if given is not None and tables:
@@ -184,6 +186,8 @@ def explain_unmatched(
     if not asked:
         return
     table = asked[0]
+    if not len(table):
+        raise ValueError(f"{table.name}, beside the images of {root}, has no rows")
     columns = [given] if given is not None else list(table.columns)
     values = [f"{column}={next((v for v in table.texts(column) if v), None)}" for column in columns]
     folder, files = next(iter(tree.images.items()), ((), []))
@@ -192,9 +196,12 @@ def explain_unmatched(
     raise ValueError(f"{table.name} names no image of {root}: it begins with {some(values)}, and {example}{hint}")
 
 
-def _looks_like_labels(table: LabelTable) -> bool:
+def _is_meant(table: LabelTable, names: ImageNames) -> bool:
+    """Whether a table is hardly about anything but the images, although it names none."""
     own = {usual(column) for column in table.columns}
-    return bool(own & {*LABEL_NAMES}) and bool(own & {*IMAGE_NAMES, *PATH_NAMES, "image_id", "image_name"})
+    if own & {*LABEL_NAMES} and own & {*IMAGE_NAMES, *PATH_NAMES, "image_id", "image_name"}:
+        return True
+    return any(2 * names.alike(table.texts(column)) > len(table) for column in table.columns)
 
 
 def find_labels(found: Sequence[Labels], given: str | None, folders: ClassFolders | None) -> None:

@@ -314,6 +314,24 @@ def test_a_split_that_loses_all_its_images(tmp_path):
         load_folder(tmp_path)
 
 
+def test_stray_images_beside_class_folders(tmp_path):
+    tree(tmp_path, *(f"train/{name}/0.png" for name in ("ant", "bee")), "train/stray.png", "banner.png")
+    with pytest.warns(UserWarning, match="2 images of .* lie in no class folder and are left out, such as banner.png"):
+        assert sizes(load_folder(tmp_path)) == {"train": 2}
+
+
+def test_a_folder_of_images_in_every_class_folder(tmp_path, silent):
+    """Tiny ImageNet; but folders of other names could be classes themselves."""
+    tree(tmp_path / "tiny", *(f"train/{name}/images/{row}.png" for name in ("ant", "bee") for row in range(2)))
+    assert load_folder(tmp_path / "tiny")["train"].features["label"].names == ["ant", "bee"]
+    tree(tmp_path / "study", *(f"train/{name}/study1/{row}.png" for name in ("ant", "bee") for row in range(2)))
+    with pytest.raises(ValueError, match="more than one folder below"):
+        load_folder(tmp_path / "study")
+    tree(tmp_path / "parts", *(f"images_{part}/images/{row}.png" for part in (1, 2) for row in range(2)))
+    with pytest.raises(ValueError, match="so they have no classes"):
+        load_folder(tmp_path / "parts")
+
+
 def test_a_table_of_labels_that_is_not_read_is_said(tmp_path):
     write_image_folder(tmp_path, {"ant": 1, "bee": 1})
     (tmp_path / "labels.xlsx").write_bytes(b"")

@@ -475,3 +475,44 @@ def test_one_name_in_two_unicode_forms(flat, silent):
     rows = [(composed, decomposed), *((row, [decomposed, composed, "thé"][row % 3]) for row in range(1, 6))]
     table(flat / "labels.csv", "id,kind", rows)
     assert load_long_tailed(flat)["train"].features["label"].names == [composed, "thé"]
+
+
+def test_a_table_of_paths_from_elsewhere_beside_folders_that_could_be_classes(tmp_path):
+    """Not matched, it is still a sign that the folders are no classes."""
+    images(tmp_path, *(f"patients/p{row}/{row}.png" for row in range(4)))
+    table(tmp_path / "data.csv", "p,sex", [(f"photos/{row}.png", "fm"[row % 2]) for row in range(4)])
+    with pytest.raises(
+        ValueError, match="data.csv names no image of .*begins with p=photos/0.png.*labels_from='folders'"
+    ):
+        load_long_tailed(tmp_path)
+
+
+def test_tables_whose_names_have_another_frame(flat):
+    """ISIC 2019: a table of the test images without labels."""
+    table(flat / "ISIC_Training_GroundTruth.csv", "image,MEL,NV", [(row, row % 2, 1 - row % 2) for row in range(4)])
+    table(flat / "ISIC_Test_Metadata.csv", "image,age,sex", [(row, 50 + row, "m") for row in (4, 5)])
+    with pytest.raises(ValueError, match="The test split of .* has no labels: none of its 2 rows has one"):
+        load_long_tailed(flat)
+    assert labels(load_long_tailed(flat, splits="train=train")) == ["NV", "MEL"] * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\nimage;kind\n" + "".join(f"{row}.png;{SIX[row]}\n" for row in range(6)),
+        ",image,kind\r\n" + "".join(f"{row},{row}.png,{SIX[row]}\r\n" for row in range(6)) + "\r\n",
+        " image , kind \n" + "".join(f" {row}.png , {SIX[row]} \n" for row in range(6)),
+        "IMAGE,KIND,NOTE\n" + "".join(f'{row}.png,{SIX[row]},"a, ""quoted"" note"\n' for row in range(6)),
+    ],
+)
+def test_what_programs_write_into_a_csv_file(flat, silent, text):
+    (flat / "labels.csv").write_text(text, newline="")
+    data = load_long_tailed(flat)
+    assert labels(data) == SIX and not any("unnamed" in name for name in data["train"].column_names)
+
+
+@pytest.mark.parametrize("text", ["", "image,label\n", "\n\n"])
+def test_a_table_without_rows(flat, text):
+    (flat / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match="labels.csv, beside the images of .*, has no rows"):
+        load_long_tailed(flat)
