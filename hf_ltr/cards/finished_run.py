@@ -45,6 +45,7 @@ class FinishedRun:
         command (`str`, *optional*): Command line for the card.
         model_id (`str`, *optional*): What `from_pretrained` takes; the name of the folder if not given.
         seed, epochs, steps (*optional*): For the card.
+        computation (`dict`): What each stage, and `"evaluation"`, used: precision, memory format, device, capability.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class FinishedRun:
     seed: int | None = None
     epochs: float | None = None
     steps: int | None = None
+    computation: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
 
     def write(self, *, keep_own_card: bool = False, **card: Any) -> None:
         """
@@ -104,6 +106,7 @@ class FinishedRun:
                 "row_hash": self.row_hash,
                 "seconds": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
                 "selection": self.selection,
+                "computation": self.computation,
             },
         )
 
@@ -135,9 +138,13 @@ class FinishedRun:
             epochs=self.epochs,
             steps=self.steps,
             wall_time=sum(self.seconds.values()) if self.seconds else None,
-            hardware=hardware(),
+            hardware=" in ".join(part for part in (hardware(), self._precisions()) if part),
             versions=package_versions(),
         )
+
+    def _precisions(self) -> str:
+        used = [facts["precision"] for facts in self.computation.values() if facts]
+        return ", then ".join(dict.fromkeys(used))
 
     def _dataset_in_words(self) -> str | None:
         if self.dataset is None or not self.imbalance_factor:

@@ -162,6 +162,7 @@ class RunReport:
             model_id=model_id,
             seed=self.arguments.get("seed", 42),
             epochs=self.arguments.get("num_train_epochs"),
+            computation={stage.name: stage.computation for stage in stages if stage.computation},
         )
 
 

@@ -10,6 +10,7 @@ from ..evaluation.published import protocol_in_words
 from ..evaluation.statistics import format_p
 from ..markup import cell
 from ..redaction import public
+from .computation import computation_notes
 from .results import TestSet
 from .rows import GROUP_COLUMNS, TableRow
 
@@ -110,6 +111,7 @@ def notes(rows: Sequence[TableRow], test: TestSet | None, data: Mapping[str, Any
             f"{row.label} was trained on {row.training_images:,} images, the other rows on "
             f"{sum(test.class_counts):,} ({options}); the groups are those of the other rows."
         )
+    found += computation_notes(rows)
     missing = [row.label for row in rows if not row.runs]
     if missing:
         found.append(f"Not run: {', '.join(missing)}. The same command runs what is missing.")

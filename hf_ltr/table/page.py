@@ -13,6 +13,7 @@ import yaml
 
 from ..markup import code_block, markdown, markdown_code, one_line
 from ..redaction import public
+from .computation import computed_with
 from .formats import HEADS, NOT_RUN, group_columns
 from .protocol_files import PLACES
 from .rows import TableRow
@@ -93,6 +94,7 @@ def readme(report: TableReport, figures: Mapping[Path, str]) -> str:
         "Seeds": [str(seed) for seed in report.seeds],
         "Selection": {run["selection"] for run in runs},
         "Hardware": {run["hardware"] for run in runs},
+        "Computed with": computed_with(runs),
         "Processes": {str(run["processes"]) for run in runs},
         "Commit": {_commit(run) for run in runs if run["commit"]},
         "Dates": {run["date"][:10] for run in runs},

@@ -19,6 +19,8 @@ from .specification import MethodSpecification
 
 # A table is mostly made in the background, where a progress bar per step only fills a log.
 _QUIET = {"disable_tqdm": True, "report_to": "none"}
+# Compared apart from the others (see `computation.py`), and written into a result as it is in the protocol.
+PRECISION_MODE = "mixed_precision_mode"
 # Rows of a step and epochs where neither the protocol nor the stage says so (defaults of the training arguments).
 _BATCH = 128
 _EPOCHS = 200.0
@@ -102,9 +104,16 @@ class Plan:
 
         arguments = merge_arguments(self.arguments, stage.arguments)
         rows = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)
-        return {name: arguments[name] for name in compared_arguments() if name in arguments} | {
-            "global_batch_size": rows
-        }
+        compared = [*compared_arguments(), PRECISION_MODE]
+        return {name: arguments[name] for name in compared if name in arguments} | {"global_batch_size": rows}
+
+    def _precision(self, stage: Stage) -> str:
+        """What a stage's `mixed_precision_mode` comes to on this machine: stages of two precisions are not shared."""
+        from ..trainer.arguments import merge_arguments
+        from ..trainer.precision import wanted_precision
+
+        arguments = merge_arguments(self.arguments, stage.arguments)
+        return wanted_precision(arguments.get(PRECISION_MODE, "auto"), bool(arguments.get("use_cpu", False)))
 
     def shared_stages(self, row_hash: str | None) -> list[str]:
         """
@@ -120,7 +129,7 @@ class Plan:
                 "method": stage.method.describe(),
                 "config": stage.config,
                 "model_class": getattr(stage.model_class, "__name__", None),
-                "arguments": self.compared(stage),
+                "arguments": self.compared(stage) | {PRECISION_MODE: self._precision(stage)},
                 "data": _without_places(self.protocol.data_options(self.row.name)),
                 "row_hash": row_hash,
                 "counts": list(self.counts.counts),

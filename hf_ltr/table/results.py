@@ -15,6 +15,7 @@ import numpy as np
 from ..files import write_json
 from ..redaction import public
 from ..trainer.checkpoints import differences
+from .computation import without_free_precision
 from .specification import MethodSpecification
 
 ENCODING = "base64 of zlib of little-endian uint16"
@@ -150,6 +151,7 @@ def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str 
     if "pretraining" not in content.get("settings", {}):
         # The options of pretraining were not always written down; that a row has it shows in its stages.
         here.get("settings", {}).pop("pretraining", None)
+    there, here = without_free_precision(there, here, content.get("stages", ()))
     found = differences(there, here)
     if found:
         shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")

@@ -24,7 +24,8 @@ from .row_sets import expand_rows
 from .specification import MethodSpecification
 
 _EVALUATION = (
-    "per_device_eval_batch_size mixed_precision_mode bf16 fp16 image_loading use_cpu cpu_threads channels_last"
+    "per_device_eval_batch_size mixed_precision_mode bf16 fp16 bf16_full_eval fp16_full_eval image_loading use_cpu "
+    "cpu_threads channels_last"
 ).split()
 
 
@@ -211,7 +212,7 @@ class Table:
 
         plan = self.plan(row, seed)
         folders = self._train(plan)
-        metrics, predictions = self._evaluate(row, plan, folders[-1], test)
+        metrics, predictions, computation = self._evaluate(row, plan, folders[-1], test)
         per_class = metrics.pop("per_class_accuracy")
         return json_form(
             {
@@ -227,6 +228,7 @@ class Table:
                     self._stage_record(stage, folder) for stage, folder in zip(plan.stages, folders, strict=True)
                 ],
                 "selection": "last epoch",
+                "computation": computation,
                 "processes": self._arguments().world_size,
                 "hardware": hardware(),
                 "versions": package_versions(),
@@ -285,10 +287,12 @@ class Table:
 
     def _evaluate(
         self, row: MethodSpecification, plan: Plan, folder: Path, test: TestSet
-    ) -> tuple[dict[str, Any], Any]:
+    ) -> tuple[dict[str, Any], Any, dict[str, str]]:
         from ..models import LongTailForImageClassification
         from ..models.quiet import quiet_loading
+        from ..trainer import LongTailTrainingArguments
         from ..trainer.evaluation import evaluate_model
+        from ..trainer.precision import computation
 
         data, _ = self.load(self.protocol.data_options(row.name))
         with quiet_loading():
@@ -299,7 +303,8 @@ class Table:
         metrics, predictions = evaluate_model(model, data["test"], options, return_predictions=True)
         if len(predictions) != len(test.labels):
             raise ValueError(f"{row.label}: {len(predictions)} predictions for {len(test.labels)} test images")
-        return metrics, predictions
+        used = LongTailTrainingArguments(**options, output_dir=str(folder), report_to="none")
+        return metrics, predictions, computation(used, evaluation=True)
 
     def _stage_record(self, stage: Stage, folder: Path) -> dict[str, Any]:
         """What a stage took; zero steps where its classifier is computed and not trained."""
@@ -310,6 +315,7 @@ class Table:
             "name": stage.name,
             "method": stage.method.name,
             "seconds": finished["seconds"],
+            "computation": finished.get("computation"),
             "folder": folder.relative_to(self.output_dir).as_posix(),
             **measured,
         }

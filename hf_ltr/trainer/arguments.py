@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from transformers import TrainingArguments
 from ..data.samplers import SAMPLERS
 from ..redaction import HIDDEN, is_secret, public, remember_secret, without_secrets
 from ..validation import choice, flag, number, sequence, texts, whole_number
-from .precision import accelerator_available, native_bf16
+from .precision import accelerator_available, wanted_precision
 
 MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
 IMAGE_LOADING = ("auto", "resident", "workers")
@@ -163,7 +162,7 @@ class LongTailTrainingArguments(TrainingArguments):
             self.use_cpu = True
         choice("mixed_precision_mode", self.mixed_precision_mode, MIXED_PRECISION)
         if not self.bf16 and not self.fp16:
-            precision = self._wanted_precision()
+            precision = wanted_precision(self.mixed_precision_mode, self.use_cpu)
             self.bf16, self.fp16 = precision == "bf16", precision == "fp16"
         choice("sampler", self.sampler, SAMPLERS)
         choice("image_loading", self.image_loading, IMAGE_LOADING)
@@ -183,17 +182,6 @@ class LongTailTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and not isinstance(value, dict):
                 raise ValueError(f"{name} must be a dict or a JSON object, got {value!r}")
-
-    def _wanted_precision(self) -> str:
-        if self.mixed_precision_mode != "auto":
-            return self.mixed_precision_mode
-        launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-        if launcher not in ("no", "bf16", "fp16"):
-            raise ValueError(
-                f"The launcher asks for mixed precision {launcher!r}; this trainer computes in "
-                f"{', '.join(MIXED_PRECISION[1:])}. Launch with one of them, or set mixed_precision_mode."
-            )
-        return "bf16" if launcher == "no" and native_bf16(self.use_cpu) else launcher
 
     def __getstate__(self) -> dict[str, Any]:
         """

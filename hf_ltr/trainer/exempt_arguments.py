@@ -17,6 +17,7 @@ _ARITHMETIC = "computes the same sums elsewhere or in another order, equal up to
 _PROCESSES = "says how processes exchange the same gradients"
 _MEMORY = "computes the same values again in the place of keeping them"
 _COMMAND = "is for scripts; training does not read it"
+_ASKED = "bf16 and fp16, which are compared, say what it came to on this machine"
 _PRODUCT = "may be cut otherwise: the rows of an optimizer step are compared as global_batch_size"
 
 _GROUPS: dict[str, str] = {
@@ -53,6 +54,7 @@ _GROUPS: dict[str, str] = {
         "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing gradient_checkpointing_kwargs"
     ),
     _COMMAND: "do_train do_eval do_predict",
+    _ASKED: "mixed_precision_mode",
     _PRODUCT: "per_device_train_batch_size gradient_accumulation_steps",
     "is read by accelerate's loaders; batches are made by the input pipeline": "accelerator_config",
 }

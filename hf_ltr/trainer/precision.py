@@ -44,6 +44,25 @@ def native_bf16(use_cpu: bool) -> bool:
     return False
 
 
+def wanted_precision(mode: str, use_cpu: bool) -> str:
+    """
+    What `mixed_precision_mode` comes to here: `"no"`, `"bf16"` or `"fp16"`. `"auto"` is what the launcher asks for,
+    else bfloat16 where it is native.
+
+    Raises:
+        `ValueError`: if a launcher asks for something else.
+    """
+    if mode != "auto":
+        return mode
+    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launcher != "no" and launcher not in HALF_PRECISIONS:
+        raise ValueError(
+            f"The launcher asks for mixed precision {launcher!r}; this trainer computes in no, bf16, fp16. Launch "
+            "with one of them, or set mixed_precision_mode."
+        )
+    return "bf16" if launcher == "no" and native_bf16(use_cpu) else launcher
+
+
 def _held_below_bf16() -> bool:
     isa = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
     capability = os.environ.get("ATEN_CPU_CAPABILITY", "").lower()

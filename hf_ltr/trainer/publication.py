@@ -16,6 +16,7 @@ from ..data.record import long_tail_info, read_record
 from ..pushing import push_errors
 from ..redaction import is_secret
 from .arguments import LongTailTrainingArguments
+from .precision import computation
 
 # What a reader of a card learns nothing from: places, and what this machine is told.
 _NOT_SHOWN = frozenset("output_dir run_name push_to_hub local_rank disable_tqdm report_to logging_dir".split())
@@ -131,7 +132,12 @@ class PublishingTrainer(Trainer):
             seed=self.args.seed if training else None,
             epochs=round(training.epochs, 2) if training else None,
             steps=training.steps if training else None,
+            computation=self._computation(evaluated=bool(metrics)),
         )
+
+    def _computation(self, *, evaluated: bool) -> dict[str, dict[str, str]]:
+        used = {"train": computation(self.args)} if self._training else {}
+        return used | ({"evaluation": computation(self.args, evaluation=True)} if evaluated else {})
 
     # ------------------------------------------------------------------ what is written
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

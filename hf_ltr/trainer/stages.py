@@ -31,6 +31,7 @@ from .checks import check_arguments, check_data, check_evaluation_data, check_sa
 from .defaults import method_default_paths
 from .degenerate import check_classes, check_length, check_rows
 from .image_checks import require_readable_images
+from .precision import computation
 from .resuming import NoCheckpointToContinue
 from .run_facts import run_facts
 from .schedule import check_warmup
@@ -53,12 +54,15 @@ class StageResult:
         folder (`str`): Holds model, processor and `stage.json`; `from_pretrained` loads it.
         metrics (`dict[str, float]`): Of the last epoch's weights on the test set; empty for stages without classes.
         seconds (`float`): Training time, all sessions of an interrupted stage together.
+        computation (`dict`, *optional*): Precision, memory format, device and capability that were used (see
+            [`~hf_ltr.trainer.precision.computation`]); stages that an earlier version finished do not say it.
     """
 
     name: str
     folder: str
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    computation: dict[str, str] | None = None
 
 
 def run_stages(
@@ -130,7 +134,7 @@ def run_stages(
             trainer.train()
         finally:
             stop.end()
-        seconds = trainer.training_seconds
+        seconds, used = trainer.training_seconds, computation(plan.args)
         evaluated = test_dataset is not None and stage.method.uses_labels
         metrics = trainer.evaluate_once(test_dataset) if evaluated else {}
         with naming_storage_errors(folder), quiet_loading():
@@ -139,10 +143,11 @@ def run_stages(
         trainer.accelerator.wait_for_everyone()
         if trainer.is_world_process_zero():
             # Written last: a stage without this file is continued, not believed.
-            write_json(folder / STAGE_FILE, {"facts": plan.facts, "metrics": metrics, "seconds": seconds})
+            record = {"facts": plan.facts, "metrics": metrics, "seconds": seconds, "computation": used}
+            write_json(folder / STAGE_FILE, record)
             delete_checkpoints(folder)
         trainer.accelerator.wait_for_everyone()
-        results[stage.name] = StageResult(stage.name, str(folder), metrics, seconds)
+        results[stage.name] = StageResult(stage.name, str(folder), metrics, seconds, used)
     return results
 
 
@@ -388,4 +393,5 @@ def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> tuple[Stag
             f"{folder} holds a finished stage of another run ({'; '.join(found[:5])}). Use another output_dir, or "
             "delete that folder to train the stage again."
         )
-    return StageResult(name, str(folder), record["metrics"], record["seconds"]), record["facts"]
+    result = StageResult(name, str(folder), record["metrics"], record["seconds"], record.get("computation"))
+    return result, record["facts"]

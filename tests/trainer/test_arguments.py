@@ -56,7 +56,7 @@ def test_cpu_is_used_knowingly_where_there_is_nothing_else(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("native", [True, False])
 def test_auto_takes_bfloat16_where_it_is_native(tmp_path, monkeypatch, native):
-    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: native)
+    monkeypatch.setattr(precision, "native_bf16", lambda use_cpu: native)
     args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
     assert (args.bf16, args.fp16) == (native, False)
 
@@ -67,7 +67,7 @@ def test_auto_takes_bfloat16_where_it_is_native(tmp_path, monkeypatch, native):
 )
 def test_a_mode_is_forced(tmp_path, monkeypatch, mode, options, bf16):
     """Whatever the processor can do."""
-    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: not bf16)
+    monkeypatch.setattr(precision, "native_bf16", lambda use_cpu: not bf16)
     args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True, mixed_precision_mode=mode, **options)
     assert (args.bf16, args.fp16) == (bf16, False)
 
@@ -86,7 +86,7 @@ def test_a_launcher_decides_only_where_the_arguments_leave_it_open(
     tmp_path, monkeypatch, mode, launcher, options, expected
 ):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launcher)
-    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: False)
+    monkeypatch.setattr(precision, "native_bf16", lambda use_cpu: False)
     args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True, mixed_precision_mode=mode, **options)
     assert args.mixed_precision == expected
     assert (args.bf16, args.fp16) == (expected == "bf16", expected == "fp16")
@@ -146,7 +146,7 @@ def _emulated(monkeypatch, factor: float) -> list:
 )
 def test_an_emulated_precision_is_measured_where_it_is_asked_for(tmp_path, monkeypatch, recwarn, options, asked):
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
-    monkeypatch.setattr(arguments_module, "native_bf16", lambda use_cpu: False)
+    monkeypatch.setattr(precision, "native_bf16", lambda use_cpu: False)
     measured = _emulated(monkeypatch, 9.04)
     args = LongTailTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
     for _ in range(2):
