@@ -8,7 +8,8 @@ whole batches (one crop per image), plain `torch.optim.SGD` and cross-entropy: n
 Every other variant is one `LongTailTrainer.train()` per round. Steps after two warm-up steps count, from the end of
 one to the end of the next, so neither the start nor the decoding of the images is in the figures; the time of a round
 is its median step. With CIFAR-100 beside the repository (`../shared`, or HF_LTR_SHARED) the images are CIFAR-100-LT,
-imbalance factor 100; generated ones otherwise.
+imbalance factor 100; generated ones otherwise. A precision that this machine emulates is left out, which is said;
+`--emulated` times it all the same (ATEN_CPU_CAPABILITY=avx2 shows what a machine without AVX-512 does).
 """
 
 from __future__ import annotations
@@ -151,12 +152,20 @@ def trainer_seconds(dataset: Any, options: dict[str, Any], steps: int, batch_siz
     return median_step(times.ends)
 
 
+def is_emulated(precision: str) -> bool:
+    """Whether a step of training in this precision is computed without instructions for it."""
+    from hf_ltr.trainer.precision import native_bf16
+
+    return precision == "bf16" and not native_bf16(use_cpu=True)
+
+
 def main(argv: list[str] | None = None, report: Callable[[str], None] = print) -> dict[str, list[float]]:
     """Run and report; returns seconds per step by variant and round."""
     parser = argument_parser(__doc__, rounds=7, steps=8)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rows", type=int, default=10_847, help="generated images, without real ones")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="comma-separated, of: " + ", ".join(VARIANTS))
+    parser.add_argument("--emulated", action="store_true", help="time what this machine emulates, too: minutes")
     options = parser.parse_args(argv)
 
     torch.set_num_threads(options.threads)
@@ -167,7 +176,13 @@ def main(argv: list[str] | None = None, report: Callable[[str], None] = print) -
     variants: dict[str, Callable[[], float]] = {BARE: partial(bare.seconds, options.steps)}
     goals = {}
     for name in options.variants.split(","):
-        arguments, goals[name] = VARIANTS[name]
+        arguments, goal = VARIANTS[name]
+        if not options.emulated and is_emulated(arguments["mixed_precision_mode"]):
+            report(
+                f"{name} is left out: this machine emulates {arguments['mixed_precision_mode']} (--emulated times it)"
+            )
+            continue
+        goals[name] = goal
         variants[name] = partial(
             trainer_seconds, dataset, arguments, options.steps, options.batch_size, options.threads
         )
