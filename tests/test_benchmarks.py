@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PillowImage
 
@@ -16,7 +17,9 @@ from hf_ltr.trainer import precision
 @pytest.fixture
 def training_step(repository, monkeypatch):
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    threads = torch.get_num_threads()
     yield importlib.import_module("training_step")
+    torch.set_num_threads(threads)
     for name in ("training_step", "common"):
         sys.modules.pop(name, None)
 
