@@ -343,6 +343,28 @@ _FIRST_COUNTER = {name: 64 * position for position, name in enumerate(OPERATIONS
 _SUPPLIED = ("images", "uniforms", "image_size", "image_mean", "image_side")
 
 
+def check_augmentation_names(names: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """
+    Look at names alone, which needs no images.
+
+    Args:
+        names (sequence of `str`): Of augmentations; one of `["auto"]`, `["none"]` and `[]` is a choice, not a list.
+        options (`dict`, *optional*): By augmentation.
+
+    Raises:
+        `ValueError`: for an augmentation, or an option of one, that does not exist, with the nearest names.
+    """
+    names = [] if list(names) in (["auto"], ["none"]) else list(names)
+    for name in [*names, *(options or {})]:
+        if name not in OPERATIONS:
+            raise unknown_name("augmentation", name, [*OPERATIONS, "auto", "none"])
+    for name, given in (options or {}).items():
+        allowed = [one for one in inspect.signature(OPERATIONS[name].function).parameters if one not in _SUPPLIED]
+        for option in given:
+            if option not in allowed:
+                raise unknown_name(f"option of {name}", option, allowed)
+
+
 class Augmentation:
     """
     A list of operations, applied in order.

@@ -138,8 +138,10 @@ class RowChecks:
         )
 
     def _check_arguments(self, row: MethodSpecification, plan: Plan, stage: Stage) -> Any:
+        from ..data.augmentation import check_augmentation_names
         from ..trainer import LongTailTrainingArguments
         from ..trainer.checks import check_arguments
+        from ..trainer.degenerate import check_length
         from ..trainer.stages import stage_arguments
 
         folder = self.output_dir / "runs" / stage.name
@@ -148,6 +150,8 @@ class RowChecks:
         try:
             args = LongTailTrainingArguments(**options)
             check_arguments(stage.method, args)
+            check_length(stage.method, args)
+            check_augmentation_names(args.augmentation, args.augmentation_options)
         except ValueError as error:
             raise ValueError(f"{row.label}, stage {stage.name}: {error}") from error
         return args

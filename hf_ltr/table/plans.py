@@ -180,7 +180,7 @@ def shortened(arguments: dict[str, Any], limit: int, rows: int, kept: Container[
     planned = arguments.get("max_steps") or -1
     if planned <= 0:
         batch = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)
-        planned = math.ceil(epochs * math.ceil(rows / batch))
+        planned = math.ceil(epochs * math.ceil(rows / max(1, batch)))
     if planned <= 0:
         return {}
     changed: dict[str, Any] = {"max_steps": limit}

@@ -244,7 +244,7 @@ class LongTailTrainingArguments(TrainingArguments):
             if epochs != sorted(epochs):
                 raise ValueError(f"lr_milestones must ascend, got {epochs}")
             late = [epoch for epoch in epochs if epoch >= self.num_train_epochs]
-            if late and self.max_steps <= 0:
+            if late and self.max_steps <= 0 < self.num_train_epochs:
                 warnings.warn(
                     f"lr_milestones {late} lie behind the end of {self.num_train_epochs:g} epochs: the learning rate "
                     "does not drop there",

@@ -7,6 +7,7 @@ from hf_ltr.data.samplers import (
     SAMPLERS,
     ClassAwareSampler,
     ClassBalancedSampler,
+    GroupBalancedSampler,
     InstanceSampler,
     ProgressivelyBalancedSampler,
     ReverseSampler,
@@ -174,3 +175,11 @@ def test_an_epoch_of_the_class_aware_sampler_is_one_row_per_row_of_the_dataset()
     assert sampler.samples_per_class == 4
     drawn = labels[sampler.indices(0)]
     assert (drawn[:48].reshape(12, 4) == drawn[:48:4, None]).all(), "four of a class in a row, as released"
+
+
+def test_groups_without_images_take_no_share_of_the_group_balanced_sampler():
+    """Three groups are named, the middle one has no image: the two others are drawn half of the time each."""
+    labels = np.repeat([0, 2, 3], [60, 20, 20])
+    sampler = GroupBalancedSampler(labels, group_of_class=[0, 1, 2, 2])
+    assert sampler.class_probabilities(0) == pytest.approx([0.5, 0.0, 0.25, 0.25])
+    assert sampler.class_probabilities(0).sum() == pytest.approx(1.0)
