@@ -65,7 +65,7 @@ def open_image(item: Any, num_channels: int | None = None) -> PIL.Image.Image | 
     if isinstance(item, Mapping):
         if item.get("bytes") is not None:
             item = item["bytes"]
-        elif item.get("path") and os.path.exists(item["path"]):
+        elif item.get("path") and os.path.lexists(item["path"]):
             item = item["path"]
         elif item.get("path") and "://" in item["path"]:
             import datasets
@@ -80,6 +80,9 @@ def open_image(item: Any, num_channels: int | None = None) -> PIL.Image.Image | 
     if isinstance(item, bytes | bytearray):
         return _open_encoded(io.BytesIO(item), _formats(item), item)
     if isinstance(item, str | os.PathLike):
+        if not os.path.isfile(item):  # opening a pipe would wait for ever
+            kind = "is a folder or another thing that is no file" if os.path.exists(item) else "is not there"
+            raise FileNotFoundError(f"no image: {os.fspath(item)} {kind}")
         return _open_encoded(item, None, None)
     return image_array(item, num_channels)
 

@@ -2,7 +2,8 @@
 Whether all images of a dataset can be read, before anything is trained on them.
 
 The header pass opens every file and takes format and size from it; it finds what is missing, empty or no image. The
-full pass decodes everything, which also finds what was cut off or overwritten further down.
+full pass decodes everything, which also finds what was cut off further down, and what was overwritten as far as the
+format can tell: PNG and GIF have checksums or codes that break, a few wrong bytes inside of a JPEG stay wrong pixels.
 """
 
 from __future__ import annotations
@@ -214,9 +215,12 @@ class _Reader:
         if isinstance(item, Mapping) and item.get("bytes") is None and os.path.isfile(item.get("path") or ""):
             with open(item["path"], "rb") as stream:
                 item = {"bytes": stream.read(), "path": item["path"]}
-        opened = open_image(item)
-        if getattr(opened, "format", None) == "PNG" and isinstance(item, Mapping):
-            PIL.Image.open(io.BytesIO(item["bytes"])).verify()  # checksums, which decoding does not look at
+        encoded = item.get("bytes") if isinstance(item, Mapping) else None
+        kind = getattr(open_image(item), "format", None) if encoded is not None else None
+        if kind == "PNG":
+            PIL.Image.open(io.BytesIO(encoded)).verify()  # checksums, which decoding does not look at
+        elif kind == "JPEG" and not _has_end(encoded):
+            raise OSError("the JPEG has no end: zeros or other bytes are in its place")
         pixels = decode_image(item, 3)
         self._tally.add(row, *(used_range(item) if is_wide(item) else (int(pixels.max()), 255, True)))
         return pixels
@@ -231,6 +235,14 @@ class _Reader:
     def remarks(self) -> list[str]:
         """What is odd about the values."""
         return self._tally.remarks(lambda row: describe_row(row, self.source.name(row)))
+
+
+def _has_end(encoded: bytes) -> bool:
+    """Whether an end marker follows the first scan of a JPEG; thumbnails in the segments before have their own."""
+    place = 2
+    while encoded[place : place + 1] == b"\xff" and encoded[place + 1 : place + 2] != b"\xda":
+        place += 2 + int.from_bytes(encoded[place + 2 : place + 4]) if encoded[place + 1] != 0xFF else 1
+    return encoded.find(b"\xff\xd9", place) >= 0
 
 
 def _header(item: Any) -> None:

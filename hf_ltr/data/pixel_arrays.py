@@ -93,6 +93,8 @@ def channels_lead(shape: Sequence[int], first: bool, more: int | None = None) ->
             "an image array must be (H, W), (H, W, channels) or (channels, H, W) with 1 to 4 channels, got shape "
             f"{tuple(shape)}"
         )
+    if leading and trailing and (shape[0] == 2) != (shape[-1] == 2):
+        return shape[-1] == 2  # two channels are rarer than two rows
     return leading and (first or not trailing)
 
 

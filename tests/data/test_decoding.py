@@ -126,6 +126,8 @@ def test_the_first_frame_and_the_first_page():
         (gray().astype(np.int64), GRAY),
         (gray().tolist(), GRAY),
         (np.dstack([gray(), gray()]), GRAY),
+        (UPRIGHT[:2], UPRIGHT[:2]),
+        (torch.from_numpy(UPRIGHT[:2].copy()), UPRIGHT[:2]),
         (gray() > 99, np.where(GRAY > 99, 255, 0)),
     ],
 )

@@ -55,21 +55,24 @@ FURTHER_DOWN = {
     "half.jpg": encoded(noise(3, 90), "JPEG")[:3000],
     "half.png": PNG[: len(PNG) // 2],
     "checksum.png": broken_checksum(),
+    "zeros.jpg": encoded(noise(3, 90), "JPEG")[:3000] + bytes(4000),
     "float.tif": deep(np.float32, 1, "TIFF"),
 }
 FINE = {"fine.jpg": JPEG, "fine.png": PNG, "pixel.png": encoded(noise(4, 1), "PNG"), "deep.png": deep(np.uint16)}
+FINE["with a film behind.jpg"] = JPEG + b"film \xff\xda"
+FINE["thumbnail.jpg"] = encoded(noise(0), "JPEG", exif=b"Exif\0\0" + JPEG, progressive=True)
 
 
 def test_headers_and_whole_files(tmp_path):
     data = files(tmp_path / "images", {**FINE, **IN_HEADERS, **FURTHER_DOWN})
     check = check_images({"train": data}, progress=False)
     found = {damage.path.rpartition("/")[2]: damage for damage in check.damaged}
-    assert set(found) == set(IN_HEADERS) and check.total == 13 and check.whole == 0
+    assert set(found) == set(IN_HEADERS) and check.total == 16 and check.whole == 0
     assert "empty (0 bytes)" in found["empty.jpg"].reason and "HTML" in found["page.jpg"].reason
     assert found["missing.png"].reason.startswith("FileNotFoundError")
     first = check.damaged[0]
-    assert (first.split, first.row, first.class_name) == ("train", 4, "a")
-    assert str(first).startswith(f"train, class 'a', row 4 ({first.path}): UnidentifiedImageError: ")
+    assert (first.split, first.row, first.class_name) == ("train", 6, "a")
+    assert str(first).startswith(f"train, class 'a', row 6 ({first.path}): UnidentifiedImageError: ")
 
     check = check_images({"train": data}, full=True, progress=False)
     assert [damage.path.rpartition("/")[2] for damage in check.damaged] == [*IN_HEADERS, *FURTHER_DOWN]
@@ -80,10 +83,10 @@ def test_images_inside_of_a_table(tmp_path):
     images = [{"bytes": content, "path": name} for name, content in {**FINE, "half.png": PNG[:300], "x": b""}.items()]
     data = Dataset.from_dict({"image": images}, features=Features({"image": Image()}))
     (damage,) = check_images({"test": data}, progress=False).damaged
-    assert (damage.row, damage.class_name, damage.path) == (5, None, "x")
-    assert [damage.row for damage in check_images({"test": data}, full=True, progress=False).damaged] == [4, 5]
+    assert (damage.row, damage.class_name, damage.path) == (7, None, "x")
+    assert [damage.row for damage in check_images({"test": data}, full=True, progress=False).damaged] == [6, 7]
     # Rows after `select`; datasets that decode by themselves are left out.
-    assert [damage.row for damage in check_images({"test": data.select([5, 0])}, progress=False).damaged] == [0]
+    assert [damage.row for damage in check_images({"test": data.select([7, 0])}, progress=False).damaged] == [0]
     check = check_images({"own": [{"image": noise(0)}], "other": data.rename_column("image", "x")})
     assert check.skipped == ["own", "other"] and check.total == 0
 
