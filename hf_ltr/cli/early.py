@@ -83,11 +83,12 @@ def check_options(options: ParsedOptions, build: Callable[[Any, Callable], Any])
     from ..trainer.arguments import merge_arguments
     from .recipe import DataOptions, ModelOptions
 
+    counts = ClassCounts(_PLACEHOLDER, grouping=options.build(DataOptions).group_scheme)
+    # In the order of what they import: methods torch, arguments accelerate, models timm.
+    method = build(counts, _scalars)
     common = options.of(LongTailTrainingArguments)
     for section in ({}, *options.sections.values()):
         LongTailTrainingArguments(**{"output_dir": "unused", **_local(merge_arguments(common, section))})
-    counts = ClassCounts(_PLACEHOLDER, grouping=options.build(DataOptions).group_scheme)
-    method = build(counts, _scalars)
     method.configure(options.build(ModelOptions).config(counts))
 
 
