@@ -195,6 +195,13 @@ def check_label_range(dataset: Any, num_labels: int, required: bool = True) -> N
         read_labels(dataset, LABEL_COLUMNS, num_labels if names is None else len(names), required=required)
 
 
+def require_rows(dataset: Any, what: str) -> None:
+    """Refuse what is no map-style dataset, or an empty one."""
+    require_map_style(dataset, what)
+    if number_of_rows(dataset) == 0:
+        raise ValueError(f"{what} has no rows")
+
+
 def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:
     """Every evaluation set of a trainer, with what messages call it."""
     if isinstance(eval_dataset, dict):
@@ -210,9 +217,7 @@ def check_data(train_dataset: Any, eval_dataset: Any) -> None:
     """
     named = {} if train_dataset is None else {"The training set": train_dataset}
     for what, dataset in {**named, **evaluation_sets(eval_dataset)}.items():
-        require_map_style(dataset, what)
-        if number_of_rows(dataset) == 0:
-            raise ValueError(f"{what} has no rows")
+        require_rows(dataset, what)
 
 
 def check_arguments(method: LongTailMethod, args: Any, adjustment: dict[str, Any] | None = None) -> None:
@@ -251,9 +256,6 @@ def check_class_names(model: Any, dataset: Any, what: str) -> None:
 
 def check_evaluation_data(model: Any, dataset: Any, what: str = "The evaluation set") -> None:
     """Refuse, before anything is trained, to evaluate what has no rows or classes, or others than the model."""
-    require_map_style(dataset, what)
-    if number_of_rows(dataset) == 0:
-        raise ValueError(f"{what} has no rows")
     evaluation_classes(model, dataset, what, tell=False)
     check_label_range(dataset, model.config.num_labels, required=False)
 
@@ -275,6 +277,7 @@ def evaluation_classes(
             "A masked autoencoder has no classes to evaluate: watch its training loss, and evaluate the classifier "
             "that is fine-tuned from it (set eval_strategy='no' for this stage)."
         )
+    require_rows(dataset, what)
     return match_classes(class_names_of(dataset), model.config, what, tell=tell, **options)
 
 

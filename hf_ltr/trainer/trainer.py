@@ -234,8 +234,8 @@ class LongTailTrainer(PublishingTrainer):
         )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        if isinstance(eval_dataset, str):
-            eval_dataset = self.eval_dataset[eval_dataset]
+        if isinstance(eval_dataset, str) and isinstance(self.eval_dataset, dict):
+            eval_dataset = self.eval_dataset.get(eval_dataset, eval_dataset)
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("LongTailTrainer.evaluate() needs eval_dataset=")
