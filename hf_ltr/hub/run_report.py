@@ -176,12 +176,13 @@ def push_folder(folder: str | Path, target: PushTarget | str) -> str:
 
     Args:
         folder (`str` or `Path`): Written by [`RunReport.finish`].
-        target ([`PushTarget`] or `str`): Where to; the repository is made if it is not there.
+        target ([`PushTarget`] or `str`): Where to; of a `str` the repository is made if it is not there.
 
     Returns:
         `str`: URL of the commit.
     """
-    target = (PushTarget(target) if isinstance(target, str) else target).prepare()
+    if isinstance(target, str):
+        target = PushTarget(target).prepare()
     patterns = ["*.json", "*.safetensors", "README.md", "figures/*", ".eval_results/*"]
     return target.upload(
         folder, allow_patterns=patterns, ignore_patterns=["*/*.json", "*/*.safetensors", "run.json", ".*.tmp"]
