@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data.class_counts import label_array
 from ..data.record import position_hash
-from ..files import write_json
+from ..files import clear_temporaries, write_json
 from ..methods import Stage, get_method
 from ..redaction import public, without_secrets
 from .checks import RowChecks, check_stage_names
@@ -101,6 +101,8 @@ class Table:
         missing = [(row, seed) for row, seed in pairs if read_result(self.output_dir, row, seed) is None]
         self._wait()  # until every process has seen what is missing, nobody writes
         if self.is_main_process:
+            for folder in (self.output_dir, self.output_dir / "results", self.output_dir / "first_stages"):
+                clear_temporaries(folder)
             test.write(self.output_dir)
         self.say(f"{len(pairs) - len(missing)} of {len(pairs)} runs are finished in {self.output_dir}")
         written, diverged = [], []

@@ -13,6 +13,7 @@ from transformers import Trainer
 from ..cards import AUTOENCODER, CLASSIFIER
 from ..cards.finished_run import FinishedRun
 from ..data.record import long_tail_info, read_record
+from ..files import clear_temporaries
 from ..pushing import push_errors
 from ..redaction import is_secret
 from .arguments import LongTailTrainingArguments
@@ -192,6 +193,12 @@ class PublishingTrainer(Trainer):
         }
         run = self._finished_run(self.args.output_dir)
         run.write(**{name: value for name, value in given.items() if value})
+
+    def push_to_hub(self, *args, **kwargs) -> Any:
+        """As in the parent, without what interrupted writes left in the output folder."""
+        if self.is_world_process_zero():
+            clear_temporaries(self.args.output_dir)
+        return super().push_to_hub(*args, **kwargs)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """
