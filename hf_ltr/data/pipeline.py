@@ -232,7 +232,7 @@ class InputPipeline:
     def _open(self, dataset: Any, source: ImageSource | None, image_column: str, sizes: set[tuple[int, int]]) -> None:
         """Decode what is resident, and decide which part of each view's augmentation the loader does."""
         if source is None:
-            self._rows: Dataset = ReadyRows(dataset)
+            self._rows: Dataset = ReadyRows(dataset, (self.num_channels, *self.image_size))
             self._device_views = self._views
             return
         parts = [view.split() for view in self._views]

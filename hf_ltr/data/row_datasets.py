@@ -116,15 +116,41 @@ class HostRows(KeyRows):
 
 
 class ReadyRows(KeyRows):
-    """The items of a dataset that makes its own `pixel_values`, stacked."""
+    """
+    The items of a dataset that makes its own `pixel_values`, stacked.
 
-    def __init__(self, dataset: Any):
+    Args:
+        dataset: Map-style.
+        shape (`tuple[int, int, int]`): What the model takes, channels, height and width. Networks that take images of
+            any size would compute something with others, and say nothing.
+
+    Raises:
+        `ValueError`: for a row of another shape, or of integers: nobody would scale and normalise them.
+    """
+
+    def __init__(self, dataset: Any, shape: tuple[int, int, int]):
         super().__init__(len(dataset))
-        self.dataset = dataset
+        self.dataset, self.shape = dataset, shape
+        if len(dataset):
+            self._pixels(0)
+
+    def _pixels(self, row: int) -> torch.Tensor:
+        item = self.dataset[row]
+        pixels = torch.as_tensor(item["pixel_values"] if isinstance(item, Mapping) else item[0])
+        if not pixels.is_floating_point():
+            raise ValueError(
+                f"pixel_values of row {row} are {str(pixels.dtype).removeprefix('torch.')}, but ready ones must "
+                "be floating-point numbers that are scaled and normalised already. Images are given as `image`, to be "
+                "decoded and normalised here."
+            )
+        if tuple(pixels.shape) != self.shape:
+            raise ValueError(
+                f"pixel_values of row {row} have the shape {tuple(pixels.shape)}, but the model takes {self.shape} "
+                "(channels, height, width): resize them, or build the model with that image_size and num_channels"
+            )
+        return pixels
 
     def __getitems__(self, keys: list[int]) -> Batch:
         batch = super().__getitems__(keys)
-        items = [self.dataset[row] for row in rows_of(batch["keys"]).tolist()]
-        pixels = [item["pixel_values"] if isinstance(item, Mapping) else item[0] for item in items]
-        batch["pixel_values"] = torch.stack([torch.as_tensor(pixel) for pixel in pixels])
+        batch["pixel_values"] = torch.stack([self._pixels(row) for row in rows_of(batch["keys"]).tolist()])
         return batch

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..naming import unknown_name
+from ..validation import number, text, texts
 
 if TYPE_CHECKING:
     from ..methods import LongTailMethod
@@ -77,6 +78,15 @@ def published_results(
     [38.32]
     ```
     """
+    for name, value in (("imbalance_factor", imbalance_factor), ("epochs", epochs)):
+        if value is not None:
+            number(name, value, minimum=0)
+    for name, value in (("dataset", dataset), ("backbone", backbone), ("source", source)):
+        if value is not None:
+            text(name, value)
+    for name, value in (("method", method), ("combined_with", combined_with)):
+        if value is not None and not isinstance(value, str):
+            texts(name, value)
     rows = _rows()
     wanted: dict[str, tuple[Any, ...]] = {}
     if method is not None:

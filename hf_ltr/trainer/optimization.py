@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..naming import unknown_name
+from ..validation import mapping, number
 
 PARAMETER_OPTIONS = ("lr_scale", "weight_decay")
 # timm puts a norm behind the blocks into the last block's group; MAE gives it the rate of the head.
@@ -61,9 +62,14 @@ def check_parameter_options(options: dict[str, dict[str, Any]] | None, names: Se
         `ValueError`: for an option that is not known, or an expression that matches no parameter.
     """
     for expression, values in (options or {}).items():
-        for key in values:
+        for key, value in mapping(f"parameter_options[{expression!r}]", values).items():
             if key not in PARAMETER_OPTIONS:
                 raise unknown_name(f"parameter option of {expression!r}", key, PARAMETER_OPTIONS)
+            number(f"{key} of {expression!r} in parameter_options", value, minimum=0)
+        try:
+            re.compile(expression)
+        except (re.error, TypeError) as error:
+            raise ValueError(f"parameter_options: {expression!r} is no regular expression ({error})") from None
         if not any(re.search(expression, name) for name in names):
             raise ValueError(f"parameter_options: {expression!r} matches no parameter; names look like {names[0]!r}")
 
