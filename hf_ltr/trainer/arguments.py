@@ -46,6 +46,8 @@ _NUMBERS: dict[str, dict[str, float]] = {
     "eval_steps": {"minimum": 0},
     "save_steps": {"minimum": 0},
 }
+# Of these, those that may be unset.
+_UNSET = ("warmup_epochs", "warmup_steps", "eval_delay", "eval_steps", "save_steps", "logging_steps")
 # Bounds, and whether the argument may be unset. (transformers reads -1 as unset of max_steps.)
 _WHOLE_NUMBERS: dict[str, tuple[dict[str, int], bool]] = {
     "per_device_train_batch_size": ({"minimum": 1}, False),
@@ -222,7 +224,7 @@ class LongTailTrainingArguments(TrainingArguments):
         """
         for name, bounds in _NUMBERS.items():
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name not in _UNSET:
                 number(name, value, **bounds)
         for name, (bounds, optional) in _WHOLE_NUMBERS.items():
             value = getattr(self, name)
