@@ -117,8 +117,8 @@ class LongTailTrainer(PublishingTrainer):
         check_world_size(args.world_size)
         if args.device.type == "cpu":
             set_cpu_threads(args.cpu_threads)
-        warn_of_emulation(args)
         method, counts, labels = checks.prepare_run(model, method, args, train_dataset, eval_dataset)
+        warn_of_emulation(args)
         if args.channels_last and args.device.type in ("cpu", "cuda"):
             model = model.to(memory_format=torch.channels_last)
         if processing_class is None:

@@ -51,10 +51,10 @@ def assert_untouched(model) -> None:
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("order", [("no", "bf16", "no"), ("bf16", "no", "bf16"), ("fp16", "bf16", "no")])
+@pytest.mark.parametrize("order", [("no", "bf16", "no"), ("bf16", "no", "bf16")])
 def test_each_evaluation_has_the_precision_it_asks_for(model, data, order):
-    alone = {mode: loss(copy.deepcopy(model), data, mixed_precision_mode=mode) for mode in ("no", "bf16", "fp16")}
-    assert len(set(alone.values())) == 3
+    alone = {mode: loss(copy.deepcopy(model), data, mixed_precision_mode=mode) for mode in ("no", "bf16")}
+    assert alone["no"] != alone["bf16"]
     for mode in order:
         assert loss(model, data, mixed_precision_mode=mode) == alone[mode], mode
         assert_untouched(model)
