@@ -187,6 +187,36 @@ def test_recipes_end_with_one_line_and_leave_nothing_behind(
     assert len(errors) == 1 and message in errors[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "argv", "message"),
+    [
+        ("classifier", ["--learning_rate", "-1"], "learning_rate"),
+        ("classifier", ["--per_device_train_batch_size", "0"], "per_device_train_batch_size"),
+        ("classifier", ["--method", "ldam", "--method_options", '{"max_margin": -1}'], "max_margin"),
+        ("classifier", ["--backbone", "resnet32_cifr"], "Unknown backbone: 'resnet32_cifr'"),
+        ("classifier", ["--method", "ldam", "--head", "linear"], "ldam"),
+        ("classifier", ["--group_scheme", "third"], "Unknown grouping: 'third'"),
+        ("classifier", ["--start", "/not/here"], "There is no checkpoint folder '/not/here'"),
+        ("decoupled", ["--representation_method", "ldm"], "Unknown method: 'ldm'"),
+        ("decoupled", ["--classifier.sampler", "instanc"], "Unknown sampler: 'instanc'"),
+        ("mem_vit", ["--method_options", '{"topk": 1}'], "Unknown option of mem: 'topk'"),
+        ("mem_vit", ["--modulator.learning_rate", "-0.1"], "learning_rate"),
+        ("mem_vit", ["--compare", "crx"], "Unknown method to compare with: 'crx'"),
+    ],
+)
+def test_options_of_recipes_are_refused_before_data_are_opened(repository, monkeypatch, capsys, name, argv, message):
+    from hf_ltr.cli import recipe as shared
+
+    def opened(self):
+        raise AssertionError("the data were opened")
+
+    monkeypatch.setattr(shared.DataOptions, "load", opened)
+    with pytest.raises(SystemExit) as stop:
+        shared.fail_clearly(recipe(repository, name).main, argv)
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stop.value.code == 2 and len(errors) == 1 and message in errors[0]
+
+
 # ------------------------------------------------------------------ data that cannot be used
 
 
