@@ -166,8 +166,6 @@ class InputPipeline:
 
         source = None if ready else image_source(dataset, image_column)
         sizes, problems = _probe(source) if source is not None else (set(), [])
-        if source is not None:
-            _warn_of_ranges(source)
         small = len(sizes) == 1 and max(max(size) for size in sizes) <= SMALL_SIDE
         if ready and (augmentation not in ("auto", "none", None) or len(views) > 1):
             raise ValueError(
@@ -402,30 +400,28 @@ def _is_ready(dataset: Any, image_column: str) -> bool:
 
 
 def _probe(source: ImageSource) -> tuple[set[tuple[int, int]], list[str]]:
-    """The sizes (height, width) of some images, the first and some evenly spaced ones, and which are unreadable."""
+    """
+    The sizes (height, width) of some images, the first and some evenly spaced ones, and which are unreadable. A few of
+    them are decoded, to say it when they use far less than the range of their container.
+    """
     step = max(len(source) // _PROBED, 1)
     rows = sorted({*range(min(_PROBED, len(source))), *range(0, len(source), step)})
-    sizes, problems = set(), []
+    decoded = set(rows[:: max(len(rows) // _DECODED_PROBES, 1)])
+    sizes, problems, tally = set(), [], RangeTally()
     for row, item in zip(rows, source.items(rows), strict=True):
         try:
-            sizes.add(image_dimensions(item))
+            height, width = image_dimensions(item)
+            sizes.add((height, width))
         except Exception as error:
             problems.append(describe_problem(source, row, error))
-    return sizes, problems[:MAX_REPORTED]
-
-
-def _warn_of_ranges(source: ImageSource) -> None:
-    """Say it when some images, evenly spaced, use far less than the range of their container."""
-    tally = RangeTally()
-    rows = sorted({*range(0, len(source), max(len(source) // _DECODED_PROBES, 1))})[:_DECODED_PROBES]
-    for row, item in zip(rows, source.items(rows), strict=True):
-        # What cannot be read is reported elsewhere, with its row; a large photograph takes long and has 8 bits.
-        with contextlib.suppress(Exception):
-            height, width = image_dimensions(item)
-            if height * width <= _LARGE or is_wide(item):
+            continue
+        # A large photograph of 8 bits takes long and surprises nobody; what cannot be decoded is reported elsewhere.
+        if row in decoded and (height * width <= _LARGE or is_wide(item)):
+            with contextlib.suppress(Exception):
                 tally.add(row, *used_range(item))
     for remark in tally.remarks(lambda row: describe_row(row, source.name(row))):
         warnings.warn(remark, stacklevel=4)
+    return sizes, problems[:MAX_REPORTED]
 
 
 def _options_of(

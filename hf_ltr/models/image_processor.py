@@ -159,7 +159,8 @@ def _eight_bit_array(image: Any, do_rescale: bool) -> Any:
     floating = image.is_floating_point() if is_tensor else np.issubdtype(image.dtype, np.floating)
     if not floating:
         if image.dtype in (torch.uint8, np.uint8):
-            return image
+            # Pillow's memory is read-only, of which torch warns.
+            return image if is_tensor or image.flags.writeable else image.copy()
         array = integers_to_eight_bits(image.cpu().numpy() if is_tensor else image)
         return torch.from_numpy(array).to(image.device) if is_tensor else array
     if do_rescale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,12 @@ class LongTailImageClassificationPipeline(ImageClassificationPipeline):
     def preprocess(self, image: Any, timeout: float | None = None) -> Any:
         own = isinstance(self.image_processor, (LongTailImageProcessor, LongTailImageProcessorPil))
         if own and not isinstance(image, (np.ndarray, torch.Tensor)):
-            return self.image_processor(images=fetch_image(image, timeout), return_tensors="pt").to(self.dtype)
+            try:
+                return self.image_processor(images=fetch_image(image, timeout), return_tensors="pt").to(self.dtype)
+            except (ValueError, OSError) as error:
+                if isinstance(image, (str, os.PathLike)) and os.path.exists(image):
+                    raise ValueError(f"{os.fspath(image)}: {error}") from error
+                raise
         return super().preprocess(image, timeout)
 
 

@@ -78,6 +78,22 @@ def test_trainer_and_pipeline_give_the_same_logits(channels, tmp_path):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
 
 
+def test_a_pipeline_names_the_file_that_is_no_photograph(tmp_path):
+    whole = encoded(photograph().resize((90, 90)), "PNG")
+    for name, content in {"page.jpg": b"<html>", "half.png": whole[: len(whole) // 2]}.items():
+        (tmp_path / name).write_bytes(content)
+    model = make_model(3)
+    processor = LongTailImageProcessor.from_config(model.config)
+    classifier = pipeline("image-classification", model=model, image_processor=processor, device="cpu")
+    with pytest.raises(ValueError, match=r"page\.jpg: no image: it is an HTML page"):
+        classifier(str(tmp_path / "page.jpg"))
+    with pytest.raises(ValueError, match=r"half\.png: image file is truncated"):
+        classifier(str(tmp_path / "half.png"))
+    with pytest.raises(ValueError, match="'photo.jpg' is no image: there is no such file"):
+        classifier("photo.jpg")
+    assert len(classifier(deep(np.uint16))) == 3  # encoded bytes
+
+
 def processors(**options):
     config = LongTailConfig(num_labels=2)
     return [kind.from_config(config, **options) for kind in (LongTailImageProcessor, LongTailImageProcessorPil)]
