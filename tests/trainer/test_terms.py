@@ -43,6 +43,18 @@ def test_a_term_is_a_mean_over_its_own_mass():
     assert sum(loss.item() for loss, _ in losses) == pytest.approx(12.0)
 
 
+def test_the_average_over_processes_is_the_mean_over_all_rows(monkeypatch):
+    """Two processes of two rows and one: DDP halves the sum of their gradients, the factors undo it."""
+    monkeypatch.setattr("hf_ltr.trainer.terms.dist.all_reduce", lambda total: total.copy_(torch.tensor([3.0, 1.0])))
+    scales = []
+    for labels in ([0, 1], [0]):
+        (batch,) = made = batches(labels)
+        attach_term_scales(TwoMasses([2, 2]), made, 2)
+        _, shares = scaled_sum({"supervised": torch.tensor(1.0), "second": torch.tensor(1.0)}, batch)
+        scales.append((shares["supervised"].item(), shares["second"].item()))
+    assert scales == [pytest.approx((2 * 2 / 3, 2.0)), pytest.approx((1 * 2 / 3, 0.0))]
+
+
 def test_a_mass_without_its_term_is_named():
     made = batches([0, 1])
     attach_term_scales(TwoMasses([2, 2]), made, 1)
