@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from hf_ltr import LongTailForImageClassification, LongTailTrainer, LongTailTrainingArguments, class_counts
 from hf_ltr.data import hash_rows
 from hf_ltr.models import LongTailConfig, MaskedAutoencoder
+from hf_ltr.trainer.precision import computation
 from hf_ltr.trainer.publication import changed_arguments
 
 from ..contracts.builders import make_config, make_dataset, make_method
@@ -169,7 +170,9 @@ def test_the_card_of_a_recipe_is_the_card_of_a_trainer(tmp_path, capsys):
     metrics = trainer.evaluate_once(data["test"])
     trainer.save_model(str(tmp_path / "run"))
     report = RunReport(tmp_path / "recipe" / "run", data=data, dataset="digits", arguments=options)
-    stage = StageResult("train", str(tmp_path / "run"), metrics, trainer.training_seconds)
+    stage = StageResult(
+        "train", str(tmp_path / "run"), metrics, trainer.training_seconds, computation=computation(args)
+    )
     report.add("cross_entropy", stage)
     report.finish(stage, method=trainer.method, stages=[stage])
     own, recipe = ((tmp_path / where / "README.md").read_text() for where in ("run", "recipe/run"))
