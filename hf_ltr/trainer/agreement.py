@@ -57,6 +57,13 @@ def follow_class_order(model: Any, dataset: Any) -> None:
         `UserWarning`: saying so.
     """
     names, own = class_names_of(dataset), names_in_config(model.config)
+    if own is None and names is not None and is_trained(model):
+        warnings.warn(
+            f"The classes of the model, which was trained before, have no names: that they are in the order of the "
+            f"training set (class 0 is {names[0]!r}, ...) could not be checked.",
+            UserWarning,
+            stacklevel=3,
+        )
     if order_of(names, own) is None:
         return
     first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)

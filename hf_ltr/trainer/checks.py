@@ -18,7 +18,7 @@ from ..data.record import explain_counts
 from ..methods import METHODS, LongTailMethod, get_method
 from ..methods.corrections import warn_of_training_corrections
 from ..models.class_matching import match_classes, other_classes
-from ..models.class_order import names_in_config
+from ..models.class_order import names_in_config, order_of
 from .agreement import (
     agreed_config,
     check_method_counts,
@@ -250,8 +250,14 @@ def check_arguments(method: LongTailMethod, args: Any, adjustment: dict[str, Any
 def check_class_names(model: Any, dataset: Any, what: str) -> None:
     """Refuse data to train on whose classes are others than the model's, in any order."""
     names, own = class_names_of(dataset), names_in_config(model.config)
-    if names is not None and own is not None and sorted(names) != sorted(own):
-        raise ValueError(other_classes(names, own, what))
+    if names is None or own is None or names == own:
+        return  # in another order the model would have followed the data
+    if sorted(names) == sorted(own):
+        raise ValueError(
+            f"{what} has the model's classes in another order, and they cannot be matched by name, because a name "
+            "stands for two of them; give each class a name of its own"
+        )
+    raise ValueError(other_classes(names, own, what))
 
 
 def check_evaluation_data(model: Any, dataset: Any, what: str = "The evaluation set") -> None:
@@ -295,7 +301,8 @@ def check_same_classes(there: Any, here: Any, where: str, any_order: bool = Fals
     """
     names, own = names_in_config(there), names_in_config(here)
     same_number = there.num_labels == here.num_labels
-    if same_number and (names is None or own is None or names == own or (any_order and sorted(names) == sorted(own))):
+    matched = any_order and order_of(own, names) is not None
+    if same_number and (names is None or own is None or names == own or matched):
         return
     if not same_number:
         detail = f"{there.num_labels} classes there, {here.num_labels} here"

@@ -150,3 +150,19 @@ def test_a_run_starts_from_a_checkpoint_in_another_order(tmp_path):
     model.save_pretrained(tmp_path / "unnamed")
     with pytest.warns(UserWarning, match="have no names .*could not be checked"):
         LongTailForImageClassification.from_pretrained(tmp_path / "unnamed", config=make_config(counts))
+
+
+def test_names_that_prove_no_order_are_not_taken_for_one(tmp_path):
+    twice = ["a", "b", "b", "c"]
+    model = headed(None)
+    model.config.id2label = dict(enumerate(twice))
+    model.save_pretrained(tmp_path / "twice")
+    data = make_dataset().cast_column("label", ClassLabel(names=list("abcd")))
+    data.info.features["label"].names = ["b", "a", "b", "c"]
+    with pytest.raises(ValueError, match="cannot be matched by name|have the same name, 'b'"):
+        LongTailTrainer(model, make_arguments(tmp_path), train_dataset=data)
+    model.config.id2label = {index: f"LABEL_{index}" for index in range(4)}
+    model.save_pretrained(tmp_path / "unnamed")
+    loaded = LongTailForImageClassification.from_pretrained(tmp_path / "unnamed")
+    with pytest.warns(UserWarning, match=r"have no names: .*\(class 0 is 'circle', ...\) could not be checked"):
+        LongTailTrainer(loaded, make_arguments(tmp_path), train_dataset=make_dataset())
