@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import warnings
 from collections.abc import Callable
 
 from ..interruption import Interrupted, asked_to_stop, handle_signals
@@ -31,7 +32,9 @@ def run_to_the_end(run: Callable[[], object], *, continues: Callable[[], bool] =
         143 after SIGTERM; 141 where nobody reads the output any more (`| head`).
     """
     try:
-        with handle_signals():
+        with handle_signals(), warnings.catch_warnings():
+            # Decoding refuses such images with a line of its own, which names the row.
+            warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
             try:
                 status = run()
                 if sys.stdout is not None:

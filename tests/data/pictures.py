@@ -97,3 +97,12 @@ def packed_12_bits(values: np.ndarray) -> bytes:
     pairs = values.astype(np.uint16).reshape(-1, 2)
     first, second = pairs[:, 0], pairs[:, 1]
     return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1).astype(np.uint8).tobytes()
+
+
+def header_of(width, height):
+    """A PNG whose header promises this size."""
+    data = bytearray(encoded(photograph(), "PNG"))
+    place = data.index(b"IHDR")
+    data[place + 4 : place + 12] = struct.pack(">II", width, height)
+    data[place + 17 : place + 21] = struct.pack(">I", zlib.crc32(bytes(data[place : place + 17])))
+    return bytes(data)

@@ -1,8 +1,5 @@
 """What is decoded is what the photograph shows: modes, containers, bit depths, orientation; and what is refused."""
 
-import struct
-import zlib
-
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
@@ -16,7 +13,7 @@ from hf_ltr.data.pipeline import InputPipeline
 from hf_ltr.data.prepare import Preparation
 
 from . import pictures
-from .pictures import deep, encoded, gray, oriented, oriented_by_xmp, packed_12_bits, photograph, raw_tiff
+from .pictures import deep, encoded, gray, header_of, oriented, oriented_by_xmp, packed_12_bits, photograph, raw_tiff
 
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
 UPRIGHT = np.asarray(photograph())
@@ -174,15 +171,6 @@ def test_files_that_hold_something_else(content, message, tmp_path):
     for item in (content, tmp_path / "photo.jpg"):
         with pytest.raises(PIL.UnidentifiedImageError, match=message):
             decode_image(item)
-
-
-def header_of(width, height):
-    """A PNG whose header promises this size."""
-    data = bytearray(encoded(photograph(), "PNG"))
-    place = data.index(b"IHDR")
-    data[place + 4 : place + 12] = struct.pack(">II", width, height)
-    data[place + 17 : place + 21] = struct.pack(">I", zlib.crc32(bytes(data[place : place + 17])))
-    return bytes(data)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -14,7 +16,7 @@ from hf_ltr.data.checked_files import HEADERS, WHOLE, CheckedFiles, cache_folder
 from hf_ltr.data.duplicates import DuplicateFinder
 from hf_ltr.data.image_check import check_images
 
-from .pictures import deep, encoded, with_png_chunk
+from .pictures import deep, encoded, header_of, with_png_chunk
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +221,14 @@ def test_command(folder, capsys, tmp_path_factory):
     assert "duplicates" not in capsys.readouterr().out
     assert main(["check", str(folder), "--workers", "0"]) == 2
     assert sorted(os.listdir(folder)) == ["test", "train"]  # nothing is written beside the images
+
+
+def test_command_names_a_huge_image_without_a_warning_beside(folder):
+    (folder / "test" / "a" / "1.png").write_bytes(header_of(12000, 12000))
+    command = [sys.executable, "-m", "hf_ltr.cli.main", "check", str(folder), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "12000 x 12000 pixels is larger than the limit" in done.stdout
+    assert done.stderr == ""
 
 
 def test_command_says_that_a_part_of_the_range_is_used(folder, capsys):
