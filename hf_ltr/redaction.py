@@ -35,6 +35,7 @@ _FORMS = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
     r"|glpat-[\w-]{16,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16})\b"
 )
+_BEARER = re.compile(r"(?<=\bbearer )\S+", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _NAMED = re.compile(r"""([A-Za-z][\w.-]*)(["']?\s*=\s*["']?)([^\s,;"'}\])]+)""")
 # In a command, YAML and JSON too.
@@ -46,7 +47,7 @@ _DRIVE = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\|\.{1,2}\\|~\\)")
 # Inside a text; one part behind a slash may be anything (`</b>`), two are a path.
 _INSIDE = r"[^\s,;:=|<>\"'(){}\[\]]"
 _EMBEDDED_PATH = re.compile(
-    rf"(?<![\w./~\\-])(?!//)(?:file:/{{1,3}}|~\w*/|\.{{1,2}}/|/(?=[^/\s<>]+/)|[A-Za-z]:[\\/])(?:{_INSIDE}*(?!\.){_INSIDE})"
+    rf"(?<![\w./~\\])(?!//)(?:file:/{{1,3}}|~\w*/|\.{{1,2}}/|/(?=[^/\s<>]+/)|[A-Za-z]:[\\/])(?:{_INSIDE}*(?!\.){_INSIDE})"
 )
 # Options whose value is a place, also where it does not look like one.
 _PLACES = frozenset("dataset dir folder path file files start checkpoint config output protocol processor".split())
@@ -97,7 +98,9 @@ def without_secrets(text: str) -> str:
     for value in sorted(_known | _of_environment(), key=len, reverse=True):
         for form in {value, json.dumps(value)[1:-1]}:
             text = text.replace(form, HIDDEN)
-    return _IN_URL.sub(HIDDEN, _FORMS.sub(HIDDEN, text))
+    for form in (_FORMS, _IN_URL, _BEARER):
+        text = form.sub(HIDDEN, text)
+    return text
 
 
 def is_place(text: str) -> bool:
@@ -116,7 +119,7 @@ def name_of_place(place: str | Path) -> str:
     """
     text = without_secrets(str(place))
     if "://" in text and not text.startswith("file:"):
-        return text
+        return _NAMED.sub(_hide_named, text)  # `?token=...`
     local = is_place(text) or "\\" in text or text.rstrip("/").count("/") > 1
     if not local and "/" in text:
         try:

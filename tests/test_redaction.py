@@ -70,6 +70,8 @@ def test_a_secret_is_hidden_by_its_value_wherever_it_turns_up():
 def test_secrets_by_form_and_of_the_environment(monkeypatch):
     assert without_secrets(f"see {TOKEN}.") == f"see {HIDDEN}."
     assert without_secrets("https://me:pass@host/x") == f"https://{HIDDEN}@host/x"
+    assert name_of_place("https://host/x.zip?token=abc&a=b") == f"https://host/x.zip?token={HIDDEN}"
+    assert without_secrets("Bearer abc123") == f"Bearer {HIDDEN}"
     for text in ("hf_transfer", "hf_hub_download", "hf_ltr", "https://host/x@1", "a" * 40):
         assert without_secrets(text) == text
     monkeypatch.setenv("HF_TOKEN", "0rganisation-token")
