@@ -102,6 +102,25 @@ def test_post_hoc_adjustment_subtracts_the_log_prior_once(finished):
     assert (adjusted != plain).any()
 
 
+def test_the_strength_of_the_adjustment_is_the_protocols(finished, write_protocol, tmp_path, trainings):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    (folder / "results" / f"{ROWS[2]}_seed0.json").unlink()
+    protocol = load_protocol(write_protocol(post_hoc={"logit_adjustment": {"tau": 0.5}}))
+    quiet(protocol, [ROWS[2]], [0], folder).run()
+    assert trainings == [], "only evaluated"
+    model = LongTailForImageClassification.from_pretrained(
+        folder / result(finished[0], "cross_entropy")["stages"][0]["folder"]
+    )
+    model.set_logit_adjustment({"tau": 0.5, "remove": COUNTS})
+    data = load_long_tailed("digits", imbalance_factor=50)
+    options = {"mixed_precision_mode": "no", "use_cpu": True, "cpu_threads": 1}
+    _, expected = evaluate_model(model, data["test"], options, return_predictions=True)
+    predicted = decode_classes(result(folder, ROWS[2])["predictions"])
+    assert (predicted == expected).all()
+    assert (predicted != decode_classes(result(finished[0], ROWS[2])["predictions"])).any()
+
+
 def test_a_shared_representation_is_trained_once(protocol_file, tmp_path, trainings):
     rows = ["crt", "cross_entropy", "crt:sampler=instance", "cross_entropy+logit_adjustment"]
     quiet(load_protocol(protocol_file), rows, [0], tmp_path).run()
