@@ -83,8 +83,9 @@ class RunReport:
         self._add(name, evaluate_model(model, self.data["test"], self._evaluation_arguments()))
 
     def _evaluation_arguments(self) -> dict[str, Any]:
-        names = ("per_device_eval_batch_size", "mixed_precision_mode", "image_loading", "use_cpu")
-        return {name: self.arguments[name] for name in names if name in self.arguments}
+        from ..trainer.evaluation import EVALUATION_ARGUMENTS
+
+        return {name: self.arguments[name] for name in EVALUATION_ARGUMENTS if name in self.arguments}
 
     def _add(self, name: str, metrics: Mapping[str, Any]) -> None:
         metrics = dict(metrics)

@@ -23,11 +23,6 @@ from .results import FORMAT, TestSet, check_settings, encode_classes, read_resul
 from .row_sets import expand_rows
 from .specification import MethodSpecification
 
-_EVALUATION = (
-    "per_device_eval_batch_size mixed_precision_mode bf16 fp16 bf16_full_eval fp16_full_eval image_loading use_cpu "
-    "cpu_threads channels_last"
-).split()
-
 
 class Table:
     """
@@ -293,7 +288,7 @@ class Table:
         from ..models import LongTailForImageClassification
         from ..models.quiet import quiet_loading
         from ..trainer import LongTailTrainingArguments
-        from ..trainer.evaluation import evaluate_model
+        from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model
         from ..trainer.precision import computation
 
         data, _ = self.load(self.protocol.data_options(row.name))
@@ -301,7 +296,7 @@ class Table:
             model = LongTailForImageClassification.from_pretrained(folder)
         if row.post_hoc:
             model.set_logit_adjustment({"tau": self.protocol.tau, "remove": list(plan.counts.counts)})
-        options = {name: plan.arguments[name] for name in _EVALUATION if name in plan.arguments}
+        options = {name: plan.arguments[name] for name in EVALUATION_ARGUMENTS if name in plan.arguments}
         metrics, predictions = evaluate_model(model, data["test"], options, return_predictions=True)
         if len(predictions) != len(test.labels):
             raise ValueError(f"{row.label}: {len(predictions)} predictions for {len(test.labels)} test images")
@@ -348,9 +343,10 @@ class Table:
     def _arguments(self) -> Any:
         """Training arguments made once; they start the distributed state where a launcher asks for it."""
         from ..trainer import LongTailTrainingArguments
+        from ..trainer.evaluation import EVALUATION_ARGUMENTS
 
         if self._made_arguments is None:
-            options = {name: value for name, value in self.protocol.arguments.items() if name in _EVALUATION}
+            options = {name: value for name, value in self.protocol.arguments.items() if name in EVALUATION_ARGUMENTS}
             options |= {"output_dir": str(self.output_dir), "report_to": "none"}
             self._made_arguments = LongTailTrainingArguments(**options)
         return self._made_arguments

@@ -17,6 +17,12 @@ from transformers.trainer_utils import EvalLoopOutput
 from ..data.class_counts import GROUP_NAMES, ClassCounts
 from ..evaluation import StreamingMetrics
 
+# Training arguments that decide how a saved model is evaluated: as the run that made it evaluates it.
+EVALUATION_ARGUMENTS = (
+    "per_device_eval_batch_size mixed_precision_mode bf16 fp16 bf16_full_eval fp16_full_eval image_loading use_cpu "
+    "cpu_threads channels_last"
+).split()
+
 
 @torch.no_grad()
 def run_evaluation(

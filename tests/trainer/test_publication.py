@@ -186,6 +186,8 @@ def test_the_card_of_a_recipe_is_the_card_of_a_trainer(tmp_path, capsys):
     assert ours.keys() == theirs.keys()
     for key in ("results", "per_class_accuracy", "class_counts", "groups", "row_hash"):
         assert ours[key] == theirs[key], key
+    assert ours["computation"]["train"] == theirs["computation"]["train"] == computation(args)
+    assert ours["computation"]["train"]["precision"] == "float32" and " in float32" in own
     assert read(tmp_path / "run/config.json")["method"] == read(tmp_path / "recipe/run/config.json")["method"]
 
 
