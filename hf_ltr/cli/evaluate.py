@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     from ..models import LongTailForImageClassification
     from ..models.quiet import quiet_loading
     from ..naming import unknown_name
-    from ..trainer.evaluation import evaluate_model
+    from ..trainer.evaluation import evaluate_model, evaluation_computation
     from .recipe import DataOptions, given_data_options
 
     _require_own_model(options.checkpoint)
@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> None:
         names = [model.config.id2label[index] for index in range(model.config.num_labels)]
         print(json.dumps(dict(zip(names, per_class, strict=True)), indent=2))
     if options.output:
-        write_metrics(options.output, {**metrics, "per_class_accuracy": per_class})
+        used = evaluation_computation(arguments)
+        write_metrics(options.output, {**metrics, "per_class_accuracy": per_class, "computation": used})
 
 
 def _require_own_model(checkpoint: str) -> None:

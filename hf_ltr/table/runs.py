@@ -287,9 +287,7 @@ class Table:
     ) -> tuple[dict[str, Any], Any, dict[str, str]]:
         from ..models import LongTailForImageClassification
         from ..models.quiet import quiet_loading
-        from ..trainer import LongTailTrainingArguments
-        from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model
-        from ..trainer.precision import computation
+        from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model, evaluation_computation
 
         data, _ = self.load(self.protocol.data_options(row.name))
         with quiet_loading():
@@ -300,8 +298,7 @@ class Table:
         metrics, predictions = evaluate_model(model, data["test"], options, return_predictions=True)
         if len(predictions) != len(test.labels):
             raise ValueError(f"{row.label}: {len(predictions)} predictions for {len(test.labels)} test images")
-        used = LongTailTrainingArguments(**options, output_dir=str(folder), report_to="none")
-        return metrics, predictions, computation(used, evaluation=True)
+        return metrics, predictions, evaluation_computation(options)
 
     def _stage_record(self, stage: Stage, folder: Path) -> dict[str, Any]:
         """What a stage took; zero steps where its classifier is computed and not trained."""

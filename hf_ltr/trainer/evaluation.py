@@ -133,6 +133,16 @@ def evaluate_model(
     return metrics, _all_rows(_joined(kept).long(), trainer.args).numpy()
 
 
+def evaluation_computation(arguments: dict[str, Any]) -> dict[str, str]:
+    """What [`evaluate_model`] uses with these arguments; see [`~hf_ltr.trainer.precision.computation`]."""
+    from .arguments import LongTailTrainingArguments
+    from .precision import computation
+
+    # Nothing is written there.
+    args = LongTailTrainingArguments(**{**arguments, "output_dir": "evaluation", "report_to": "none"})
+    return computation(args, evaluation=True)
+
+
 def _joined(parts: list[torch.Tensor], *width: int) -> torch.Tensor:
     """All rows of this process, of which a small dataset may leave it none."""
     return torch.cat(parts) if parts else torch.empty(0, *width)
