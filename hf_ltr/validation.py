@@ -14,19 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .naming import unknown_name
-
-# A message shows this much of a value.
-_LONGEST = 120
-
-
-def shown(value: Any) -> str:
-    """`repr(value)` for a message, cut where it is long; also of what cannot be printed."""
-    try:
-        text = repr(value[:20] if isinstance(value, (list, tuple, str, bytes)) and len(value) > 200 else value)
-    except Exception:
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+from .naming import shown, unknown_name
 
 
 def number(

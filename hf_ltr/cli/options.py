@@ -132,7 +132,7 @@ def _pairs(argv: Sequence[str]) -> list[tuple[str, Any]]:
         argument = argv[position]
         if not argument.startswith("--"):
             raise ValueError(
-                f"Unexpected argument {argument!r}: options are written --name value, for example --output_dir "
+                f"Unexpected argument {shown(argument)}: options are written --name value, for example --output_dir "
                 f"runs/mine"
             )
         name, separator, value = argument[2:].partition("=")

@@ -18,7 +18,7 @@ from . import properties as p
 FEW = settings(
     max_examples=25, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
-MANY = settings(FEW, max_examples=1500)
+MANY = settings(FEW, max_examples=500)
 
 PUBLISHED = "method dataset imbalance_factor backbone combined_with epochs augmentation source test_shift".split()
 WORDS = st.one_of(
