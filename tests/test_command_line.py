@@ -89,6 +89,37 @@ def test_evaluate_matches_classes_by_name(tmp_path, capsys):
     assert "could not be checked" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["evaluate", "adjust", "prepare"])
+def test_options_of_the_data_reach_the_loader(command, tmp_path, monkeypatch):
+    """Every command takes what says how a folder is read."""
+    from hf_ltr import LongTailForImageClassification, data
+    from hf_ltr.data import datasets
+
+    LongTailForImageClassification(make_config([3, 2])).save_pretrained(tmp_path / "model")
+    given: dict = {}
+
+    def load(name, **options):
+        given.update(options)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(datasets, "load_long_tailed", load)
+    monkeypatch.setattr(data, "load_long_tailed", load, raising=False)
+    said = {"labels_from": "labels.csv", "splits": "train=a,test=b", "dataset_config": "c", "label_column": "d"}
+    words = {"evaluate": ["--dataset", "digits"], "adjust": ["--dataset", "digits", "--method", "ncm"], "prepare": []}
+    target = "digits" if command == "prepare" else str(tmp_path / "model")
+    output = ["--output", str(tmp_path / "out")]
+    main(
+        [
+            command,
+            target,
+            *words[command],
+            *output,
+            *(word for pair in said.items() for word in (f"--{pair[0]}", pair[1])),
+        ]
+    )
+    assert {name: given.get(name) for name in said} == said
+
+
 def test_evaluate_prints_and_writes(tmp_path, capsys):
     from hf_ltr import LongTailForImageClassification
 

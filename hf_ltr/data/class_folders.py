@@ -209,11 +209,10 @@ def _is_container(name: str) -> bool:
 def _no_classes(where: Path, tops: Sequence[str], reason: str) -> str:
     return (
         f"{where} has images directly in "
-        f"{', '.join(f'{name}/' for name in tops[:5])}{', ...' if len(tops) > 5 else ''}, "
-        f"so they have no classes: {reason} (expected {where}/<class>/<image>, or {where}/train/<class>/<image>). "
-        "If a "
-        f"table says the labels, put it beside them and name it with labels_from=<file.csv>; if the folders are the "
-        f"classes, say so with {_FOLDERS_OPTION}"
+        f"{', '.join(f'{name}/' for name in tops[:5])}{', ...' if len(tops) > 5 else ''}, so they have no classes: "
+        f"{reason} (expected {where}/<class>/<image>, or {where}/train/<class>/<image>). If a table says the labels, "
+        "put it beside them and name it with labels_from=<file.csv>; if the folders are the classes, say so with "
+        f"{_FOLDERS_OPTION}"
     )
 
 
@@ -229,10 +228,8 @@ def _classes_below(tree: Tree, bases: Sequence[Folder]) -> dict[str, list[str]]:
                 root = tree.root
                 raise ValueError(
                     f"{root.joinpath(*folder, names[0])} lies more than one folder below {root.joinpath(*base)}, so "
-                    "its "
-                    f"class could be {folder[len(base)]!r} or {folder[-1]!r}. Images must lie directly in the "
-                    "folder of "
-                    "their class; if these folders are splits, say which: splits='train=NAME,test=NAME'"
+                    f"its class could be {folder[len(base)]!r} or {folder[-1]!r}. Images must lie directly in the "
+                    "folder of their class; if these folders are splits, say which: splits='train=NAME,test=NAME'"
                 )
             classes.setdefault(normal(folder[len(base)]), []).extend(tree.path(folder, file) for file in names)
     return classes
@@ -245,8 +242,7 @@ def _nothing_found(tree: Tree) -> str:
         folder, names = next(iter(images.items()))
         return (
             f"{root} has images but no classes: {root.joinpath(*folder, names[0])} lies in no class folder "
-            f"({expected}, "
-            "or a table of labels beside the images: labels_from=<file.csv>)"
+            f"({expected}, or a table of labels beside the images: labels_from=<file.csv>)"
         )
     kinds = sorted({os.path.splitext(name)[1].lower() or name for names in tree.others.values() for name in names})
     return (

@@ -245,8 +245,7 @@ def _standard_columns(source: dict[str, Any], name: str, folder: Path | None, re
         if len(labels) == 1 and split != "train" and len(part) >= _MANY_ALIKE:
             warnings.warn(
                 f"All {len(part):,} rows of the {split} split of {name} have the label {labels.pop()!r}. If labels "
-                "were "
-                f"withheld, leave it out: {leave_out(chosen, split)}",
+                f"were withheld, leave it out: {leave_out(chosen, split)}",
                 stacklevel=3,
             )
     names = class_names(source, found)

@@ -138,8 +138,7 @@ def _one_file(path: Path) -> dict[str, Any]:
     if path.suffix.lower() != ".parquet":
         raise ValueError(
             f"{path} is a file, but only a parquet file or a folder can be loaded. For a table of labels give the "
-            "folder "
-            "of the images, and labels_from=<the table>"
+            "folder of the images, and labels_from=<the table>"
         )
     return load_parquet({"train": [path.name]}, path.parent)
 
@@ -208,8 +207,7 @@ def _class_folders(
     if unread and not forced:
         warnings.warn(
             f"{', '.join(unread)} beside the class folders of {tree.root} is not read. If the labels stand there, "
-            "save a "
-            "table as CSV (labels_from= reads .txt and .json too); if not, labels_from='folders' says so.",
+            "save a table as CSV (labels_from= reads .txt and .json too); if not, labels_from='folders' says so.",
             stacklevel=4,
         )
     found = find_class_folders(tree, splits, forced=forced, needs_train=only is None)

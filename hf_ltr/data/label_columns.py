@@ -141,10 +141,8 @@ def one_hot(table: LabelTable, columns: Sequence[str]) -> list[str | None]:
         raise ValueError(
             f"The columns {', '.join(columns)} of {table.name} are 0 and 1, as of one column for each class, but "
             f"{several} rows have several 1 and {len(wrong) - several} have none, such as {table.line(wrong[0])}. "
-            "Images "
-            "of several classes are not what this package is for: keep the rows with one class, or write the class "
-            "into "
-            "a column and name it with label_column="
+            "Images of several classes are not what this package is for: keep the rows with one class, or write the "
+            "class into a column and name it with label_column="
         )
     names = [columns[[_BITS[value or "0"] for value in row].index(1)] for row in rows]
     without = [column for column in columns if column not in set(names)]

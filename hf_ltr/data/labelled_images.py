@@ -158,9 +158,8 @@ def _check_labels(
     one, row, _, label = next(entry for entry in rows if (entry[3] or None) in _NO_LABEL)
     number = sum(label in _NO_LABEL for label in labels)
     raise ValueError(
-        f"{one.table.line(row)} has no label in column {column!r}{f' ({label})' if label else ''} ({number} such "
-        "rows of "
-        f"{split}): remove these rows, or give them one"
+        f"{one.table.line(row)} has no label in column {column!r}{f' ({label})' if label else ''} ({number} such rows "
+        f"of {split}): remove these rows, or give them one"
     )
 
 
@@ -234,8 +233,7 @@ def _say_left_out(
     tables = some(dict.fromkeys(one.table.name for one in found))
     what = (
         f"{len(away)} of {len(names.files)} images of {tree.root} are not listed in {tables} and are left out "
-        f"({kinds}; "
-        f"{some(f'{folder} {number}' for folder, number in by_folder.most_common())})"
+        f"({kinds}; {some(f'{folder} {number}' for folder, number in by_folder.most_common())})"
     )
     labels = {normal(label) for part in rows.values() for *_, label in part}
     if folders is not None:

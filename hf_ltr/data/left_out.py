@@ -63,10 +63,8 @@ def lost_files(what: str, files: Iterable[str], broken: Iterable[str]) -> ValueE
     found += [f"{len(broken)} links to files that are not there"] if broken else []
     return ValueError(
         f"{what} has {' and '.join(found) + ', but ' if found else ''}no image. Convert or rename its files (images "
-        "end "
-        "in .jpg, .png, .webp, .tif, ...) or add some; a folder that is to be left out may be moved away, or get a "
-        "name "
-        "that starts with a dot"
+        "end in .jpg, .png, .webp, .tif, ...) or add some; a folder that is to be left out may be moved away, or get "
+        "a name that starts with a dot"
     )
 
 

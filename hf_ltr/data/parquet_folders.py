@@ -55,8 +55,7 @@ def parquet_splits(
             if other is not None:
                 raise ValueError(
                     f"The card of {root} takes files that are no parquet, such as {other}. Give the folder of one "
-                    "kind "
-                    "of files, or labels_from='folders' for images in class folders"
+                    "kind of files, or labels_from='folders' for images in class folders"
                 )
             assigned = assign_splits(found, splits, root, needs_train=only is None)
             return load_parquet(_merged(assigned, found, only), root)
@@ -71,9 +70,8 @@ def parquet_splits(
         found.setdefault(given_name(Path(file)), []).append(file)
     if not any(meanings(name) for name in found) and "" in found and len(found) > 1:
         raise ValueError(
-            f"{root} has parquet files whose names do not belong together: {', '.join(sorted(files)[:5])}. Keep "
-            "those of "
-            "one dataset in the folder, or name them by their splits"
+            f"{root} has parquet files whose names do not belong together: {', '.join(sorted(files)[:5])}. Keep those "
+            "of one dataset in the folder, or name them by their splits"
         )
     # As `push_to_hub` writes them: the name is that of a split, and says more than a file's.
     declared = any(re.fullmatch(r"data/.+-\d{5}-of-\d{5}.*\.parquet", Path(file).as_posix()) for file in files)

@@ -516,3 +516,18 @@ def test_a_table_without_rows(flat, text):
     (flat / "labels.csv").write_text(text)
     with pytest.raises(ValueError, match="labels.csv, beside the images of .*, has no rows"):
         load_long_tailed(flat)
+
+
+def test_a_table_named_after_a_split_that_could_mean_two_images(tmp_path):
+    images(tmp_path, *(f"part{part}/{row}.png" for part in (1, 2) for row in range(4)))
+    table(tmp_path / "train.csv", "file,label", [(f"{row}.png", SIX[row]) for row in range(4)])
+    with pytest.raises(
+        ValueError, match="line 2 of train.csv names '0.png', which could be part1/0.png or part2/0.png"
+    ):
+        load_long_tailed(tmp_path)
+
+
+def test_a_test_table_with_another_kind_of_label_has_none(kaggle):
+    table(kaggle / "test.csv", "image_id,species", [("t0.jpg", "owl"), ("t1.jpg", "ant")])
+    with pytest.raises(ValueError, match=r"The test split of .* has no labels.*splits='train=train'"):
+        load_long_tailed(kaggle)

@@ -545,6 +545,29 @@ def test_hub_failure_says_what_to_do(monkeypatch):
         load_long_tailed("some/birds")
 
 
+def test_hub_dataset_with_other_splits_and_without_test_labels(monkeypatch):
+    import datasets
+
+    def rows(labels):
+        images = [{"bytes": encoded_image(row), "path": None} for row in range(len(labels))]
+        features = Features({"image": Image(), "label": Value("int64")})
+        return Dataset.from_dict({"image": images, "label": labels}, features=features)
+
+    hub = DatasetDict(train=rows([0, 1] * 5), extra=rows([0, 1] * 2), test=rows([-1] * 4))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args: hub)
+    with pytest.raises(
+        ValueError, match="some/birds has the splits train, extra, test, and it is not plain what extra"
+    ):
+        load_long_tailed("some/birds")
+    with pytest.raises(ValueError, match="test split of some/birds has no labels.*splits='train=train[+]extra'"):
+        load_long_tailed("some/birds", splits="train=train+extra,test=test")
+    data = load_long_tailed("some/birds", splits="train=train+extra")
+    assert {split: len(part) for split, part in data.items()} == {"train": 12, "test": 2}
+    assert long_tail_info(data["train"])["splits"] == {"train": ["train", "extra"]}
+    with pytest.raises(ValueError, match="labels_from='folders' is for folders of images; some/birds is none"):
+        load_long_tailed("some/birds", labels_from="folders")
+
+
 def test_hub_id_with_configuration(monkeypatch, tmp_path):
     import datasets
 
