@@ -150,7 +150,7 @@ class RunReport:
             method=method.describe(),
             papers=[method.paper] if method.paper else [],
             dataset=self.dataset,
-            imbalance_factor=self.info.get("imbalance_factor"),
+            imbalance_factor=None if "changed" in self.info else self.info.get("imbalance_factor"),
             split="test",
             counts=self.class_counts,
             row_hash=self.info.get("row_hash"),

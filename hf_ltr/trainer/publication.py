@@ -13,9 +13,9 @@ from transformers import Trainer
 from ..cards import AUTOENCODER, CLASSIFIER
 from ..cards.finished_run import FinishedRun
 from ..data.record import long_tail_info, read_record
-from ..files import clear_temporaries
+from ..files import clear_temporaries, write_json
 from ..pushing import push_errors
-from ..redaction import is_secret
+from ..redaction import is_secret, public
 from .arguments import LongTailTrainingArguments
 from .precision import computation
 
@@ -119,7 +119,8 @@ class PublishingTrainer(Trainer):
             papers=[known.paper] if known is not None and known.paper else [],
             kind=AUTOENCODER if isinstance(self.model, MaskedAutoencoder) else CLASSIFIER,
             dataset=info.get("source"),
-            imbalance_factor=info.get("imbalance_factor"),
+            # That of a tail from which rows were taken since is another one.
+            imbalance_factor=None if "changed" in info else info.get("imbalance_factor"),
             split=split,
             counts=model_counts(self.model),
             row_hash=training.row_hash if training else None,
@@ -153,6 +154,13 @@ class PublishingTrainer(Trainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.is_world_process_zero():
             self._finished_run(output_dir or self.args.output_dir).write(keep_own_card=True)
+
+    def save_state(self) -> None:
+        """As in the parent, but where the best checkpoint lay on this machine is not told: the file is pushed."""
+        super().save_state()
+        if self.args.should_save:
+            path = Path(self.args.output_dir) / "trainer_state.json"
+            write_json(path, public(json.loads(path.read_text(encoding="utf-8"))))
 
     def create_model_card(
         self,

@@ -257,3 +257,22 @@ def test_a_push_that_cannot_work_is_found_when_the_trainer_is_made(tmp_path):
         with pytest.raises(ValueError, match=f"Nothing can be pushed to '{name}'.*{message}.*Nothing was trained"):
             make_trainer(tmp_path / "run", push_to_hub=True, hub_model_id=name, hub_token=TOKEN)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_saved_state_and_the_card_of_a_subset(tmp_path):
+    from hf_ltr import load_long_tailed
+
+    rows = load_long_tailed("digits", imbalance_factor=50)["train"].select(range(40, 342))
+    counts = class_counts(rows)
+    config = LongTailConfig(backbone="resnet20_cifar", image_size=8, num_channels=1, class_counts=counts)
+    options = {"max_steps": 1, "warmup_epochs": 0, "disable_tqdm": True, "mixed_precision_mode": "no"}
+    args = LongTailTrainingArguments(output_dir=str(tmp_path / "run"), **options)
+    trainer = LongTailTrainer(LongTailForImageClassification(config), args, train_dataset=rows)
+    trainer.train()
+    trainer.state.best_model_checkpoint = str(tmp_path / "run" / "checkpoint-1")
+    trainer.save_state()
+    assert read(tmp_path / "run" / "trainer_state.json")["best_model_checkpoint"] == "checkpoint-1"
+    trainer.save_model()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "Training images: 302" in card and "imbalance factor 50" not in card
+    assert hash_rows(rows).row_hash in card
