@@ -130,7 +130,9 @@ def test_evaluate_prints_and_writes(tmp_path, capsys):
     LongTailForImageClassification(config).save_pretrained(tmp_path / "model")
     output = tmp_path / "metrics.json"
     assert main(["evaluate", str(tmp_path / "model"), "--dataset", "digits", "--output", str(output)]) == 0
-    assert "balanced accuracy" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "balanced accuracy" in printed.out
+    assert "Class 1 (1) has 80 images in the model's config and" in printed.err and "Groups are by" in printed.err
     metrics = json.loads(output.read_text())
     assert len(metrics["per_class_accuracy"]) == 10
     assert metrics["balanced_accuracy"] == pytest.approx(sum(metrics["per_class_accuracy"]) / 10)

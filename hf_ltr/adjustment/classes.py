@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..data.class_counts import class_counts as count_classes
-from ..data.count_agreement import counts_difference, is_reordered
+from ..data.count_agreement import counts_by_map, counts_difference, is_reordered
 from ..models.class_order import names_in_config, order_of
 
 
@@ -103,7 +103,9 @@ def training_counts(
         order = order_of(names, counts.names)
         found["in the class counts"] = [counts[index] for index in order or range(len(counts))]
     if "train" in data:
-        found["in the training split"] = _mapped(count_classes(data["train"]).counts, class_map, config.num_labels)
+        found["in the training split"] = counts_by_map(
+            count_classes(data["train"]).counts, class_map, config.num_labels
+        )
     if own:
         found["in the model's config"] = list(own)
     if not found:
@@ -116,15 +118,6 @@ def training_counts(
     for where, other in others:
         if len(other) == len(counts) and other != counts:
             _compare(result, other, (what, where))
-    return result
-
-
-def _mapped(counts: Sequence[int], class_map: Sequence[int] | None, num_labels: int) -> list[int]:
-    if class_map is None:
-        return list(counts)
-    result = [0] * num_labels
-    for index, count in zip(class_map, counts, strict=True):
-        result[index] = count
     return result
 
 

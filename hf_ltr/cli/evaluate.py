@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import typing
+import warnings
 
 from .early import require_folder_or_hub_id
 
@@ -60,6 +62,8 @@ def run(options: argparse.Namespace) -> None:
         "spelling": "--{}",
         "what": f"The {options.split} split of {options.dataset}",
     }
+    if "train" in data:
+        _say_other_counts(model.config, data["train"], classes)
     arguments = {"per_device_eval_batch_size": options.batch_size}
     metrics = evaluate_model(model, data[options.split], arguments, class_options=classes)
     per_class = metrics.pop("per_class_accuracy")
@@ -72,6 +76,30 @@ def run(options: argparse.Namespace) -> None:
     if options.output:
         used = evaluation_computation(arguments)
         write_metrics(options.output, {**metrics, "per_class_accuracy": per_class, "computation": used})
+
+
+def _say_other_counts(config: typing.Any, train: typing.Any, classes: dict) -> None:
+    """The groups are by the images the model was trained on, which may be others than those of the data at hand."""
+    from ..data.class_counts import class_counts
+    from ..data.count_agreement import counts_by_map, counts_difference
+    from ..data.label_sources import class_names_of
+    from ..models.class_matching import match_classes
+
+    if not config.class_counts:
+        return
+    own = list(config.class_counts)
+    class_map = match_classes(class_names_of(train), config, tell=False, **classes)
+    found = counts_by_map(class_counts(train).counts, class_map, config.num_labels)
+    if found != own and len(found) == len(own):
+        text = counts_difference(
+            own, found, ("in the model's config", "in the training split"), lambda i: config.class_names([i])
+        )
+        warnings.warn(
+            f"{text[0].upper()}{text[1:]}. Groups are by the former, which the model was trained on. Give the data "
+            "options of its run, or images it was trained on may be among those it is tested on.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _require_own_model(checkpoint: str) -> None:

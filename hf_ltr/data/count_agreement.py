@@ -31,6 +31,16 @@ def counts_difference(first: Sequence[int], second: Sequence[int], whose: tuple[
     return f"{text}; {sum(first):,} and {sum(second):,} images in all)"
 
 
+def counts_by_map(counts: Sequence[int], class_map: Sequence[int] | None, num_classes: int) -> list[int]:
+    """Counts in another class order: class `i` becomes class `class_map[i]`; classes that none becomes have 0."""
+    if class_map is None:
+        return list(counts)
+    result = [0] * num_classes
+    for index, count in zip(class_map, counts, strict=True):
+        result[index] = count
+    return result
+
+
 def is_reordered(first: Sequence[float], second: Sequence[float]) -> bool:
     """Whether two lists hold the same numbers in another order."""
     first, second = list(first), list(second)
