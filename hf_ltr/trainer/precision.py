@@ -82,6 +82,11 @@ def used_precisions(args: Any) -> tuple[str, str]:
     return training, f"{rounded} weights" if rounded else training
 
 
+def used_memory_format(args: Any) -> str:
+    """Of the weights: the name of a `torch.memory_format`."""
+    return "channels_last" if args.channels_last and args.device.type in ("cpu", "cuda") else "contiguous_format"
+
+
 def computation(args: Any, *, evaluation: bool = False) -> dict[str, str]:
     """
     How a run with these arguments computes, for its record: what decides about the last bits of its numbers.
@@ -91,13 +96,13 @@ def computation(args: Any, *, evaluation: bool = False) -> dict[str, str]:
         evaluation (`bool`, defaults to `False`): Of an evaluation, not of training.
 
     Returns:
-        `dict`: `precision`, `memory_format`, `device` (its type) and `capability`, the instruction set of the kernels
-        (`"AVX2"`) or a GPU's compute capability.
+        `dict`: `precision`, `memory_format` (`"channels_last"` or `"contiguous_format"`), `device` (its type) and
+        `capability`, the instruction set of the kernels (`"AVX2"`) or a GPU's compute capability.
     """
     device = args.device
     return {
         "precision": used_precisions(args)[evaluation],
-        "memory_format": "channels_last" if args.channels_last else "contiguous",
+        "memory_format": used_memory_format(args),
         "device": device.type,
         "capability": _capability(device),
     }

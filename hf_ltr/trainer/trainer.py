@@ -41,7 +41,7 @@ from .forward import (
 from .image_checks import require_readable_images
 from .method_state import check_same_method, load_method_state, save_method_state
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
-from .precision import warn_of_emulation
+from .precision import used_memory_format, warn_of_emulation
 from .processes import available_cores, check_world_size, set_cpu_threads
 from .publication import PublishingTrainer
 from .resuming import choose_checkpoint, clear_leftovers
@@ -119,8 +119,8 @@ class LongTailTrainer(PublishingTrainer):
             set_cpu_threads(args.cpu_threads)
         method, counts, labels = checks.prepare_run(model, method, args, train_dataset, eval_dataset)
         warn_of_emulation(args)
-        if args.channels_last and args.device.type in ("cpu", "cuda"):
-            model = model.to(memory_format=torch.channels_last)
+        # Both ways: a model that another trainer has used comes in that one's format.
+        model = model.to(memory_format=getattr(torch, used_memory_format(args)))
         if processing_class is None:
             processing_class = checks.default_processor(model)
         super().__init__(

@@ -60,6 +60,16 @@ def test_each_evaluation_has_the_precision_it_asks_for(model, data, order):
         assert_untouched(model)
 
 
+@pytest.mark.parametrize("order", [(True, False, True), (False, True, False)])
+def test_each_evaluation_has_the_memory_format_it_asks_for(model, data, order):
+    alone = {wanted: loss(copy.deepcopy(model), data, channels_last=wanted) for wanted in (True, False)}
+    for wanted in order:
+        assert loss(model, data, channels_last=wanted) == alone[wanted]
+        weight = model.backbone.layer1[0].conv1.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) is wanted
+        assert weight.is_contiguous() is not wanted
+
+
 def test_trainers_that_live_side_by_side_keep_their_precision(model, data, tmp_path):
     trainers = {
         mode: LongTailTrainer(model, make_arguments(tmp_path, mixed_precision_mode=mode), eval_dataset=data)
