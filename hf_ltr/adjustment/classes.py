@@ -123,12 +123,12 @@ def training_counts(
 
 def _compare(counts: ClassCounts, other: Sequence[int], places: tuple[str, str]) -> None:
     text = counts_difference(counts.counts, other, places, counts.name_of)
-    text = f"{text[0].upper()}{text[1:]}"
     if is_reordered(counts.counts, other):
+        text = f"{text[0].upper()}{text[1:]}"
         raise ValueError(f"{text}. Priors and groups would be those of other classes; give them in the model's order.")
     warnings.warn(
-        f"{text}. The former are used. Give the options of the run that trained the model, or its validation images "
-        "may be among those it was trained on.",
+        f"There are other numbers of training images: {text}. The former are used. Give the options of the run that "
+        "trained the model, or its validation images may be among those it was trained on.",
         UserWarning,
         stacklevel=5,
     )
