@@ -37,9 +37,9 @@ _FORMS = re.compile(
 )
 _BEARER = re.compile(r"(?<=\bbearer )\S+", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-_NAMED = re.compile(r"""([A-Za-z][\w.-]*)(["']?\s*=\s*["']?)([^\s,;"'}\])]+)""")
+_NAMED = re.compile(r"""(?<![\w.])([A-Za-z][\w.-]*)(["']?\s*=\s*["']?)([^\s,;"'}\])]+)""")
 # In a command, YAML and JSON too.
-_NAMED_OR_LISTED = re.compile(r"""([A-Za-z][\w.-]*)(["']?\s*[=:]\s*["']?)([^\s,;"'}\])]+)""")
+_NAMED_OR_LISTED = re.compile(r"""(?<![\w.])([A-Za-z][\w.-]*)(["']?\s*[=:]\s*["']?)([^\s,;"'}\])]+)""")
 # A value that is too short to be looked for in other texts without hiding what is no secret.
 _SHORTEST = 6
 
@@ -177,19 +177,19 @@ def public_command(program: Sequence[str], argv: Sequence[str]) -> str:
     return without_secrets(shlex.join([*(_script(word) for word in program), *shown]))
 
 
-def _argument(name: str, value: str) -> str:
+def _argument(name: str, value: str, inside: bool = False) -> str:
     if is_secret(name, value):
         return HIDDEN
     if value.lstrip().startswith(("{", "[")):
         try:
             content = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return _public_text(_NAMED_OR_LISTED.sub(_hide_named, value), "")
         shown = public(content, name)
         return value if shown == content else json.dumps(shown)
     key, equals, rest = value.partition("=")
-    if equals and re.fullmatch(r"[\w.-]+", key):
-        return f"{key}={_argument(key, rest)}"
+    if equals and not inside and re.fullmatch(r"[\w.-]+", key):
+        return f"{key}={_argument(key, rest, inside=True)}"
     return _public_text(_NAMED_OR_LISTED.sub(_hide_named, value), name)
 
 
