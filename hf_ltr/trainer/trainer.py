@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from transformers import TrainerState
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data.batches import GlobalBatchSampler, SequentialShards
@@ -25,7 +26,7 @@ from ..storage import StorageError, naming_storage_errors
 from . import agreement, checks
 from .arguments import LongTailTrainingArguments
 from .best_model import check_metric_for_best_model
-from .checkpoint_files import STATE, begin_checkpoint, write_manifest
+from .checkpoint_files import STATE, begin_checkpoint, problems_of, write_manifest
 from .checkpoints import check_folder, claim_folder
 from .degenerate import check_length
 from .evaluation import run_evaluation
@@ -521,6 +522,25 @@ class LongTailTrainer(PublishingTrainer):
             facts = load_method_state(self.method, checkpoint)
             self._epochs_begun, self._seconds_before = facts["epochs_begun"], facts["seconds"]
             self._term_steps = self.state.global_step
+            self._find_best_checkpoint(checkpoint)
+
+    def _find_best_checkpoint(self, checkpoint: str) -> None:
+        """The best weights so far, where the run's folder is now; without them the run could not end as it would."""
+        # Of the file: the parent forgets a checkpoint that is not at its old path.
+        best = TrainerState.load_from_json(str(Path(checkpoint) / STATE)).best_model_checkpoint
+        if best is None:
+            return
+        here = Path(self.args.output_dir) / Path(best).name
+        if here.is_dir():
+            self.state.best_model_checkpoint = best = str(here)
+        missing = not list(Path(best).glob("model*.safetensors"))
+        problems = ["its weights are missing"] if missing else [] if self.args.save_only_model else problems_of(best)
+        if self.args.load_best_model_at_end and problems:
+            raise ValueError(
+                f"Training cannot continue exactly: {best} has the best weights so far, which load_best_model_at_end "
+                f"asks for, but {'; '.join(problems)}. Start again in another output_dir, or without "
+                "load_best_model_at_end."
+            )
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

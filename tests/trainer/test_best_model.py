@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from hf_ltr.methods import Stage
 from hf_ltr.trainer import run_stages
 from hf_ltr.trainer.best_model import check_metric_for_best_model, metric_names
 
-from ..contracts.builders import COUNTS, make_config, make_dataset, make_method, make_model, make_trainer
+from ..contracts.builders import COUNTS, make_config, make_dataset, make_method, make_model, make_trainer, weights
 
 BEST = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True, "num_train_epochs": 1}
 
@@ -80,3 +81,33 @@ def test_names_of_own_metrics_are_not_guessed(tmp_path):
     )
     trainer.train()
     assert trainer.state.best_metric == 1.0
+
+
+def test_the_best_weights_are_found_in_a_moved_folder_or_their_loss_is_said(tmp_path):
+    """A later checkpoint that is not better: continued elsewhere, the best one is taken in the end, or nothing is."""
+    options = BEST | {"num_train_epochs": 2, "metric_for_best_model": "loss", "save_total_limit": None}
+
+    class Worse:
+        """The first evaluation is the best one."""
+
+        def __init__(self, trainer):
+            self.evaluate, self.times = trainer.evaluate, 0
+            trainer.evaluate = self
+
+        def __call__(self, *args, **kwargs):
+            self.times += 1
+            return {**self.evaluate(*args, **kwargs), "eval_loss": float(self.times)}
+
+    trainer = make_trainer("cross_entropy", tmp_path / "first", **options)
+    Worse(trainer)
+    trainer.train()
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "first" / "checkpoint-5")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    again = make_trainer("cross_entropy", tmp_path / "moved", **options)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.best_model_checkpoint == str(tmp_path / "moved" / "checkpoint-5")
+    for name, value in weights(trainer).items():
+        np.testing.assert_array_equal(value, weights(again)[name])
+    (tmp_path / "moved" / "checkpoint-5" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="checkpoint-5 has the best weights so far.* but its weights are missing"):
+        make_trainer("cross_entropy", tmp_path / "moved", **options).train(resume_from_checkpoint=True)

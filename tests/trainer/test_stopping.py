@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from hf_ltr.cli.ending import run_to_the_end
 from hf_ltr.methods import Stage
 from hf_ltr.trainer import run_stages
 from hf_ltr.trainer.checkpoint_files import problems_of
+from hf_ltr.trainer.checkpoints import checkpoints
 
 from ..contracts.builders import COUNTS, make_config, make_dataset, make_method, make_trainer
+from .test_launchers import free_port
 
 # 37 rows in batches of 8: five steps per epoch.
 ARGUMENTS = {
@@ -138,3 +142,39 @@ def test_an_ignored_signal_stays_ignored():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+SCRIPT = """
+import os, signal, sys
+from hf_ltr.cli.ending import run_to_the_end
+from tests.trainer.test_stopping import Signal, run
+
+calls = [Signal(6, signal.SIGTERM)] if sys.argv[2] == "stop" and os.environ["RANK"] == "1" else []
+code = run_to_the_end(lambda: run(sys.argv[1], *calls, per_device_train_batch_size=4, use_cpu=True))
+print("RANK", os.environ["RANK"], "ended with", code, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_processes_stop_at_the_same_step_if_one_of_them_is_asked(repository, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = [str(repository), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+    def launch(folder, what):
+        command = [*("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())]
+        arguments = [str(tmp_path / "script.py"), str(tmp_path / folder), what]
+        options = {"env": environment, "cwd": tmp_path, "capture_output": True, "text": True, "timeout": 200}
+        found = subprocess.run([sys.executable, *command, *arguments], **options)
+        assert found.returncode == 0, found.stderr[-3000:]
+        return found.stdout + found.stderr
+
+    said = launch("stopped", "stop")
+    assert "RANK 0 ended with 143" in said and "RANK 1 ended with 143" in said
+    (newest, *_) = checkpoints(tmp_path / "stopped" / "train")
+    assert problems_of(newest) == [] and {"rng_state_0.pth", "rng_state_1.pth"} <= set(os.listdir(newest))
+    launch("stopped", "go")
+    launch("straight", "go")
+    first, second = (load_file(tmp_path / name / "train" / "model.safetensors") for name in ("straight", "stopped"))
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value)
