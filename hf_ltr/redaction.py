@@ -37,9 +37,9 @@ _FORMS = re.compile(
 )
 _BEARER = re.compile(r"(?<=\bbearer )\S+", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
-_NAMED = re.compile(r"""(?<![\w.])([A-Za-z][\w.-]*)(["']?\s*=\s*["']?)([^\s,;"'}\])]+)""")
+_NAMED = re.compile(r"""(?<![\w.-])(-*[A-Za-z][\w.-]*)(["']?\s*=\s*["']?)([^\s,;"'}\])]+)""")
 # In a command, YAML and JSON too.
-_NAMED_OR_LISTED = re.compile(r"""(?<![\w.])([A-Za-z][\w.-]*)(["']?\s*[=:]\s*["']?)([^\s,;"'}\])]+)""")
+_NAMED_OR_LISTED = re.compile(r"""(?<![\w.-])(-*[A-Za-z][\w.-]*)(["']?\s*[=:]\s*["']?)([^\s,;"'}\])]+)""")
 # A value that is too short to be looked for in other texts without hiding what is no secret.
 _SHORTEST = 6
 
