@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..naming import unknown_name
+from ..validation import number, whole_number
 from . import splits as row_splits
 from .class_counts import ClassCounts, arrow_column, class_counts, label_array
 from .class_folders import unlabelled
@@ -123,8 +124,10 @@ def load_long_tailed(
 
     if imbalance_type not in PROFILES:
         raise unknown_name("imbalance_type", imbalance_type, PROFILES)
-    if imbalance_factor is not None and not imbalance_factor >= 1:
-        raise ValueError(f"imbalance_factor is head over tail and must be at least 1, got {imbalance_factor}")
+    if imbalance_factor is not None:
+        number("imbalance_factor is head over tail and must be at least 1: it", imbalance_factor, minimum=1)
+    whole_number("validation_per_class", validation_per_class)
+    whole_number("seed", seed)
     if validation_per_class < 0:
         raise ValueError(f"validation_per_class must not be negative, got {validation_per_class}")
     if seed < 0:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from hf_ltr import LongTailConfig, LongTailTrainingArguments, class_counts, get_method
+from hf_ltr import LongTailConfig, LongTailTrainingArguments, class_counts, get_method, load_long_tailed
 from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions
 from hf_ltr.data import ClassCounts
@@ -24,6 +24,17 @@ from hf_ltr.table.protocol_files import load_protocol
 from hf_ltr.validation import number, whole_number
 
 NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [("imbalance_factor", value) for value in (NAN, INF, 0, 0.5, True, "50")]
+    + [("validation_per_class", value) for value in (1.5, True, "2", None)]
+    + [("seed", value) for value in ("x", 1.5, True, None)],
+)
+def test_numbers_of_a_dataset(option, value):
+    with pytest.raises(ValueError, match=f"{option}.* must be a (finite|whole) number"):
+        load_long_tailed("digits", **{option: value})
 
 
 class Items:
