@@ -7,7 +7,7 @@ LOWEST_VENV ?= .venv-lowest
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install quickstart test test-slow test-lowest constraints lint format pages bench clean
+.PHONY: install quickstart test test-other-processor test-slow test-lowest constraints lint format pages bench clean
 
 install: $(STAMP)
 
@@ -25,6 +25,12 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q -n 2
+
+# The contracts as an older processor computes them (kernels of torch and oneDNN): none may depend on the machine.
+# `make test-other-processor CAPABILITY=avx2` takes the kernels of processors without AVX-512.
+CAPABILITY ?= default
+test-other-processor: $(STAMP)
+	ATEN_CPU_CAPABILITY=$(CAPABILITY) ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -q -n 2 tests/contracts
 
 # The tests that are too slow for every change: launchers, kills, big evaluations.
 test-slow: $(STAMP)

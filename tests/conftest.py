@@ -1,6 +1,8 @@
 """Shared fixtures. Everything runs offline; images outside the repository are optional and reported when missing."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # What is remembered of checked images is the user's own as well.
 os.environ["HF_LTR_CACHE"] = tempfile.mkdtemp(prefix="hf-ltr-tests-")
+atexit.register(shutil.rmtree, os.environ["HF_LTR_CACHE"], ignore_errors=True)
 # Tiny tensors: a second thread only waits for the first, and the suite runs one worker per core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Datasets loaded from folders are cached by content; a suite must neither read nor fill the user's cache.
