@@ -46,7 +46,7 @@ class MaskedAutoencoding(LongTailMethod):
 
     def __init__(self, class_counts, mask_ratio: float = 0.75, normalize_targets: bool = True):
         super().__init__(class_counts)
-        number("mask_ratio (between 0 and 1)", mask_ratio, above=0, below=1)
+        number("mask_ratio", mask_ratio, above=0, below=1)
         flag("normalize_targets", normalize_targets)
         self.mask_ratio, self.normalize_targets = mask_ratio, normalize_targets
         self.seed = 0

@@ -342,7 +342,7 @@ class LongTailConfig(PretrainedConfig):
             if name not in MASKED_AUTOENCODER_DEFAULTS:
                 raise unknown_name("option of the masked autoencoder", name, MASKED_AUTOENCODER_DEFAULTS)
         options = {**MASKED_AUTOENCODER_DEFAULTS, **options}
-        number("mask_ratio (between 0 and 1)", options["mask_ratio"], above=0, below=1)
+        number("mask_ratio", options["mask_ratio"], above=0, below=1)
         flag("norm_pix_loss", options["norm_pix_loss"])
         for name, most in (("decoder_dim", WIDEST), ("decoder_depth", MOST_BLOCKS), ("decoder_heads", WIDEST)):
             whole_number(name, options[name], minimum=0 if name == "decoder_depth" else 1, maximum=most)

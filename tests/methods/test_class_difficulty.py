@@ -122,7 +122,7 @@ def cdb_trainer(folder, eval_dataset, **options) -> LongTailTrainer:
 
 def test_without_validation_images_one_clear_error_before_training(tmp_path):
     trainer = cdb_trainer(tmp_path / "a", None)
-    with pytest.raises(ValueError, match="validation_per_class.*difficulty_from='train'"):
+    with pytest.raises(ValueError, match="validation_per_class.*difficulty_from=train"):
         trainer.train()
     assert trainer.state.global_step == 0
     cdb_trainer(tmp_path / "b", None, difficulty_from="train").train()

@@ -197,7 +197,7 @@ def test_an_interrupted_table_does_not_pretrain_again(finished, protocol, tmp_pa
     [
         (["mask_ratio"], "pretraining must hold `key: value` pairs"),
         ({"mask_ration": 0.5}, "Unknown option of masked_autoencoding: 'mask_ration'.*'mask_ratio'"),
-        ({"mask_ratio": 1.5}, "mask_ratio must lie between 0 and 1"),
+        ({"mask_ratio": 1.5}, "mask_ratio must be a finite number above 0 and below 1, got 1.5"),
     ],
 )
 def test_mistakes_of_pretraining_are_found_before_the_first_run(
