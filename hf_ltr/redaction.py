@@ -33,15 +33,20 @@ _PLAIN_WORDS = frozenset(("", "true", "false", "none", "null", "yes", "no", "on"
 
 _FORMS = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
-    r"|glpat-[\w-]{16,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16})\b"
+    r"|glpat-[\w-]{16,}|sk-(?=[\w-]*\d)[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16})\b"
 )
-_BEARER = re.compile(r"(?<=\bbearer )\S+", re.IGNORECASE)
+# Not the bearer of a name: a token has digits.
+_BEARER = re.compile(r"(?<=\bbearer )(?=\S*\d)\S{6,}", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 _NAMED = re.compile(r"""(?<![\w.-])(-*[A-Za-z][\w.-]*)(["']?\s*=\s*["']?)([^\s,;"'}\])]+)""")
 # In a command, YAML and JSON too.
 _NAMED_OR_LISTED = re.compile(r"""(?<![\w.-])(-*[A-Za-z][\w.-]*)(["']?\s*[=:]\s*["']?)([^\s,;"'}\])]+)""")
 # A value that is too short to be looked for in other texts without hiding what is no secret.
 _SHORTEST = 6
+# The name of a model, data set or row, as a variable or a class may have it: words and short numbers.
+_NAME_LIKE = re.compile(r"[A-Za-z]*\d{0,4}(?:[\s_./-][A-Za-z]*\d{0,4})*")
+_SHORTEST_OF_ENVIRONMENT = 16
+_OF_THE_HUB = frozenset(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"))
 
 _DRIVE = re.compile(r"^(?:[A-Za-z]:[\\/]|\\\\|\.{1,2}\\|~\\)")
 # Inside a text; one part behind a slash may be anything (`</b>`), two are a path.
@@ -67,9 +72,9 @@ def is_secret(name: str, value: Any = HIDDEN) -> bool:
 
     Args:
         name (`str`): Of an option, with its dashes and section or without.
-        value: Booleans, absent values and counts of tokens are none.
+        value: Booleans, fractions, absent values and counts of tokens are none.
     """
-    if value is None or isinstance(value, bool) or (isinstance(value, str) and value.lower() in _PLAIN_WORDS):
+    if value is None or isinstance(value, bool | float) or (isinstance(value, str) and value.lower() in _PLAIN_WORDS):
         return False
     words = words_of(name)
     if any(_ALWAYS_SECRET.search(word) for word in words):
@@ -208,7 +213,9 @@ def _hide_named(match: re.Match[str]) -> str:
     name, between, value = match.groups()
     if not is_secret(name, value):
         return match.group()
-    remember_secret(value)
+    if not _NAME_LIKE.fullmatch(value):
+        # In a text, `key=images` may be the name of a folder: the word is hidden here, not everywhere.
+        remember_secret(value)
     return f"{name}{between}{HIDDEN}"
 
 
@@ -259,9 +266,12 @@ def _of_environment() -> set[str]:
 
 @functools.lru_cache(maxsize=1)
 def _secrets_in(environment: tuple[tuple[str, str], ...]) -> set[str]:
-    """Values of variables such as HF_TOKEN; a path or a word is not taken for one."""
+    """Values of variables such as HF_TOKEN; a path and what may be the name of something are not taken for one."""
     return {
         value
         for name, value in environment
-        if is_secret(name, value) and len(value) >= 8 and re.search(r"\d", value) and "/" not in value
+        if is_secret(name, value)
+        and (len(value) >= _SHORTEST_OF_ENVIRONMENT or (name in _OF_THE_HUB and len(value) >= 8))
+        and not is_place(value)
+        and not _NAME_LIKE.fullmatch(value)
     }

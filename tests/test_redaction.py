@@ -74,8 +74,22 @@ def test_secrets_by_form_and_of_the_environment(monkeypatch):
     assert without_secrets("Bearer abc123") == f"Bearer {HIDDEN}"
     for text in ("hf_transfer", "hf_hub_download", "hf_ltr", "https://host/x@1", "a" * 40):
         assert without_secrets(text) == text
-    monkeypatch.setenv("HF_TOKEN", "0rganisation-token")
-    assert without_secrets("a 0rganisation-token") == f"a {HIDDEN}"
+    monkeypatch.setenv("HF_TOKEN", "0rganisation-token-c3f81a5e7")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEX4MPLEKEY")
+    for value in ("0rganisation-token-c3f81a5e7", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEX4MPLEKEY"):
+        assert without_secrets(f"a {value}") == f"a {HIDDEN}"
+
+
+def test_ordinary_words_survive_a_secret_that_is_called_like_them(monkeypatch):
+    words = "cifar100 test1234 uoft-cs/cifar100 vit_base_patch16_224 12345678 balanced_softmax".split()
+    for number, word in enumerate(words):
+        monkeypatch.setenv(f"SECRET_KEY_{number}", word)
+    text = " ".join([*words, "Bearer Island, standard bearer dogs"])
+    assert without_secrets(text) == text
+    # Of a folder's name, not somebody's secret: the word stands elsewhere too.
+    assert public("token=images") == f"token={HIDDEN}" and without_secrets("all images") == "all images"
+    # A measure of a set that is called so.
+    assert public({"eval_secret_accuracy": 0.5, "password": 0.25}) == {"eval_secret_accuracy": 0.5, "password": 0.25}
 
 
 @pytest.mark.parametrize(

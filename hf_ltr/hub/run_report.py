@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from ..storage import naming_storage_errors
 if TYPE_CHECKING:
     from ..methods import LongTailMethod
     from ..trainer import StageResult
+
+_TEST_IS_LAST = "the test set was read after training only"
 
 
 class RunReport:
@@ -127,7 +130,10 @@ class RunReport:
                 model = LongTailForImageClassification.from_pretrained(result.folder)
                 model.save_pretrained(self.output_dir)
             LongTailImageProcessor.from_config(model.config).save_pretrained(self.output_dir)
-            self._finished(model.config, method, stages, getattr(push_to, "repo_id", push_to)).write()
+            finished = self._finished(model.config, method, stages, getattr(push_to, "repo_id", push_to))
+            if kept := self._best_of(result):
+                finished = dataclasses.replace(finished, selection=kept, selection_in_words=f"{kept}; {_TEST_IS_LAST}")
+            finished.write()
         print(
             f"\n{table}\n\nTop-1 accuracy in percent on the test set; many, medium, few: mean over the group's "
             f"classes."
@@ -136,6 +142,14 @@ class RunReport:
         if push_to is not None:
             push_folder(self.output_dir, push_to)
         return table
+
+    def _best_of(self, result: StageResult) -> str | None:
+        """Which weights of a stage were kept, if not the last ones."""
+        arguments = {**self.arguments, **self.sections.get(result.name, {})}
+        if not arguments.get("load_best_model_at_end"):
+            return None
+        metric = arguments.get("metric_for_best_model") or "loss"
+        return f"the checkpoint with the best {metric} on the validation images"
 
     def _figures(self) -> dict[str, str]:
         return draw_figures(self.output_dir, self.rows, self.per_class, self.class_counts)
@@ -157,7 +171,7 @@ class RunReport:
             rows=self.rows,
             per_class=self.per_class,
             seconds={stage.name: stage.seconds for stage in stages},
-            selection_in_words="the weights after the last epoch; the test set was read after training only",
+            selection_in_words=f"the weights after the last epoch; {_TEST_IS_LAST}",
             arguments={key: _without_point_zero(value) for key, value in {**self.arguments, **sections}.items()},
             command=self.command,
             model_id=model_id,

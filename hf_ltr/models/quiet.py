@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging as standard_logging
 from collections.abc import Iterator
 
 from transformers.utils import logging
@@ -20,3 +21,18 @@ def quiet_loading() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def without_messages(logger: str, beginning: str) -> Iterator[None]:
+    """Inside, messages of this logger that begin so are left out."""
+
+    def keep(record: standard_logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(beginning)
+
+    log = standard_logging.getLogger(logger)
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)

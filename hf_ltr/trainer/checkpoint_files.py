@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import TrainerState
 
-from ..files import write_json
+from ..files import write_json, write_text
 from .checkpoints import FACTS, checkpoints
 
 MANIFEST = "checkpoint.json"
@@ -21,6 +23,7 @@ STATE = "trainer_state.json"
 METHOD_TENSORS = "method.safetensors"
 _MODEL = ("model.safetensors", "model.safetensors.index.json")
 _TORCH = (".pt", ".pth")
+_SUFFIXES = (*_TORCH, ".bin", ".json", ".safetensors")
 # Of FSDP and DeepSpeed, which keep optimizer and model in folders.
 _SHARDS = ("optimizer_", "pytorch_model_fsdp", "global_step")
 _CHUNK = 2**20
@@ -46,9 +49,40 @@ def write_manifest(checkpoint: str | Path, names: list[str] | None = None) -> No
 
 
 def begin_checkpoint(checkpoint: str | Path) -> None:
-    """Forget that a folder which is about to be written into was complete."""
-    for name in (MANIFEST, STATE):
-        (Path(checkpoint) / name).unlink(missing_ok=True)
+    """Forget that a folder which is about to be written into was complete, and what is in the way of its files."""
+    checkpoint = Path(checkpoint)
+    for path in checkpoint.iterdir() if checkpoint.is_dir() else ():
+        if path.is_symlink() or (not path.is_dir() and path.name in (MANIFEST, STATE)):
+            path.unlink()
+        elif path.is_dir() and path.suffix in _SUFFIXES:  # a file by its name, and no part of a checkpoint
+            shutil.rmtree(path)
+
+
+def forget_places(checkpoint: str | Path) -> None:
+    """Name the best checkpoint, in the state of this one, by its folder alone: a checkpoint may be published."""
+    path = Path(checkpoint) / STATE
+    state = json.loads(path.read_text(encoding="utf-8"))
+    if state.get("best_model_checkpoint"):
+        state["best_model_checkpoint"] = Path(state["best_model_checkpoint"]).name
+        write_text(path, json.dumps(state, indent=2, sort_keys=True) + "\n")  # as transformers does, NaN included
+
+
+def best_checkpoint_of(checkpoint: str | Path, output_dir: str | Path) -> str | None:
+    """
+    Where the best checkpoint is that the state of another one names, `None` if it names none.
+
+    Args:
+        checkpoint (`str`): Whose state is read.
+        output_dir (`str`): Where the run writes now: it may have been moved.
+    """
+    best = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8")).get("best_model_checkpoint")
+    if best is None:
+        return None
+    folders = [Path(output_dir), Path(checkpoint).parent]
+    if len(Path(best).parts) > 1:  # earlier versions wrote the path
+        folders.append(Path(best).parent)
+    places = [folder / Path(best).name for folder in folders]
+    return str(next((place for place in places if place.is_dir()), places[0]))
 
 
 def problems_of(checkpoint: str | Path) -> list[str]:
@@ -165,6 +199,8 @@ def _read(checkpoint: Path, name: str) -> list[str]:
         if name.endswith(".json"):
             if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
                 return [f"{name} holds no JSON object"]
+            if name == STATE:
+                TrainerState.load_from_json(path)
         elif name.endswith(".safetensors"):
             with safe_open(path, framework="pt") as file:
                 file.keys()

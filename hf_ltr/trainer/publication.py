@@ -13,10 +13,11 @@ from transformers import Trainer
 from ..cards import AUTOENCODER, CLASSIFIER
 from ..cards.finished_run import FinishedRun
 from ..data.record import long_tail_info, read_record
-from ..files import clear_temporaries, write_json
+from ..files import clear_temporaries
 from ..pushing import push_errors
-from ..redaction import is_secret, public
+from ..redaction import is_secret
 from .arguments import LongTailTrainingArguments
+from .checkpoint_files import forget_places
 from .precision import computation
 
 # What a reader of a card learns nothing from: places, and what this machine is told.
@@ -159,8 +160,7 @@ class PublishingTrainer(Trainer):
         """As in the parent, but where the best checkpoint lay on this machine is not told: the file is pushed."""
         super().save_state()
         if self.args.should_save:
-            path = Path(self.args.output_dir) / "trainer_state.json"
-            write_json(path, public(json.loads(path.read_text(encoding="utf-8"))))
+            forget_places(self.args.output_dir)
 
     def create_model_card(
         self,

@@ -14,19 +14,25 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainerState
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data.batches import GlobalBatchSampler, SequentialShards
 from ..data.pipeline import InputPipeline
 from ..methods import LongTailMethod
 from ..methods.decoupled import make_sampler
-from ..models.quiet import quiet_loading
+from ..models.quiet import quiet_loading, without_messages
 from ..storage import StorageError, naming_storage_errors
 from . import agreement, checks
 from .arguments import LongTailTrainingArguments
 from .best_model import check_metric_for_best_model
-from .checkpoint_files import STATE, begin_checkpoint, problems_of, write_manifest
+from .checkpoint_files import (
+    STATE,
+    begin_checkpoint,
+    best_checkpoint_of,
+    forget_places,
+    problems_of,
+    write_manifest,
+)
 from .checkpoints import check_folder, claim_folder
 from .degenerate import check_length
 from .evaluation import run_evaluation
@@ -524,15 +530,18 @@ class LongTailTrainer(PublishingTrainer):
             self._term_steps = self.state.global_step
             self._find_best_checkpoint(checkpoint)
 
+    def _init_training_state(self, *args, **kwargs):
+        # The parent looks for the best checkpoint where its name alone leads to, and says that it is not there.
+        with without_messages("transformers.trainer", "The best checkpoint"):
+            return super()._init_training_state(*args, **kwargs)
+
     def _find_best_checkpoint(self, checkpoint: str) -> None:
         """The best weights so far, where the run's folder is now; without them the run could not end as it would."""
-        # Of the file: the parent forgets a checkpoint that is not at its old path.
-        best = TrainerState.load_from_json(str(Path(checkpoint) / STATE)).best_model_checkpoint
+        best = best_checkpoint_of(checkpoint, self.args.output_dir)
         if best is None:
             return
-        here = Path(self.args.output_dir) / Path(best).name
-        if here.is_dir():
-            self.state.best_model_checkpoint = best = str(here)
+        if Path(best).is_dir():
+            self.state.best_model_checkpoint = best
         missing = not list(Path(best).glob("model*.safetensors"))
         problems = ["its weights are missing"] if missing else [] if self.args.save_only_model else problems_of(best)
         if self.args.load_best_model_at_end and problems:
@@ -559,12 +568,22 @@ class LongTailTrainer(PublishingTrainer):
                 if self.args.should_save:
                     begin_checkpoint(folder)
                 super()._save_checkpoint(model, trial)
-                if self.args.should_save and not self.args.save_only_model and folder.is_dir():
-                    write_manifest(folder, [STATE])
+                self._finish_checkpoint(folder)
         except StorageError:
             if self.args.should_save and not (folder / STATE).exists():
                 shutil.rmtree(folder, ignore_errors=True)  # room for the next attempt
             raise
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        self._finish_checkpoint(Path(checkpoint_folder))
+        super()._push_from_checkpoint(checkpoint_folder)
+
+    def _finish_checkpoint(self, folder: Path) -> None:
+        """What its state says is no longer changed: it is complete, and may be pushed."""
+        if self.args.should_save and folder.is_dir():
+            forget_places(folder)
+            if not self.args.save_only_model:
+                write_manifest(folder, [STATE])
 
     # ------------------------------------------------------------------ evaluation
     def _in_precision(self) -> contextlib.AbstractContextManager:

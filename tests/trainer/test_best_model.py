@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -83,8 +84,9 @@ def test_names_of_own_metrics_are_not_guessed(tmp_path):
     assert trainer.state.best_metric == 1.0
 
 
-def test_the_best_weights_are_found_in_a_moved_folder_or_their_loss_is_said(tmp_path):
+def test_the_best_weights_are_found_in_a_moved_folder_or_their_loss_is_said(tmp_path, caplog, monkeypatch):
     """A later checkpoint that is not better: continued elsewhere, the best one is taken in the end, or nothing is."""
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     options = BEST | {"num_train_epochs": 2, "metric_for_best_model": "loss", "save_total_limit": None}
 
     class Worse:
@@ -102,9 +104,13 @@ def test_the_best_weights_are_found_in_a_moved_folder_or_their_loss_is_said(tmp_
     Worse(trainer)
     trainer.train()
     assert trainer.state.best_model_checkpoint == str(tmp_path / "first" / "checkpoint-5")
+    states = [path.read_text() for path in (tmp_path / "first").glob("checkpoint-*/trainer_state.json")]
+    assert len(states) == 2 and all('"checkpoint-5"' in text and str(tmp_path) not in text for text in states)
     (tmp_path / "first").rename(tmp_path / "moved")
     again = make_trainer("cross_entropy", tmp_path / "moved", **options)
-    again.train(resume_from_checkpoint=True)
+    with caplog.at_level("WARNING", "transformers.trainer"):
+        again.train(resume_from_checkpoint=True)
+    assert "does not exist" not in caplog.text
     assert again.state.best_model_checkpoint == str(tmp_path / "moved" / "checkpoint-5")
     for name, value in weights(trainer).items():
         np.testing.assert_array_equal(value, weights(again)[name])

@@ -67,6 +67,21 @@ def flip(path):
     path.write_bytes(content)
 
 
+@pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors", "method.json"])
+def test_what_is_in_the_way_of_a_checkpoint_that_is_written_again_is_replaced(run, finished, name, tmp_path):
+    aside = tmp_path / "aside"
+    aside.write_text("somebody's")
+    replace_by_folder(run / "checkpoint-6" / name)
+    remove(run / "checkpoint-6" / "scheduler.pt")
+    (run / "checkpoint-6" / "scheduler.pt").symlink_to(aside)
+    trainer = trainer_in(run)
+    with pytest.warns(UserWarning, match=f"{name} is no file"):
+        trainer.train(resume_from_checkpoint=True)
+    assert problems_of(run / "checkpoint-6") == [] and aside.read_text() == "somebody's"
+    for key, value in weights(trainer).items():
+        np.testing.assert_array_equal(value, finished[1][key])
+
+
 @pytest.mark.parametrize("damage", [remove, empty, truncate, replace_by_folder, flip])
 @pytest.mark.parametrize("name", PARTS)
 def test_every_damage_of_every_file_is_noticed(run, name, damage):
