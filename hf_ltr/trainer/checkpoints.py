@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from .exempt_arguments import EXEMPT
 
 RUN_FILE = "run.json"
 FACTS = "method.json"
@@ -88,9 +89,9 @@ def claim_folder(folder: str | Path, facts: dict[str, Any]) -> None:
 def fact_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """
     [`differences`] of the facts of two runs. What only one side knows, and has there at its default, is none; nor are
-    hashes that earlier versions made of other things.
+    arguments that an earlier version compared and this one does not, and hashes that it made of other things.
     """
-    there, here = dict(there), dict(here)
+    there, here = ({**facts, "arguments": _compared(facts.get("arguments"))} for facts in (there, here))
     known = [facts.pop("at_default", None) for facts in (there, here)]
     data = [facts.get("data") for facts in (there, here)]
     if known[0] is None and isinstance(here.get("arguments"), dict):
@@ -137,6 +138,12 @@ def differences(
         pairs = enumerate(zip(there, here, strict=True))
         return [text for i, (a, b) in pairs for text in differences(a, b, f"{prefix}.{i}", known_defaults)]
     return [] if there == here else [f"{prefix}: {_short(there)} there, {_short(here)} here"]
+
+
+def _compared(arguments: Any) -> Any:
+    if not isinstance(arguments, dict):
+        return arguments
+    return {name: value for name, value in arguments.items() if name not in EXEMPT}
 
 
 def _nested(values: list[Any]) -> bool:

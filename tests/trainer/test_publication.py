@@ -191,11 +191,13 @@ def test_the_card_of_a_recipe_is_the_card_of_a_trainer(tmp_path, capsys):
     assert read(tmp_path / "run/config.json")["method"] == read(tmp_path / "recipe/run/config.json")["method"]
 
 
-def test_the_card_of_a_recipe_says_which_weights_were_kept(data, tmp_path):
+def test_the_card_of_a_recipe_says_which_weights_were_kept(tmp_path):
+    from hf_ltr import load_long_tailed
     from hf_ltr.hub import RunReport
     from hf_ltr.trainer import StageResult
 
     best = {"load_best_model_at_end": True, "metric_for_best_model": "few"}
+    data = load_long_tailed("digits")
     report = RunReport(tmp_path, data=data, dataset="digits", arguments={}, sections={"train": best})
     assert report._best_of(StageResult("train", "x")).startswith("the checkpoint with the best few")
     assert report._best_of(StageResult("classifier", "x")) is None

@@ -58,6 +58,13 @@ def test_what_does_not_change_the_run_may_change(tmp_path):
         check_folder(tmp_path, facts(tmp_path, **changes))
 
 
+def test_an_argument_that_an_earlier_version_compared_is_no_difference(tmp_path):
+    recorded = facts(tmp_path)
+    recorded["arguments"]["mixed_precision_mode"] = "no"
+    del recorded["at_default"]
+    assert fact_differences(recorded, facts(tmp_path)) == []
+
+
 def test_when_the_model_is_measured_counts_where_the_best_is_taken(tmp_path):
     best = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
     by_steps = best | {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
