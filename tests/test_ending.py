@@ -23,6 +23,19 @@ def test_the_package_is_a_command():
     assert found.stdout.startswith("usage: hf-ltr") and found.stderr == ""
 
 
+def test_an_interruption_while_modules_are_imported_is_one_line():
+    program = "import hf_ltr.cli\nraise KeyboardInterrupt"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.stderr, ended.stdout) == (
+        "interrupted: nothing had begun\n",
+        "",
+    ) and ended.returncode == -signal.SIGINT
+    ended = subprocess.run(
+        [sys.executable, "-c", "import hf_ltr.cli\nraise KeyError(3)"], capture_output=True, text=True
+    )
+    assert "Traceback" in ended.stderr
+
+
 @pytest.mark.parametrize(
     "output, code", [("print('many lines\\n' * 100_000)", 141), ("[print('line' * 99) for _ in range(9999)]", 141)]
 )

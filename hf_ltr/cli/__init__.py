@@ -1,0 +1,19 @@
+"""Command line: `hf-ltr`, and what the recipes share. Importing it makes Ctrl-C while modules are imported one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+_show = sys.excepthook
+
+
+def _without_traceback(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        _show(kind, error, trace)
+    elif sys.stderr is not None:
+        print("interrupted: nothing had begun", file=sys.stderr)
+
+
+# Commands that have begun say it themselves, see `ending`.
+sys.excepthook = _without_traceback
