@@ -18,6 +18,19 @@ DEEPEST = 50
 # Values of a file after its aliases (`*name`) are written out. Each level of anchors can multiply them.
 MOST_VALUES = 100_000
 
+_TAG = "tag:yaml.org,2002:"
+# Words of YAML 1.2 that are no text, and the letters they begin with. PyYAML reads YAML 1.1, where `010` is 8, `1:30`
+# is 90 and `1e-3` is text.
+_WORDS = {
+    "bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    "int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    "float": (
+        r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
+        r"|^\.(?:nan|NaN|NAN)$",
+        "-+.0123456789",
+    ),
+}
+
 
 def read_text(path: str | Path, largest: int = LARGEST_YAML) -> str:
     """
@@ -85,7 +98,8 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def parse_yaml(text: str, where: str) -> Any:
     """
-    YAML 1.2 in what matters here: only `true` and `false` are booleans, so that `no` stays a word; dates are words.
+    YAML 1.2 in what matters here: only `true` and `false` are booleans, so that `no` stays a word; `1e-3` is a number;
+    dates, times (`12:30`) and digits behind a zero (`007`) are words.
 
     Args:
         text (`str`).
@@ -143,19 +157,18 @@ def _loader() -> type:
 
     # A tag that is left, such as `!!set`, has no constructor here and is refused.
     kept = ("null", "bool", "int", "float", "str", "seq", "map")
-    tags = {f"tag:yaml.org,2002:{name}" for name in kept} | {None}
+    tags = {_TAG + name for name in kept} | {None}
     Loader.yaml_constructors = {tag: made for tag, made in yaml.SafeLoader.yaml_constructors.items() if tag in tags}
     Loader.yaml_implicit_resolvers = {
         letter: [
             (tag, pattern)
             for tag, pattern in resolvers
-            if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
+            if tag.removeprefix(_TAG) not in ("bool", "int", "float", "timestamp")
         ]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"
-    )
+    for name, (pattern, first) in _WORDS.items():
+        Loader.add_implicit_resolver(_TAG + name, re.compile(pattern), list(first))
     return Loader
 
 
@@ -172,7 +185,7 @@ def _values(node: Any, known: dict[int, int | None]) -> int:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
                 if key.value in seen:
                     raise yaml.composer.ComposerError(
                         None, None, f"found the key {key.value!r} twice in the same place", key.start_mark

@@ -213,7 +213,7 @@ def test_mistakes_on_the_command_line(argv, message):
         ("seed: [1, 2]", r"seed must be an integer, got \[1, 2\]"),
         ("seed:", r"seed must be an integer, got None"),
         ("dataset: {a: 1}", r"dataset must be a string, got {'a': 1}"),
-        ("- seed\n- 5", r"config\.yaml must hold `key: value` lines, not a list"),
+        ("- seed\n- 5", r"config\.yaml must hold `key: value` lines, got \['seed', 5\]"),
         ("seed: [1", r"config\.yaml is not YAML: .*line \d"),
     ],
 )

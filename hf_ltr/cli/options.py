@@ -7,8 +7,7 @@ hold fields of the training arguments: `--finetuning.max_steps 600`, or in YAML
     finetuning:
       max_steps: 600
 
-Values are converted by the type of their field, which mends what PyYAML makes of them: it reads `1e-4` as a string,
-and would read the `no` of `save_strategy: no` as false.
+Values are converted by the type of their field.
 """
 
 from __future__ import annotations
@@ -161,7 +160,7 @@ def _read_yaml(path: Path, kinds: dict, section_kinds: dict, parsed: ParsedOptio
     content = parse_yaml(read_text(path), str(path))
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold `key: value` lines, not a {type(content).__name__}")
+        raise ValueError(f"{path} must hold `key: value` lines, got {shown(content)}")
     for key, value in content.items():
         key = _normal(str(key))
         if key in section_kinds and (value is None or isinstance(value, dict)):
@@ -216,6 +215,8 @@ def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:
                 # Meant as JSON, so it is not taken for a string either.
                 detail = f" ({error})"
                 break
+        except _NumberForText as error:
+            detail = f" ({error})"
         except (TypeError, ValueError, OverflowError):
             continue
     expected = " or ".join(_kind_name(candidate) for candidate in candidates)
@@ -283,8 +284,14 @@ def _convert_one(raw: Any, kind: Any) -> Any:
     if origin is str or kind is Any:
         if raw is None or isinstance(raw, dict | list):
             raise TypeError
+        if isinstance(raw, float) and kind is str:
+            raise _NumberForText("put it in quotes, since a number is not kept as it is written")
         return raw if kind is Any else str(raw)
     raise TypeError
+
+
+class _NumberForText(ValueError):
+    """A number of YAML in the place of text: `3.10` would become `3.1`."""
 
 
 class _NoJSON(ValueError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -300,10 +299,8 @@ def anchors(levels: int) -> str:
     ids=range(19),
 )
 def test_yaml_is_bounded(tmp_path, text, message):
-    started = time.process_time()
     with pytest.raises(ValueError, match=f"file.*({message})"):
         parse_yaml(text, "file")
-    assert time.process_time() - started < 5  # 0.9 s and ninefold per level before
     path = tmp_path / "options.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match="options.yaml"):
@@ -311,14 +308,33 @@ def test_yaml_is_bounded(tmp_path, text, message):
 
 
 def test_yaml_that_is_used_is_read():
-    text = "base: &b {x: 1, y: 2}\nrow: {<<: *b, y: 3}\nday: 2026-01-01\nword: no\nflag: true\nrate: 1e-4"
+    text = "base: &b {x: 1, y: 2}\nrow: {<<: *b, y: 3}\nday: 2026-01-01\nword: no\nflag: true\nnothing: ~"
     assert parse_yaml(text, "file") == {
         "base": {"x": 1, "y": 2},
         "row": {"x": 1, "y": 3},
         "day": "2026-01-01",
         "word": "no",
         "flag": True,
-        "rate": "1e-4",
+        "nothing": None,
+    }
+
+
+def test_numbers_of_yaml_are_those_of_version_1_2():
+    numbers = {"1e-3": 1e-3, "1E5": 1e5, "-.5": -0.5, "1.": 1.0, "+5": 5, "0": 0, "1.5e+3": 1500.0, ".inf": INF}
+    words = ("010", "007", "1:30", "12:30:00", "1_000", "0x1F", "0o17", "1e", "e5", "-.", ".", "1.2.3", "nan")
+    text = "\n".join([f"- {word}" for word in (*numbers, *words)])
+    assert parse_yaml(text, "file") == [*numbers.values(), *words]
+
+
+def test_a_number_in_the_place_of_text_is_not_rewritten(tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text("run_name: 3.10")
+    with pytest.raises(ValueError, match="run_name must be a string, got 3.1 .*quotes"):
+        parse_options(["--config", str(path)], [LongTailTrainingArguments])
+    path.write_text("run_name: '3.10'\nseed: 010")
+    assert parse_options(["--config", str(path)], [LongTailTrainingArguments]).values == {
+        "run_name": "3.10",
+        "seed": 10,
     }
 
 
