@@ -11,10 +11,24 @@ import math
 import numbers
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from .naming import shown, unknown_name
+
+
+def plain(value: Any) -> Any:
+    """
+    Scalars and arrays of numpy, torch, pandas and Arrow as numbers and lists of Python, also inside of dicts, lists
+    and tuples; other values as they are.
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(plain(item) for item in value)
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    return value.as_py() if hasattr(value, "as_py") else value
 
 
 def number(
@@ -31,7 +45,7 @@ def number(
 
     Args:
         name (`str`): What the message calls it.
-        value: An integer or a floating-point number, of Python or numpy; no `bool` and no text.
+        value: An integer or a floating-point number, of Python, numpy or torch; no `bool` and no text.
         minimum, maximum (`float`, *optional*): Smallest and largest value allowed.
         above, below (`float`, *optional*): Bounds that are not allowed themselves.
 
@@ -41,6 +55,7 @@ def number(
     Raises:
         `ValueError`: for anything else, with the range.
     """
+    value = plain(value)
     if _is_number(value):
         fits = (
             (minimum is None or value >= minimum)
@@ -62,7 +77,8 @@ def whole_number(name: str, value: Any, *, minimum: int | None = None, maximum: 
     Raises:
         `ValueError`: for anything else, with the range.
     """
-    if isinstance(value, numbers.Integral) and not _is_bool(value):
+    value = plain(value)
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
             return int(value)
     if minimum == 1 and maximum is None:
@@ -72,8 +88,9 @@ def whole_number(name: str, value: Any, *, minimum: int | None = None, maximum: 
 
 def flag(name: str, value: Any) -> bool:
     """`True` or `False`; no number and no text that means one of them."""
-    if _is_bool(value):
-        return bool(value)
+    value = plain(value)
+    if isinstance(value, bool):
+        return value
     raise ValueError(f"{name} must be true or false, got {shown(value)}")
 
 
@@ -92,11 +109,16 @@ def texts(name: str, value: Any) -> list[str]:
 
 
 def sequence(name: str, value: Any) -> list[Any]:
-    """The items of a list, tuple, array or tensor as a list; of no text and no dict."""
+    """The items of a list, tuple, array or tensor as a list; of no text, and of nothing whose order is another's."""
+    if hasattr(value, "sort_index") and not value.index.is_monotonic_increasing:
+        raise ValueError(
+            f"{name} has the index {shown(value.index[:5].tolist())}, which is not in order (value_counts sorts by "
+            "size): give .sort_index() of it"
+        )
     value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
         raise ValueError(f"{name} must be a list, got {shown(value)}")
-    return list(value)
+    return [plain(item) for item in value]
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
@@ -197,12 +219,8 @@ def _in_words(kind: Any) -> str:
     return simple.get(kind, "a list")
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
-
-
 def _is_number(value: Any) -> bool:
-    if not isinstance(value, numbers.Real) or _is_bool(value):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return False
     try:
         return math.isfinite(value)

@@ -125,9 +125,10 @@ def load_long_tailed(
     if imbalance_type not in PROFILES:
         raise unknown_name("imbalance_type", imbalance_type, PROFILES)
     if imbalance_factor is not None:
-        number("imbalance_factor is head over tail and must be at least 1: it", imbalance_factor, minimum=1)
-    whole_number("validation_per_class", validation_per_class)
-    whole_number("seed", seed)
+        meaning = "imbalance_factor is head over tail and must be at least 1: it"
+        imbalance_factor = number(meaning, imbalance_factor, minimum=1)
+    validation_per_class = whole_number("validation_per_class", validation_per_class)
+    seed = whole_number("seed", seed)
     if validation_per_class < 0:
         raise ValueError(f"validation_per_class must not be negative, got {validation_per_class}")
     if seed < 0:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..naming import unknown_name
-from ..validation import check_arguments, choice, mapping, shown
+from ..validation import check_arguments, choice, mapping, plain, shown
 from .balanced_bce import BalancedBCE
 from .balanced_softmax import BalancedSoftmax
 from .base import LongTailMethod, MethodWrapper, Stage
@@ -98,6 +98,7 @@ def get_method(
             f"class_counts(train_dataset)"
         )
     counts = ClassCounts.of(class_counts)
+    options = plain(options)  # JSON, to which they are written, has no numbers of numpy
     check_options(name, options)
     for role in _ROLES:
         if isinstance(options.get(role), str | Mapping):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    from hf_ltr.validation import flag, mapping, number, sequence, shown, text, whole_number
+    from hf_ltr.validation import flag, mapping, number, plain, sequence, shown, text, whole_number
 except ImportError:  # copied next to a checkpoint with `register_for_auto_class`, without the package installed
 
     def _unchecked(name, value, **bounds):
@@ -12,6 +12,10 @@ except ImportError:  # copied next to a checkpoint with `register_for_auto_class
 
     flag = number = text = whole_number = _unchecked
     shown = repr
+
+    def plain(value):
+        """The same value."""
+        return value
 
     def mapping(name, value):
         """A dict."""
@@ -22,4 +26,4 @@ except ImportError:  # copied next to a checkpoint with `register_for_auto_class
         return list(value)
 
 
-__all__ = ["flag", "mapping", "number", "sequence", "shown", "text", "whole_number"]
+__all__ = ["flag", "mapping", "number", "plain", "sequence", "shown", "text", "whole_number"]

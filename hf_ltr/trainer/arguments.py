@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import warnings
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from transformers import TrainingArguments
 
 from ..data.samplers import SAMPLERS
 from ..redaction import HIDDEN, is_secret, public, remember_secret, without_secrets
-from ..validation import choice, flag, number, sequence, texts, whole_number
+from ..validation import choice, flag, number, plain, sequence, texts, whole_number
 from .precision import accelerator_available, wanted_precision
 
 MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
@@ -159,6 +160,10 @@ class LongTailTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         remember_secret(self.hub_token)
+        for item in dataclasses.fields(self):
+            # JSON, to which they are written with every checkpoint, has no numbers of numpy.
+            if item.init:
+                setattr(self, item.name, plain(getattr(self, item.name)))
         if not accelerator_available():
             # Without this, two launched CPU processes would each believe that they are alone.
             self.use_cpu = True
