@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from transformers.initialization import meta_device_safe_creation_ops
 # Names marked as unused are imported for what their files do: they register networks with timm. (By name, since only
 # files imported in this form are copied next to a checkpoint that carries its code.)
 from .backbone_options import BACKBONE_NAME, check_backbone_options
+from .checks import shown
 from .convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS  # noqa: F401
 from .errors import unknown_name
 from .resnet_cifar import ResNetCifar  # noqa: F401
@@ -60,13 +62,21 @@ def check_backbone_name(name: str) -> None:
     Raise the "nearest valid names" `ValueError` unless timm knows the architecture (a `.tag` may follow it). Other
     things that `timm.create_model` takes, a folder (`local-dir:`) or a repository (`hf-hub:`), are no architecture.
     """
-    if not isinstance(name, str) or not BACKBONE_NAME.fullmatch(name) or not is_model(name.split(".", 1)[0]):
-        raise unknown_name(
-            "backbone",
-            name,
-            timm.list_models(),
-            "Any name that timm.list_models() prints is valid, and resnet32_cifar.",
+    if isinstance(name, str) and BACKBONE_NAME.fullmatch(name) and is_model(name.split(".", 1)[0]):
+        return
+    # A repository of the Hub, as people copy it: "timm/resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k".
+    own = re.split("[/:]", name[:200])[-1] if isinstance(name, str) else ""
+    if own != name and BACKBONE_NAME.fullmatch(own) and is_model(own.split(".", 1)[0]):
+        raise ValueError(
+            f"Unknown backbone: {shown(name)}, which is a repository; a backbone is an architecture of timm. Write "
+            f"{own!r}, and backbone_pretrained=True for timm's published weights."
         )
+    raise unknown_name(
+        "backbone",
+        name,
+        timm.list_models(),
+        "Any name that timm.list_models() prints is valid, and resnet32_cifar.",
+    )
 
 
 def native_settings(name: str) -> dict[str, Any]:
@@ -191,8 +201,16 @@ def _final_norm_is_inside(backbone: nn.Module) -> bool:
     return transformer and norm is not None and not isinstance(norm, nn.Identity)
 
 
-def _as_tokens(backbone: nn.Module, maps: Tensor) -> Tensor:
+def _has_intermediates(backbone: nn.Module) -> bool:
+    """Whether the output of its last block can be asked for, prefix tokens included (CaiT, XCiT and others cannot)."""
+    method = getattr(backbone, "forward_intermediates", None)
+    return method is not None and "return_prefix_tokens" in inspect.signature(method).parameters
+
+
+def _as_tokens(backbone: nn.Module, maps: Tensor | list[Tensor]) -> Tensor:
     """Tokens `(B, N, D)` from what `forward_features` returns: tokens, a map in either layout, or a vector."""
+    if isinstance(maps, (list, tuple)):  # several branches, the last of which is the deepest
+        maps = maps[-1]
     if maps.ndim == 2:
         return maps.unsqueeze(1)
     if maps.ndim == 3:
@@ -217,7 +235,7 @@ def extract_features(
         after its last block and before its final norm, prefix tokens first; of a CNN the H * W positions of the last
         map.
     """
-    if with_tokens and _final_norm_is_inside(backbone) and hasattr(backbone, "forward_intermediates"):
+    if with_tokens and _final_norm_is_inside(backbone) and _has_intermediates(backbone):
         final, intermediates = backbone.forward_intermediates(
             pixel_values, indices=1, norm=False, output_fmt="NLC", return_prefix_tokens=True
         )

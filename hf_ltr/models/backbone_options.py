@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .checks import mapping, shown
+from .checks import mapping, plain, shown
 from .errors import unknown_name
 from .size_limits import MOST_BLOCKS, WIDEST
 
@@ -20,11 +20,11 @@ _WORD = re.compile(r"[A-Za-z0-9_]{0,64}")
 # Numbers of blocks, whose sum is the depth of a network.
 _DEPTHS = (
     "cls_attn_layers depth depth_list depth_token_only depths layers num_blocks num_blocks_list num_rnn_layers "
-    "num_vit parallel_depth serial_depths stage_depths transformer_depths block_config"
+    "num_vit parallel_depth serial_depths stage_depths stages levels k_sec transformer_depths block_config"
 ).split()
 # Arguments of the networks of timm that are facts of an architecture, by what they hold. Left out on purpose: what
 # names files, weights or their record (`checkpoint_path`, `pretrained*`, `cache_dir`), what changes the kind of the
-# result (`features_only`, `num_classes`, `scriptable`), dicts of blocks (`cfg`, `block_args`), devices, classes.
+# result (`features_only`, `num_classes`, `scriptable`), tables of blocks (`cfg`), devices, classes.
 BACKBONE_OPTIONS = frozenset(
     _DEPTHS
     + """
@@ -51,11 +51,27 @@ BACKBONE_OPTIONS = frozenset(
     use_post_norm use_layer_scale use_grn scale_mlp scale_attn_norm scale_attn_inner swiglu_mlp zero_init_last
     sep_pos_embed always_partition downsamples fix_stem memory_efficient
 
+    block_args global_pool pool_include_prefix pool_type weight_init fix_init
+
+    bn_size w0 wa wm group_size group_min_ratio se_ratio linear_out aa_stem_only basic bias attn_head_dim_reduction
+    attn_pool_mlp_ratio attn_pool_num_heads attn_only_layer_scale ch_div cls_ratio conv_init conv_ratio crop_scale
+    d2_scales dim_mul head_mul head_norm down_pad down_stride downsample_block downsample_padding downsample_ratio
+    expand_groups extra_norm_period extra_norm_stage ffn_ratio first_stride global_attn_indexes global_block_counts
+    global_pos_size group hidden_size inc_sec input_3x3 is_downsample_block k_r kernels layerscale_value legacy
+    local_up_to_layer locality_strength mask_unit_attn mbconv_expand_ratio merge_size mix_block_ratio
+    mlp_ratio_token_only multi_conv n_div nlhb normalize_modulator partial_dim pooling_scale qk_dim rel_pos_dim
+    rel_pos_type repmixer_kernel_size res_scale_init_values scale scale_mlp_norm se_downsamples sequential_attn
+    shared_rel_pos shortcut_root small spatial_conv stem_norm stem_bias stem_expand_ratio stem_mid_norm stride
+    tokens_norm transition_compression_ratio use_conv use_expand_proj use_lab use_mlp_head use_overlap_down
+    use_post_norm_in_modulation use_post_transformer_norm use_pre_transformer_norm window_spec
+
     attn_drop_rate drop_block_rate drop_path_rate drop_rate patch_drop_rate pos_drop_rate proj_drop_rate
     head_init_scale init_values layer_scale_init_value layer_scale_init_values ls_init_value norm_eps bn_eps
     bn_momentum rope_temperature rope_theta
     """.split()
 )
+# Arguments of timm that have a field of their own.
+_FIELDS = {"in_chans": "num_channels", "num_classes": "num_labels", "dtype": "dtype"}
 _FORBIDDEN = re.compile(r"pretrained(_(?!window_sizes$).*)?|checkpoint.*|cache_dir|.*(file|path|url|hub).*")
 
 
@@ -71,11 +87,12 @@ def check_backbone_options(options: Any) -> dict[str, Any]:
         `ValueError`: for an argument that is not in `BACKBONE_OPTIONS`, a value that is no plain number, word or list
             of those, or a size that no network has.
     """
-    options = mapping("backbone_kwargs", options)
+    options = plain(mapping("backbone_kwargs", options))
     for name, value in options.items():
         if name not in BACKBONE_OPTIONS:
             raise _refusal(name)
-        _check_value(f"backbone_kwargs[{name!r}]", value)
+        for inner, one in value.items() if name == "block_args" and isinstance(value, dict) else [("", value)]:
+            _check_value(f"backbone_kwargs[{name!r}]{inner and f'[{inner!r}]'}", one)
         if name in _DEPTHS and _total(value) > MOST_BLOCKS:
             raise ValueError(
                 f"backbone_kwargs[{name!r}] is {shown(value)}, but no network has more than {MOST_BLOCKS:,} blocks"
@@ -84,6 +101,8 @@ def check_backbone_options(options: Any) -> dict[str, Any]:
 
 
 def _refusal(name: str) -> ValueError:
+    if name in _FIELDS:
+        return ValueError(f"backbone_kwargs may not hold {name!r}: set {_FIELDS[name]} of the config")
     if _FORBIDDEN.fullmatch(name):
         return ValueError(
             f"backbone_kwargs may not hold {name!r}: a config describes an architecture and reads no files. Load "
@@ -105,6 +124,9 @@ def _check_value(name: str, value: Any, nested: int = 0) -> None:
         if not -WIDEST <= value <= WIDEST:  # also refuses NaN
             raise ValueError(f"{name} is {shown(value)}, but sizes of a network are at most {WIDEST:,}")
     elif isinstance(value, str):
+        if value.lower() in ("yes", "no", "on", "off", "true", "false"):
+            # Of YAML 1.1, or in quotes; as text each of them would count as true.
+            raise ValueError(f"{name} is the text {value!r}; write true or false, without quotes")
         if not _WORD.fullmatch(value):
             raise ValueError(f"{name} must be a number or the name of a layer, not {shown(value)}")
     elif isinstance(value, list | tuple) and nested < 2:

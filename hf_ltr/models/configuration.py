@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers.utils import logging
 
 from .backbone import backbone_shape, check_backbone_name, native_settings
 from .backbone_options import check_backbone_options
-from .checks import flag, mapping, number, sequence, shown, text, whole_number
+from .checks import flag, mapping, number, plain, sequence, shown, text, whole_number
 from .class_order import counts_history, order_of, reorder_fields
 from .errors import unknown_name
 from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
@@ -20,11 +21,13 @@ from .initial_weights import check_initial_weights
 from .modulator_options import modulator_options
 from .size_limits import (
     LARGEST_IMAGE,
+    LARGEST_PIXEL,
     MOST_BLOCKS,
     MOST_CHANNELS,
     MOST_CLASSES,
     MOST_EXPERTS,
     MOST_OWN_PARAMETERS,
+    SMALLEST_CROP,
     WIDEST,
     check_parameters,
 )
@@ -45,8 +48,12 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 # Arguments of `from_pretrained` that say where a file is.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
+# Logits with a stronger adjustment overflow.
+_STRONGEST_TAU = 1e6
+
 # Fields of `PretrainedConfig` whose other values would load code or foreign networks, or end in its tracebacks.
 _ATTENTIONS = ("eager", "sdpa")
+_KERNELS = re.compile("_?[a-z]+_implementation(_internal)?")
 _DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
 _PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 # More images than any class has; sums stay exact in 64 bits.
@@ -225,11 +232,14 @@ class LongTailConfig(PretrainedConfig):
         # `from_pretrained(..., class_counts=...)` and user code assign after construction.
         if key == "class_counts":
             value = _as_count_list(value)
-        elif key in ("image_mean", "image_std", "group_thresholds") and isinstance(value, tuple):
-            value = list(value)
         elif key == "num_labels":
             # The parent writes a name for each.
             value = _checked_num_labels(value)
+        elif key in _FIELDS:
+            # JSON, to which it is written after training, has no numbers of numpy.
+            value = plain(value)
+            if key in ("image_mean", "image_std", "group_thresholds") and isinstance(value, tuple):
+                value = list(value)
         super().__setattr__(key, value)
 
     @classmethod
@@ -243,7 +253,11 @@ class LongTailConfig(PretrainedConfig):
             `ValueError`: for a checkpoint of another model.
         """
         hub = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
-        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        try:
+            config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+            mapping("it", config_dict)
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"config.json of {pretrained_model_name_or_path} cannot be read: {error}") from error
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type in VIT_MODEL_TYPES:
             config_dict = convert_vit_config(config_dict, str(pretrained_model_name_or_path), **hub)
@@ -408,12 +422,15 @@ class LongTailConfig(PretrainedConfig):
         whole_number("image_size", self.image_size, minimum=1, maximum=LARGEST_IMAGE)
         whole_number("num_channels", self.num_channels, minimum=1, maximum=MOST_CHANNELS)
         for name in ("image_mean", "image_std"):
-            values = [number(name, value) for value in sequence(name, getattr(self, name))]
+            values = [
+                number(name, value, minimum=-LARGEST_PIXEL, maximum=LARGEST_PIXEL)
+                for value in sequence(name, getattr(self, name))
+            ]
             if len(values) != self.num_channels:
                 raise ValueError(f"{name} has {len(values)} values but images have {self.num_channels} channels")
-        if min(self.image_std) <= 0:
-            raise ValueError(f"image_std must be positive, not {self.image_std}")
-        number("crop_ratio", self.crop_ratio, above=0, maximum=1)
+        if min(self.image_std) < 1 / LARGEST_PIXEL:
+            raise ValueError(f"image_std must be positive (on a scale of 0..1), not {self.image_std}")
+        number("crop_ratio", self.crop_ratio, minimum=SMALLEST_CROP, maximum=1)
         if self.interpolation not in INTERPOLATIONS:
             raise unknown_name("interpolation", self.interpolation, INTERPOLATIONS)
 
@@ -421,7 +438,7 @@ class LongTailConfig(PretrainedConfig):
         for name in mapping("logit_adjustment", adjustment):
             if name not in ("tau", "remove", "add"):
                 raise unknown_name("field of logit_adjustment", name, ("tau", "remove", "add"))
-        number("logit_adjustment['tau']", adjustment.get("tau", 1.0))
+        number("logit_adjustment['tau']", adjustment.get("tau", 1.0), minimum=-_STRONGEST_TAU, maximum=_STRONGEST_TAU)
         for name in ("remove", "add"):
             values = adjustment.get(name)
             if values is None:
@@ -440,7 +457,7 @@ class LongTailConfig(PretrainedConfig):
     def _resolve_image_size(self, image_size: Any) -> int:
         inside = self.backbone_kwargs.get("img_size")
         sizes = []
-        for value in (image_size, inside):
+        for value in (plain(image_size), inside):
             if isinstance(value, (tuple, list)):
                 if not value or any(side != value[0] for side in value):
                     raise ValueError(f"images must be square, but the image size is {shown(tuple(value))}")
@@ -461,6 +478,7 @@ class LongTailConfig(PretrainedConfig):
                 given = default if published else (0.5,) * len(default)
                 if len(given) != self.num_channels:
                     given = sum(given) / len(given)
+            given = plain(given)
             if isinstance(given, (int, float)):
                 given = [given] * self.num_channels
             resolved.append([float(number(name, value)) for value in sequence(name, given)])
@@ -468,7 +486,7 @@ class LongTailConfig(PretrainedConfig):
 
     def _resolve_crop_ratio(self, crop_ratio: float | None) -> float:
         if crop_ratio is not None:
-            return float(number("crop_ratio", crop_ratio, above=0, maximum=1))
+            return float(number("crop_ratio", crop_ratio, minimum=SMALLEST_CROP, maximum=1))
         if self.backbone_pretrained:
             return native_settings(self.backbone)["crop_ratio"]
         return 224 / 256 if 96 < self.image_size <= 224 else 1.0
@@ -538,6 +556,7 @@ def _checked_names(value: Any) -> dict[int, str]:
     names: dict[int, str] = {}
     for key, name in value.items():
         # JSON has text for keys.
+        key = plain(key)
         index = int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10 else key
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(value) or index in names:
             raise ValueError(
@@ -545,6 +564,25 @@ def _checked_names(value: Any) -> dict[int, str]:
             )
         names[index] = text(f"id2label[{index}]", name)
     return names
+
+
+def _checked_indices(id2label: dict[int, str], given: Any) -> dict[str, int]:
+    """
+    `label2id`, which `id2label` decides: names that only an older `label2id` has are left out.
+
+    Raises:
+        `ValueError`: where both have a name, of different classes.
+    """
+    indices: dict[str, int] = {}
+    for index, name in sorted(id2label.items()):
+        indices.setdefault(name, index)
+    for name, index in mapping("label2id", given or {}).items():
+        if name in indices and id2label.get(int(index) if str(index).isdecimal() else None) != name:
+            raise ValueError(
+                f"label2id says that {shown(name)} is class {shown(index)}, but id2label that it is class "
+                f"{indices[name]}; leave label2id out"
+            )
+    return indices
 
 
 def _check_other_fields(fields: dict[str, Any]) -> None:
@@ -555,16 +593,18 @@ def _check_other_fields(fields: dict[str, Any]) -> None:
         `ValueError`: for a field that would replace a method of the config, load code, or that is unknown to torch.
     """
     for name in fields:
-        if name.startswith("__") or callable(getattr(LongTailConfig, name, None)):
+        own = getattr(LongTailConfig, name, None)
+        if name.startswith("__") or callable(own) or (isinstance(own, property) and own.fset is None):
             raise ValueError(f"A config has no field {name!r}; that is a method. Remove it from config.json.")
     if fields.get("quantization_config") is not None:
         raise ValueError("quantization_config is not supported by the models of hf_ltr; remove it from the config")
     dtype = fields.get("dtype", fields.get("torch_dtype"))
-    known = (
+    known = [
         ("dtype", None if dtype is None else str(dtype).removeprefix("torch."), _DTYPES),
-        ("attn_implementation", fields.get("attn_implementation"), _ATTENTIONS),
         ("problem_type", fields.get("problem_type"), _PROBLEM_TYPES),
-    )
+    ]
+    # Also `_attn_implementation` and its like; another value is the name of a repository with a kernel.
+    known += [(name, value, _ATTENTIONS) for name, value in fields.items() if _KERNELS.fullmatch(name)]
     for name, value, valid in known:
         if value is not None and value not in valid:
             raise unknown_name(name, value, valid)
@@ -637,10 +677,7 @@ def _label_fields(
     number = _number_of_labels(num_labels, counts, id2label)
     if id2label is not None:
         fields["id2label"] = _checked_names(id2label)
-        if fields.get("label2id") is not None:
-            mapping("label2id", fields["label2id"])
-        else:
-            fields["label2id"] = {name: index for index, name in fields["id2label"].items()}
+        fields["label2id"] = _checked_indices(fields["id2label"], fields.get("label2id"))
     elif number is not None:
         fields["num_labels"] = number
     return fields

@@ -14,7 +14,9 @@ from transformers.processing_utils import ImagesKwargs
 
 from ..data.decoding import decode_image, require_area
 from ..data.pixel_arrays import channels_lead, integers_to_eight_bits
+from .checks import number, sequence, whole_number
 from .fetching import fetch_image
+from .size_limits import LARGEST_IMAGE, LARGEST_PIXEL, LARGEST_RESIZED, MOST_CHANNELS
 
 _RESAMPLING = {"bilinear": PILImageResampling.BILINEAR, "bicubic": PILImageResampling.BICUBIC}
 
@@ -66,6 +68,12 @@ class _ChannelsMixin:
             "num_channels": config.num_channels,
         }
         return cls(**{**options, **overrides})
+
+    def _standardize_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        # Called where a processor is made (also from a file) and for the options of every call.
+        options = super()._standardize_kwargs(**kwargs)
+        _check_options(options, self.num_channels if options.get("num_channels") is None else options["num_channels"])
+        return options
 
     def fetch_images(self, images: Any) -> Any:
         # Files are decoded here as in training; transformers would do it otherwise.
@@ -141,6 +149,33 @@ class LongTailImageProcessor(_ChannelsMixin, TorchvisionBackend):
 
 class LongTailImageProcessorPil(_ChannelsMixin, PilBackend):
     """The same processor with Pillow and numpy; `AutoImageProcessor.from_pretrained(..., backend="pil")` gives it."""
+
+
+def _check_options(options: dict[str, Any], num_channels: int) -> None:
+    """
+    A preprocessor_config.json is data: sizes are compared before memory is taken, and no option makes NaN of pixels.
+
+    Raises:
+        `ValueError`: naming the option.
+    """
+    whole_number("num_channels", num_channels, minimum=1, maximum=MOST_CHANNELS)
+    resample = options.get("resample")
+    if isinstance(resample, int) and resample not in list(PILImageResampling):
+        raise ValueError(f"resample must be one of Pillow's filters, 0 to {max(PILImageResampling)}, got {resample}")
+    for name in ("size", "crop_size", "pad_size"):
+        for side, value in dict(options.get(name) or {}).items():
+            most = LARGEST_IMAGE if side in ("height", "width") else LARGEST_RESIZED
+            whole_number(f"{name}[{side!r}]", value, minimum=1)
+            whole_number(f"{name}[{side!r}]", value, maximum=most)
+    if options.get("rescale_factor") is not None:
+        number("rescale_factor", options["rescale_factor"], above=0)
+    for name, least in (("image_mean", -LARGEST_PIXEL), ("image_std", 1 / LARGEST_PIXEL)):
+        given = options.get(name)
+        values = [] if given is None else sequence(name, given) if hasattr(given, "__len__") else [given]
+        for value in values:
+            number(name, value, minimum=least, maximum=LARGEST_PIXEL)
+        if len(values) > 1 and len(values) != num_channels:
+            raise ValueError(f"{name} has {len(values)} values but images have {num_channels} channels")
 
 
 def _with_channel_axis(image: Any) -> Any:

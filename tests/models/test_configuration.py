@@ -130,7 +130,7 @@ def test_shape_of_a_backbone():
         ({"num_labels": 3, "logit_adjustment": {"remove": [5, 1]}}, "2 values for 3 labels"),
         ({"num_labels": 3, "logit_adjustment": {"taus": 1.0}}, "'tau'"),
         ({"num_labels": 3, "masked_autoencoder": {"mask_ration": 0.5}}, "mask_ratio"),
-        ({"num_labels": 3, "masked_autoencoder": {"mask_ratio": 1.0}}, "between 0 and 1"),
+        ({"num_labels": 3, "masked_autoencoder": {"mask_ratio": 1.0}}, "above 0 and below 1"),
         ({"num_labels": 3, "masked_autoencoder": {"decoder_dim": 50}}, "divisible"),
         ({"num_labels": 3, "modulator": {}}, "group_of_class"),
     ],
