@@ -1,4 +1,4 @@
-"""Command line: `hf-ltr`, and what the recipes share. Importing it makes Ctrl-C while modules are imported one line."""
+"""The command line: `hf-ltr`, and what recipes share. Ctrl-C while modules are imported is one line, too."""
 
 from __future__ import annotations
 
