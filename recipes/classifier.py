@@ -32,6 +32,9 @@ class ClassifierOptions:
         default=None, metadata={"help": 'Fields of the model that differ in pretraining, JSON: {"image_size": 128}.'}
     )
     start: str | None = field(default=None, metadata={"help": "Folder or Hub id of weights to start from."})
+    new_classifier: bool = field(
+        default=False, metadata={"help": "Begin with a new head: for a start that was trained for other classes."}
+    )
     tau: float | None = field(default=None, metadata={"help": "Also report post-hoc logit adjustment with this tau."})
 
 
@@ -53,8 +56,11 @@ def build_stages(recipe: ClassifierOptions, method, options) -> list:
     from hf_ltr.methods.masked_autoencoding import with_pretraining
 
     stages = method.stages()
+    if recipe.new_classifier and recipe.start is None:
+        raise ValueError("new_classifier is for weights to start from: name them with start")
     if recipe.start is not None:
         stages[0].start = recipe.start
+        stages[0].new_classifier = recipe.new_classifier
         take_statistics(options, recipe.start)
     if recipe.masked_autoencoding is None:
         if recipe.pretraining_model or options.sections.get("pretraining"):

@@ -42,6 +42,9 @@ class MemOptions:
     start: str | None = field(
         default=None, metadata={"help": "Folder or Hub id to fine-tune instead of pretraining, such as a ViTMAE."}
     )
+    new_classifier: bool = field(
+        default=False, metadata={"help": "Begin with a new head: for a start that was trained for other classes."}
+    )
     compare: list[str] = field(
         default_factory=lambda: [LOGIT_ADJUSTMENT, "crt"],
         metadata={
@@ -119,6 +122,8 @@ def main(argv: list[str]) -> None:
     check_options(options, build)
     data = data_options.load()
     counts = data_options.counts(data)
+    if recipe.new_classifier and recipe.start is None:
+        raise ValueError("new_classifier is for weights to start from: name them with start")
     if recipe.start is not None:
         take_statistics(options, recipe.start)
     mem = build_method(recipe, counts)
@@ -129,7 +134,7 @@ def main(argv: list[str]) -> None:
             **(recipe.pretraining_model or {}),
         }
     else:
-        stages[0].start = recipe.start
+        stages[0].start, stages[0].new_classifier = recipe.start, recipe.new_classifier
         # A config may describe the pretraining that is left out; whoever asks for it here is mistaken.
         unused = {"__pretraining_model", "__masked_autoencoder"} & given
         unused |= {option for option in given if option.startswith("__pretraining.")}

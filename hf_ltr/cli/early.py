@@ -81,6 +81,8 @@ def check_options(options: ParsedOptions, build: Callable[[Any, Callable], Any])
     from ..data.class_counts import ClassCounts
     from ..trainer import LongTailTrainingArguments
     from ..trainer.arguments import merge_arguments
+    from ..trainer.degenerate import check_length, check_precision
+    from ..trainer.stages import stage_arguments
     from .recipe import DataOptions, ModelOptions
 
     counts = ClassCounts(_PLACEHOLDER, grouping=options.build(DataOptions).group_scheme)
@@ -90,6 +92,17 @@ def check_options(options: ParsedOptions, build: Callable[[Any, Callable], Any])
     for section in ({}, *options.sections.values()):
         LongTailTrainingArguments(**{"output_dir": "unused", **_local(merge_arguments(common, section))})
     method.configure(options.build(ModelOptions).config(counts))
+    stages = method.stages()
+    for stage in stages:
+        stage.arguments.update(options.sections.get(stage.name, {}))
+        args = LongTailTrainingArguments(
+            **{
+                **_local(stage_arguments(stage, stages, common, Path("unused"), lambda _: None)),
+                "output_dir": "unused",
+            }
+        )
+        check_precision(args)
+        check_length(stage.method, args)
 
 
 def _local(arguments: Mapping[str, Any]) -> dict[str, Any]:

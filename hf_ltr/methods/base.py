@@ -44,6 +44,8 @@ class Stage:
         config (`dict`): Fields of [`LongTailConfig`] that differ in this stage.
         arguments (`dict`): Fields of [`LongTailTrainingArguments`] that differ in this stage.
         model_class (`type`, *optional*): Defaults to [`LongTailForImageClassification`].
+        new_classifier (`bool`, defaults to `False`): Begin with a new head whatever classes the weights of `start`
+            were trained for.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Stage:
     config: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
     model_class: type | None = None
+    new_classifier: bool = False
 
 
 def row_mass(batch: Batch) -> torch.Tensor:

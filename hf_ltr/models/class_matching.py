@@ -122,13 +122,18 @@ def other_classes(
     """The message that `what` has classes (`names`) which a model (`own`) does not have, or lacks some of them."""
     unknown = [name for name in names if name not in set(own)]
     absent = [name for name in own if name not in set(names)]
-    found = [f"{len(unknown)} that the model does not have, such as {_shown(unknown)}"] if unknown else []
-    found += [f"not {len(absent)} of the model's, such as {_shown(absent)}"] if absent else []
+    found = [f"it has {len(unknown)} that the model does not have, such as {_shown(unknown)}"] if unknown else []
+    found += [f"it lacks {len(absent)} of the model's, such as {_shown(absent)}"] if absent else []
     text = f"{what} has other classes than the model ({len(names)} classes there, {len(own)} in the model): "
-    text += f"{' and '.join(found)}."
+    text += f"{', and '.join(found)}."
     if not unknown:
         if subset is False:
             text += f" If these are simply not in the data, say {spelling.format('subset_of_classes')}."
+        elif subset is None:
+            text += (
+                " If these are simply not in the data, number its labels as the model does: "
+                "dataset.align_labels_with_mapping(model.config.label2id, 'label')."
+            )
     elif trust is False and len(names) == len(own) and not _contradicts(names, own):
         first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
         text += (

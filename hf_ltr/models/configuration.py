@@ -629,10 +629,13 @@ def _stored_classes(stored: dict[str, Any], replaced: dict[str, Any]) -> dict[st
     names, own = (_names_of_fields(fields) for fields in (replaced, stored))
     order = order_of(names, own)
     changed = {} if order is None else reorder_fields(stored, order)
-    if replaced.get("class_counts") is None:
+    number = _number_of_labels(*(replaced.get(key) for key in ("num_labels", "class_counts", "id2label")))
+    if replaced.get("class_counts") is None and number == _stored_num_labels(stored):
         return changed
-    counts = _as_count_list(replaced["class_counts"])
-    past = counts_history(stored.get("previous_class_counts"), stored.get("class_counts"), own, counts, names or own)
+    counts = None if replaced.get("class_counts") is None else _as_count_list(replaced["class_counts"])
+    # Without names of their own, as many classes are the old ones, and another number are others.
+    names = names or (own if number == _stored_num_labels(stored) else [])
+    past = counts_history(stored.get("previous_class_counts"), stored.get("class_counts"), own, counts, names)
     return changed | {"previous_class_counts": past}
 
 

@@ -243,6 +243,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         # From here to the end of loading, weights are on the meta device and initial values have to wait.
         self._is_being_loaded = building_on_meta()
         self.gradient_checkpointing = False
+        # Whether nobody has trained the head: it was built or began anew, whatever the other weights are.
+        self.has_new_classifier = not self._is_being_loaded
         pretrained = config.backbone_pretrained and not self._is_being_loaded
         self.backbone, timm_head = create_backbone(
             config.backbone, backbone_arguments(config), config.num_labels, pretrained=pretrained
@@ -304,6 +306,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         centroid head forgets its centroids.
         """
         self.forget_normalization()
+        self.has_new_classifier = True
         if self._has_timm_head():
             self._copy_head(self._create_twin()[1])
         else:
@@ -450,6 +453,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             with torch.random.fork_rng(devices=[], enabled=not random):
                 twin, twin_head = self._create_twin()
             copy_tensors(missing, twin)
+        self.has_new_classifier = head_is_missing
         if head_is_missing:
             if use_timm_head:
                 self._copy_head(twin_head)

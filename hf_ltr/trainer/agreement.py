@@ -57,7 +57,8 @@ def follow_class_order(model: Any, dataset: Any) -> None:
         `UserWarning`: saying so.
     """
     names, own = class_names_of(dataset), names_in_config(model.config)
-    if own is None and names is not None and is_trained(model):
+    new = getattr(model, "has_new_classifier", False) and not getattr(model, "trained_here", False)
+    if own is None and names is not None and is_trained(model) and not new:
         warnings.warn(
             f"The classes of the model, which was trained before, have no names: that they are in the order of the "
             f"training set (class 0 is {names[0]!r}, ...) could not be checked.",
@@ -90,12 +91,11 @@ def check_method_counts(method: LongTailMethod, counts: ClassCounts) -> None:
     if list(counts.counts) != list(told.counts):
         first = next(index for index, (a, b) in enumerate(zip(counts, told, strict=True)) if a != b)
         different = sum(a != b for a, b in zip(counts, told, strict=True))
-        name = f", of {counts.names[first]}" if counts.names is not None else ""
         order = ", the same numbers in another order" if is_reordered(counts.counts, told.counts) else ""
         raise ValueError(
-            f"The method was built for other class counts than the training set has: class {first} has "
-            f"{counts[first]} images but the method was told {told[first]}{name} ({different} of {len(counts)} "
-            f"classes differ{order}). Pass class_counts(train_dataset) to get_method."
+            f"The method was built for other class counts than the training set has: class {counts.name_of(first)} "
+            f"has {counts[first]} images but the method was told {told[first]} ({different} of {len(counts)} classes "
+            f"differ{order}). Pass class_counts(train_dataset) to get_method."
         )
     if order_of(told.names, counts.names) is not None:
         first = next(i for i, (a, b) in enumerate(zip(told.names, counts.names, strict=True)) if a != b)

@@ -257,7 +257,11 @@ def check_class_names(model: Any, dataset: Any, what: str) -> None:
             f"{what} has the model's classes in another order, and they cannot be matched by name, because a name "
             "stands for two of them; give each class a name of its own"
         )
-    raise ValueError(other_classes(names, own, what))
+    raise ValueError(
+        f"{other_classes(names, own, what)} To learn classes that these weights lack, load them under a new head: "
+        "LongTailForImageClassification.from_pretrained(checkpoint, class_counts=class_counts(train_dataset), "
+        "ignore_mismatched_sizes=True), and then model.reset_classifier()."
+    )
 
 
 def check_evaluation_data(model: Any, dataset: Any, what: str = "The evaluation set") -> None:
@@ -319,7 +323,8 @@ def check_same_classes(there: Any, here: Any, where: str, any_order: bool = Fals
     ]
     raise ValueError(
         f"{'; '.join([f'{where} is a checkpoint of other classes ({detail})', *only])}. Start from a checkpoint of "
-        "the same classes, which are matched by name, or from a masked autoencoder, which has none."
+        "the same classes, which are matched by name, from a masked autoencoder, which has none, or with a new head "
+        "for these classes: --new_classifier True of a recipe, Stage(..., new_classifier=True)."
     )
 
 

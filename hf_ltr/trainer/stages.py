@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,6 +187,10 @@ def _plan(
         configs[stage.name] = stage_config(stage, config)
         if stage.teachers:
             raise ValueError(f"Stage {stage.name!r} has teachers, which no method of this version reads")
+        if stage.new_classifier and stage.start is None:
+            raise ValueError(
+                f"Stage {stage.name!r} has new_classifier, but no start: a model from scratch has a new one anyway"
+            )
         if stage.start is not None and stage.start.startswith(_REFERENCE):
             earlier = stage.start.removeprefix(_REFERENCE)
             if earlier not in identity:
@@ -195,7 +200,7 @@ def _plan(
                 )
             check_same_encoder(configs[earlier], configs[stage.name], stage.start)
         elif stage.start is not None:
-            check_start_classes(stage.start, config)
+            check_start_classes(stage.start, config, stage.new_classifier)
         folder = output_dir / stage.name
         args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, announce))
         check_arguments(stage.method, args, configs[stage.name].logit_adjustment)
@@ -222,6 +227,8 @@ def _plan(
         # A stage that started from other weights is another run, whatever its own options.
         own = dict(facts)
         facts["start"] = identity.get((stage.start or "").removeprefix(_REFERENCE), stage.start)
+        if stage.new_classifier:
+            facts["new_classifier"] = True
         finished, recorded = _read_finished(folder, stage.name, facts)
         # Of the facts as they were written: what a later version adds to them does not make it another stage.
         facts = recorded or facts
@@ -274,10 +281,31 @@ def build_stage_model(stage: Stage, config: Any, start: str | None, *, seed: int
     set_seed(seed)
     if start is None:
         return model_class(config)
-    check_start_classes(start, config)
+    check_start_classes(start, config, stage.new_classifier)
     # What a stage adds is meant to be missing from the checkpoint before it; a report of it reads like a mistake.
     with quiet_loading():
+        if stage.new_classifier:
+            return _with_new_classifier(model_class, start, config)
         return model_class.from_pretrained(start, config=config, dtype=torch.float32)
+
+
+def _with_new_classifier(model_class: type, start: str, config: Any) -> torch.nn.Module:
+    """The weights of `start` with a new head for the classes of `config`; all else has to fit."""
+    with warnings.catch_warnings():
+        # They would be about the head that is taken away.
+        warnings.simplefilter("ignore", UserWarning)
+        model, found = model_class.from_pretrained(
+            start, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    others = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"])
+    others = [key for key in others if not key.startswith("classifier.")]
+    if others:
+        raise ValueError(
+            f"The weights of {start} do not fit: {others[0]} has another shape there ({len(others)} such tensors). "
+            "Build the config as the checkpoint's, or start from another one."
+        )
+    model.reset_classifier()
+    return model
 
 
 def _tell(announce: Callable[[str], None], text: str) -> None:
@@ -292,13 +320,14 @@ def check_start_exists(start: str) -> None:
         raise FileNotFoundError(f"There is no checkpoint folder {start!r} to start from")
 
 
-def check_start_classes(start: str, config: Any) -> None:
+def check_start_classes(start: str, config: Any, new_classifier: bool = False) -> None:
     """
     Refuse a starting checkpoint whose classes, in any order, or whose encoder are not those of `config`.
 
     Args:
         start (`str`): Folder or Hub id of a checkpoint of this package, or of transformers' ViTMAE or ViT.
         config ([`LongTailConfig`]): Of the run.
+        new_classifier (`bool`, defaults to `False`): Whether the head is left behind, so that classes do not matter.
 
     Raises:
         `FileNotFoundError`: if there is no such folder.
@@ -317,7 +346,7 @@ def check_start_classes(start: str, config: Any) -> None:
             "%s was trained on images normalised with mean %s and standard deviation %s, this run uses %s and %s",
             *(start, theirs.image_mean, theirs.image_std, config.image_mean, config.image_std),
         )
-    if knows_no_classes(theirs):
+    if new_classifier or knows_no_classes(theirs):
         return
     check_same_classes(theirs, config, start, any_order=True)
 

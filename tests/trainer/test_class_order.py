@@ -122,7 +122,9 @@ def test_fewer_or_other_classes_are_named(tmp_path):
     model = headed(None)
     trainer = LongTailTrainer(model, make_arguments(tmp_path))
     fewer = make_dataset([5, 5, 5])
-    with pytest.raises(ValueError, match=r"3 classes there, 4 in the model\): not 1 of the model's, such as 'dot'"):
+    with pytest.raises(
+        ValueError, match=r"3 classes there, 4 in the model\): it lacks 1 of the model's, such as 'dot'"
+    ):
         trainer.evaluate(fewer)
     trainer.class_options = {"subset": True}
     metrics = trainer.evaluate(fewer)
