@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # What is remembered of checked images is the user's own as well.
 os.environ["HF_LTR_CACHE"] = tempfile.mkdtemp(prefix="hf-ltr-tests-")
 atexit.register(shutil.rmtree, os.environ["HF_LTR_CACHE"], ignore_errors=True)
+# A shell starts what it puts into the background with Ctrl-C ignored, which everything below would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tiny tensors: a second thread only waits for the first, and the suite runs one worker per core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Datasets loaded from folders are cached by content; a suite must neither read nor fill the user's cache.
