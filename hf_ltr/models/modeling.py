@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
@@ -109,7 +110,8 @@ class LongTailPreTrainedModel(PreTrainedModel):
                 `transformers.PreTrainedModel.from_pretrained`.
 
         Raises:
-            `ValueError`: if the checkpoint holds another encoder than `config` describes, or another patch size.
+            `ValueError`: if the checkpoint holds another encoder than `config` describes, another patch size or other
+                shapes, or its weights cannot be read.
         """
         source = pretrained_model_name_or_path
         known = None
@@ -134,7 +136,20 @@ class LongTailPreTrainedModel(PreTrainedModel):
                 given.backbone = kwargs.get("backbone", stored.backbone)
                 given.backbone_kwargs = kwargs.get("backbone_kwargs", stored.backbone_kwargs)
                 check_same_encoder(stored, given, str(source))
-        loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
+        try:
+            loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
+        except SafetensorError as error:
+            raise ValueError(
+                f"The weights of {source} cannot be read ({error}); was the file copied or downloaded to its end?"
+            ) from error
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise ValueError(
+                f"The weights of {source} have other shapes than the model that is wanted (see the report above): "
+                "leave its config as it was saved, or pass ignore_mismatched_sizes=True, with which what does not fit "
+                "begins anew"
+            ) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.loaded_from = str(source)
         if known is not None and getattr(model, "classifier", None) is not None and not knows_no_classes(known):

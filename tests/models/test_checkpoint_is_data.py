@@ -264,6 +264,21 @@ def test_pickled_weights_run_nothing(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\0" * 1000, 600])
+def test_weights_that_are_none(tmp_path, content):
+    folder = write_checkpoint(tmp_path)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(content if isinstance(content, bytes) else weights.read_bytes()[:content])
+    with pytest.raises(ValueError, match="weights of .* cannot be read"):
+        LongTailForImageClassification.from_pretrained(folder)
+
+
+def test_weights_of_another_backbone(tmp_path):
+    folder = write_checkpoint(tmp_path, num_channels=1, image_mean=[0.5], image_std=[0.5])
+    with pytest.raises(ValueError, match="weights of .* have other shapes"):
+        LongTailForImageClassification.from_pretrained(folder)
+
+
 def test_what_was_saved_before_still_loads(tmp_path):
     config = LongTailConfig(backbone="resnet18", backbone_kwargs={"layers": [1, 1, 1, 1]}, class_counts=[3, 2])
     config.save_pretrained(tmp_path)
