@@ -103,7 +103,8 @@ def text(name: str, value: Any) -> str:
 
 def texts(name: str, value: Any) -> list[str]:
     """A list of texts; a text is not one, although it has letters."""
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    # A set has no order that could be relied on.
+    if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
         raise ValueError(f"{name} must be a list of text, got {shown(value)}")
     return [text(f"{name}[{place}]", item) for place, item in enumerate(value)]
 

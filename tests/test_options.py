@@ -310,3 +310,17 @@ def test_convert_names_what_it_expects():
     assert convert(None, int | None, "x") is None
     assert convert(3, str, "x") == "3"
     assert convert([1, "2"], list[int], "x") == [1, 2]
+
+
+def test_splits_are_a_text_or_pairs(tmp_path):
+    from hf_ltr.cli.recipe import DataOptions
+
+    config = tmp_path / "config.yaml"
+    config.write_text("splits:\n  train: [train, extra]\n  test: holdout\n")
+    for arguments in (["--config", str(config)], ["--splits", '{"train": ["train", "extra"], "test": "holdout"}']):
+        assert parse_options(arguments, [DataOptions]).values["splits"] == {
+            "train": ["train", "extra"],
+            "test": "holdout",
+        }
+    said = "train=train+extra,test=holdout"
+    assert parse_options([f"--splits={said}"], [DataOptions]).values["splits"] == said

@@ -28,7 +28,7 @@ class DataOptions:
     labels_from: str | None = field(
         default=None, metadata={"help": "folders, or the table with the labels, where a folder has two readings."}
     )
-    splits: str | None = field(
+    splits: str | dict[str, Any] | None = field(
         default=None, metadata={"help": "train=NAME,test=NAME where names do not say it; others are left out."}
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a dataset with several."})

@@ -318,7 +318,10 @@ def _label_key(columns: Iterable[str], given: str | None) -> str:
 
 
 def _plain_labels(values: Any) -> np.ndarray:
-    labels = np.asarray(values)
+    try:
+        labels = np.asarray(values)
+    except ValueError:
+        raise ValueError("Labels must be one integer per row, got lists of different lengths") from None
     if labels.size and (labels.dtype.kind not in "iu" or labels.ndim != 1):
         raise ValueError(f"Labels must be one integer per row, got {labels.dtype} of shape {labels.shape}")
     return labels.astype(np.int64)

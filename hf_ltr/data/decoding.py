@@ -134,15 +134,29 @@ def require_area(height: int, width: int, limit_of: tuple[int, int]) -> None:
 
 
 def image_dimensions(item: Any) -> tuple[int, int]:
-    """(height, width) of an undecoded image as it is after decoding, from its header alone."""
+    """
+    (height, width) of an undecoded image as it is after decoding, from its header alone.
+
+    Raises:
+        `ValueError`, `OSError`: for what the header says cannot be decoded.
+    """
     image = open_image(item)
     if isinstance(image, np.ndarray):
         return image.shape[:2]
+    _refuse_floats(image)
     # A size is turned already by the tag of a TIFF, not by its XMP.
     turned_by_tag = _ORIENTATION in getattr(image, "tag_v2", {})
     # Not `image.getexif`, which decodes a PNG to look for EXIF behind its pixels.
     turned = not turned_by_tag and _orientation(image, PIL.Image.Image.getexif) >= 5
     return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _refuse_floats(image: PIL.Image.Image) -> None:
+    if image.mode == "F":
+        raise ValueError(
+            "floating-point images have no fixed range of values: convert them to 8 or 16 bits first (for values of "
+            "0..1, times 255 or 65535)"
+        )
 
 
 def _orientation(image: PIL.Image.Image, read: Callable[..., Any] | None = None) -> int:
@@ -216,11 +230,7 @@ def wide_values(image: PIL.Image.Image) -> tuple[np.ndarray, int | None] | None:
     Raises:
         ValueError: for floating-point images.
     """
-    if image.mode == "F":
-        raise ValueError(
-            "floating-point images have no fixed range of values: convert them to 8 or 16 bits first (for values of "
-            "0..1, times 255 or 65535)"
-        )
+    _refuse_floats(image)
     if not image.mode.startswith("I"):
         return None
     kind = image.format

@@ -11,6 +11,7 @@ from typing import Any
 from .card_configs import card_configurations, choose_configuration, configuration_files, configuration_folder
 from .class_counts import arrow_column
 from .class_folders import class_folder_splits, find_class_folders
+from .label_columns import LABEL_WORDS
 from .labelled_images import labelled_splits
 from .parquet_folders import holds_images, load_parquet, parquet_splits
 from .prepared import is_prepared, require_finished, with_records
@@ -21,7 +22,6 @@ from .table_search import has_tables
 FOLDERS, PARQUET = "folders", "parquet"
 _METADATA = "metadata.parquet"
 _UNREAD_TABLES = (".xlsx", ".xls", ".ods", ".json", ".txt", ".mat")
-_LABEL_WORDS = frozenset(("label", "labels", "annotation", "annotations", "groundtruth", "truth", "targets"))
 
 
 def load_folder(
@@ -202,12 +202,13 @@ def _class_folders(
     unread = [
         name
         for name in tree.others.get((), [])
-        if name.lower().endswith(_UNREAD_TABLES) and set(words(name)) & _LABEL_WORDS
+        if name.lower().endswith(_UNREAD_TABLES) and set(words(name)) & LABEL_WORDS
     ]
     if unread and not forced:
         warnings.warn(
-            f"{', '.join(unread)} beside the class folders of {tree.root} is not read. If the labels stand there, "
-            "save a table as CSV (labels_from= reads .txt and .json too); if not, labels_from='folders' says so.",
+            f"{', '.join(unread)} beside the images of {tree.root} {'is' if len(unread) == 1 else 'are'} not read. If "
+            "the labels stand there, save a table as CSV (labels_from= reads .txt and .json too); if not, "
+            "labels_from='folders' says so.",
             stacklevel=4,
         )
     found = find_class_folders(tree, splits, forced=forced, needs_train=only is None)

@@ -24,6 +24,8 @@ _LABELS = (
     "diagnosis",
     "target_name",
 )
+# In the name of a file with labels.
+LABEL_WORDS = frozenset(("label", "labels", "annotation", "annotations", "groundtruth", "truth", "targets"))
 _IMAGES = (*IMAGE_NAMES, *PATH_NAMES, "image_id", "image_name", "img_name", "id", "filepaths", "files", "images")
 _SPLITS = ("split", "set", "subset", "partition", "data_set", "dataset", "usage", "phase")
 _BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "0.": 0, "1.": 1}
@@ -32,6 +34,11 @@ _BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "0.": 0, "1.": 1}
 def usual(column: str) -> str:
     """A column's name as lists of usual names spell it: `ClassId`, `class id` -> `class_id`."""
     return "_".join(words(column))
+
+
+def is_label_name(column: str) -> bool:
+    """Whether a column is called what labels are; several columns, of one class each, have names of classes."""
+    return usual(column) in _LABELS or ", " in column
 
 
 def image_column(

@@ -58,6 +58,12 @@ def labelled_splits(
     found = chosen_tables(found, root, labels_from)
     if not any(one.names is not None for one in found):
         if folders is not None and label_column in (None, "label"):
+            for one in found:
+                if one.split is not None:
+                    _warn(
+                        f"{one.table.name} has a column {one.split!r}, but none with classes, and is not read: the "
+                        "splits are those of the folders. With the class of each image in a column of it, it is."
+                    )
             return None
         raise ValueError(no_label(found, label_column, root))
     named = any(one.is_named for one in found)
@@ -67,7 +73,7 @@ def labelled_splits(
     rows = _rows(found, raw, chosen, names, root)
     explicit = labels_from is not None or image_column is not None or label_column is not None
     if folders is not None and not explicit and not _is_metadata(found):
-        _compare_with_folders(rows, folders, names, found[0].table.name)
+        _compare_with_folders(rows, folders, names, found)
     _say_left_out(tree, names, found, rows, folders)
     called = (image_column or "image", label_column or "label")
     return {split: _dataset(part, names, tree, called) for split, part in rows.items() if part}
@@ -186,11 +192,15 @@ def _is_metadata(found: Sequence[Labels]) -> bool:
     return all(one.table.path.stem.lower() == "metadata" for one in found)
 
 
-def _compare_with_folders(rows: dict[str, list[_Row]], folders: ClassFolders, names: ImageNames, table: str) -> None:
+def _compare_with_folders(
+    rows: dict[str, list[_Row]], folders: ClassFolders, names: ImageNames, found: Sequence[Labels]
+) -> None:
     """
-    Folders that could be classes beside a table of labels: fine where both say the same, or where the folders hold
-    images of several classes, so that they are none.
+    Folders that could be classes beside a table: fine where both say the same, or where the table is called one of
+    labels and the folders hold images of several classes, so that they are none. A table of file sizes or checksums
+    has columns of repeated values too.
     """
+    table = found[0].table.name
     pairs = [(names.files[image][0], image, label) for part in rows.values() for _, _, image, label in part]
     classes = {folder: folders.class_of(folder) for folder, _, _ in pairs}
     listed = {image for _, image, _ in pairs}
@@ -207,7 +217,7 @@ def _compare_with_folders(rows: dict[str, list[_Row]], folders: ClassFolders, na
         return
     common = {normal(label) for _, _, label in pairs} & set(classes.values())
     several = len({(folder, label) for folder, _, label in pairs}) > len(classes)
-    if several and not common:
+    if several and not common and all(one.is_called_labels for one in found if one.names is not None):
         return
     image, label = next((image, label) for folder, image, label in pairs if normal(label) != classes[folder])
     raise ValueError(

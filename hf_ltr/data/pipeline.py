@@ -383,6 +383,12 @@ def _normalisation(
 def _is_ready(dataset: Any, image_column: str) -> bool:
     """Whether the dataset yields `pixel_values` of its own making."""
     if isinstance(dataset, Mapping):
+        if image_column not in dataset and "pixel_values" in dataset:
+            raise ValueError(
+                f"a dict of arrays holds images, uint8 under {image_column!r}; ready pixel_values are those of a "
+                "dataset whose items are {'pixel_values', 'labels'}, such as datasets.Dataset.from_dict(...)"
+            )
+        require_column(image_column, dataset, "image")
         return False
     if is_arrow_dataset(dataset):
         return image_column not in dataset.column_names and "pixel_values" in dataset.column_names

@@ -125,7 +125,7 @@ class ReadyRows(KeyRows):
             any size would compute something with others, and say nothing.
 
     Raises:
-        `ValueError`: for a row of another shape, or of integers: nobody would scale and normalise them.
+        `ValueError`: for a row of another shape, of integers (nobody would scale and normalise them), or with nan.
     """
 
     def __init__(self, dataset: Any, shape: tuple[int, int, int]):
@@ -136,7 +136,14 @@ class ReadyRows(KeyRows):
 
     def _pixels(self, row: int) -> torch.Tensor:
         item = self.dataset[row]
-        pixels = torch.as_tensor(item["pixel_values"] if isinstance(item, Mapping) else item[0])
+        given = item.get("pixel_values") if isinstance(item, Mapping) else item[0]
+        try:
+            pixels = torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"pixel_values of row {row} are no array of numbers (a {type(given).__name__}), but the model takes "
+                f"floating-point numbers of shape {self.shape}"
+            ) from None
         if not pixels.is_floating_point():
             raise ValueError(
                 f"pixel_values of row {row} are {str(pixels.dtype).removeprefix('torch.')}, but ready ones must "
@@ -148,6 +155,8 @@ class ReadyRows(KeyRows):
                 f"pixel_values of row {row} have the shape {tuple(pixels.shape)}, but the model takes {self.shape} "
                 "(channels, height, width): resize them, or build the model with that image_size and num_channels"
             )
+        if not torch.isfinite(pixels).all():
+            raise ValueError(f"pixel_values of row {row} hold nan or infinity: leave the row out, or mend it")
         return pixels
 
     def __getitems__(self, keys: list[int]) -> Batch:

@@ -219,7 +219,10 @@ def _suggestion(plain: SplitChoice, unknown: Sequence[str]) -> str:
         example.setdefault("train", [next((name for name in unknown if "train" in meanings(name)), unknown[0])])
         return f"splits='{spell({split: example[split] for split in SPLITS if split in example})}', for example"
     added = {**plain, "train": [*plain["train"], *unknown]}
-    return f"splits='{spell(plain)}' leaves {_and(unknown)} out, '{spell(added)}' trains on it too"
+    choices = [f"splits='{spell(plain)}' leaves {_and(unknown)} out", f"'{spell(added)}' trains on it too"]
+    if "test" not in plain and len(unknown) == 1:
+        choices.append(f"'{spell({**plain, 'test': unknown})}' tests on it")
+    return ", ".join(choices)
 
 
 def _and(names: Sequence[str]) -> str:

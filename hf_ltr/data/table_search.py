@@ -11,7 +11,7 @@ from . import label_columns
 from .class_folders import ClassFolders, single_class, suspicion
 from .columns import IMAGE_NAMES, LABEL_NAMES, PATH_NAMES
 from .image_names import ImageNames, NamedImages
-from .label_columns import split_column, usual
+from .label_columns import LABEL_WORDS, split_column, usual
 from .label_tables import MORE_ENDINGS, TABLE_ENDINGS, LabelTable, read_table, without_header
 from .left_out import some
 from .parquet_folders import holds_images
@@ -45,6 +45,12 @@ class Labels:
     def is_named(self) -> bool:
         """Whether the table's name, or its folder's, says a split."""
         return any(meanings(part) for part in self.path.with_suffix("").parts)
+
+    @property
+    def is_called_labels(self) -> bool:
+        """Whether the name of the table or of its column says that labels are there, and not only the values."""
+        called = set(words(self.path.stem)) & {*LABEL_WORDS, "class", "classes", "metadata"} or self.is_named
+        return bool(called) or label_columns.is_label_name(self.label or "")
 
     @property
     def meanings(self) -> set[str]:

@@ -335,7 +335,7 @@ def test_a_folder_of_images_in_every_class_folder(tmp_path, silent):
 def test_a_table_of_labels_that_is_not_read_is_said(tmp_path):
     write_image_folder(tmp_path, {"ant": 1, "bee": 1})
     (tmp_path / "labels.xlsx").write_bytes(b"")
-    with pytest.warns(UserWarning, match="labels.xlsx beside the class folders of .* is not read.*CSV"):
+    with pytest.warns(UserWarning, match="labels.xlsx beside the images of .* is not read.*CSV"):
         assert sizes(load_folder(tmp_path)) == {"train": 2}
 
 

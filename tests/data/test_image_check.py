@@ -52,13 +52,13 @@ IN_HEADERS = {
     "text.png": b"not found",
     "missing.png": None,
     "beginning.png": PNG[:20],
+    "float.tif": deep(np.float32, 1, "TIFF"),
 }
 FURTHER_DOWN = {
     "half.jpg": encoded(noise(3, 90), "JPEG")[:3000],
     "half.png": PNG[: len(PNG) // 2],
     "checksum.png": broken_checksum(),
     "zeros.jpg": encoded(noise(3, 90), "JPEG")[:3000] + bytes(4000),
-    "float.tif": deep(np.float32, 1, "TIFF"),
 }
 FINE = {"fine.jpg": JPEG, "fine.png": PNG, "pixel.png": encoded(noise(4, 1), "PNG"), "deep.png": deep(np.uint16)}
 FINE["with a film behind.jpg"] = JPEG + b"film \xff\xda"

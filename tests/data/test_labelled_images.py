@@ -531,3 +531,49 @@ def test_a_test_table_with_another_kind_of_label_has_none(kaggle):
     table(kaggle / "test.csv", "image_id,species", [("t0.jpg", "owl"), ("t1.jpg", "ant")])
     with pytest.raises(ValueError, match=r"The test split of .* has no labels.*splits='train=train'"):
         load_long_tailed(kaggle)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("sizes.csv", "bytes"), ("checksums.csv", "md5"), ("camera.csv", "iso"), ("x.csv", "befund")]
+)
+def test_values_beside_class_folders_are_no_classes_unless_somebody_says_so(folders, name, column):
+    """Repeated values are no sign of labels: file sizes repeat, too."""
+    table(folders / name, f"path,{column}", [(f"{name}/{row}.png", 1000 + row) for name, row in BOTH])
+    with pytest.raises(ValueError, match=f"'ant', by its folder, or '1000', by {name}.*labels_from='folders' takes"):
+        load_long_tailed(folders)
+    assert labels(load_long_tailed(folders, labels_from="folders")) == ["ant"] * 4 + ["bee"] * 4
+    assert labels(load_long_tailed(folders, labels_from=name)) == ["1000", "1001", "1002", "1003"] * 2
+
+
+def test_a_table_of_splits_without_classes_is_not_left_out_in_silence(folders):
+    table(
+        folders / "splits.csv", "file,split", [(f"{name}/{row}.png", "test" if row else "train") for name, row in BOTH]
+    )
+    with pytest.warns(UserWarning, match="splits.csv has a column 'split', but none with classes, and is not read"):
+        assert labels(load_long_tailed(folders)) == ["ant"] * 4 + ["bee"] * 4
+
+
+def test_the_short_way_finds_the_same_image_as_the_search(tmp_path):
+    from hf_ltr.data.image_names import ImageNames
+    from hf_ltr.data.scan import scan
+
+    tree = scan(images(tmp_path, "a/x.png", "b/x.png", "b/y.png", "b/y.jpg", "z.PNG"))
+    names = ImageNames(tree)
+    for value in [
+        "x.png",
+        "a/x.png",
+        "c/x.png",
+        "y.png",
+        "b/y.png",
+        "c/y.png",
+        "y",
+        "y.jpeg",
+        "z.png",
+        "Z.PNG",
+        "w.png",
+    ]:
+        found = names.find([value], tmp_path / "t.csv", tmp_path)
+        names._by_name, kept = {}, names._by_name
+        assert names.find([value], tmp_path / "t.csv", tmp_path) == found
+        names._by_name = kept
+    assert names.shown(names.find(["y.jpg"], tmp_path / "t.csv", tmp_path).images[0]) == "b/y.jpg"

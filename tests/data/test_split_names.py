@@ -63,6 +63,8 @@ def test_names_that_are_not_plain_are_refused_with_what_could_be_said():
         r"splits='train=train,test=test' leaves extra out, 'train=train\+extra,test=test' trains on it too",
     ):
         assign_splits(["train", "test", "extra"], None, "birds")
+    with pytest.raises(ValueError, match="leaves holdout out.*'train=train,test=holdout' tests on it"):
+        assign_splits(["train", "holdout"], None, "birds")
     with pytest.raises(ValueError, match=r"splits='train=train_1\+train_2,test=test_a', for example"):
         assign_splits(["train_1", "train_2", "test_a"], None, "birds")
     with pytest.raises(

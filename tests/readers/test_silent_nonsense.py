@@ -39,14 +39,16 @@ def test_numbers_of_a_dataset(option, value):
 class Items:
     """A map-style dataset of ready images."""
 
-    def __init__(self, labels, shape=(3, 8, 8), dtype=torch.float32):
-        self.given, self.shape, self.dtype = labels, shape, dtype
+    def __init__(self, labels, shape=(3, 8, 8), dtype=torch.float32, value=0.0):
+        self.given, self.shape, self.dtype, self.value = labels, shape, dtype, value
 
     def __len__(self):
         return len(self.given)
 
     def __getitem__(self, row):
-        return {"pixel_values": torch.zeros(self.shape, dtype=self.dtype), "labels": self.given[row]}
+        if not isinstance(self.value, float):
+            return {"pixel_values": self.value, "labels": self.given[row]}
+        return {"pixel_values": torch.full(self.shape, self.value, dtype=self.dtype), "labels": self.given[row]}
 
 
 @pytest.mark.parametrize("label", [0.7, torch.tensor(0.7), np.float32(1.5), NAN, INF, -1, "1", None, 10**30])
@@ -91,6 +93,7 @@ def test_classes_up_to_a_filler_are_classes_where_all_are_there():
         ([[5, 3]], "non-empty list"),
         ([5, None], "class 1 has None"),
         (np.array([5, 3], dtype=bool), "integers"),
+        ({5, 3}, "class_counts must be a list"),
     ],
 )
 def test_counts_are_numbers_of_images(counts, message):
@@ -108,6 +111,7 @@ def test_counts_are_numbers_of_images(counts, message):
         (["a", "b", None, "c"], r"class names\[2\] must be text"),
         ([1, 2, 3, 4], r"class names\[0\] must be text"),
         ({"a": 1}, "list of text"),
+        ({"a", "b", "c", "d"}, "list of text"),
         (["a"], "1 class names were given for 4"),
     ],
 )
@@ -370,6 +374,14 @@ def test_files_that_are_too_large_are_not_read(tmp_path):
         (Items([0, 1], shape=(8, 8)), "shape"),
         (Items([0, 1], dtype=torch.uint8), "row 0 are uint8.*floating-point"),
         (Items([0, 1], dtype=torch.bool), "row 0 are bool"),
+        (Items([0, 1], value=NAN), "row 0 hold nan or infinity"),
+        (Items([0, 1], value=None), r"row 0 are no array of numbers \(a NoneType\)"),
+        (Items([0, 1], value="photo.png"), r"row 0 are no array of numbers \(a str\)"),
+        (
+            {"pixel_values": np.zeros((2, 3, 8, 8)), "labels": [0, 1]},
+            "a dict of arrays holds images, uint8 under 'image'",
+        ),
+        ({"img": np.zeros((2, 8, 8, 3), np.uint8), "labels": [0, 1]}, "no image column 'image'.*'img', 'labels'"),
     ],
 )
 def test_ready_pixel_values_fit_the_model(items, message):
