@@ -7,11 +7,13 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from .storage import naming_storage_errors
 
+_WRITTEN_WITHIN = 600.0  # seconds
 _TEMPORARY = re.compile(r"^(\.tmp.+|\..+\.tmp|tmp-checkpoint-.*)$")
 
 
@@ -78,7 +80,9 @@ def _in_use(path: Path) -> bool:
     """Whether another process, of those that can be seen from here, is writing a file."""
     writer = re.search(r"\.(\d+)\.tmp$", path.name)
     if writer is not None:
-        return int(writer[1]) != os.getpid() and Path(f"/proc/{writer[1]}").exists()
+        # Numbers of processes are used again, in a container at once: what a living one writes is young.
+        young = time.time() - path.lstat().st_mtime < _WRITTEN_WITHIN
+        return young and int(writer[1]) != os.getpid() and Path(f"/proc/{writer[1]}").exists()
     try:
         identity = (path.stat().st_dev, path.stat().st_ino)
         handles = [handle for process in Path("/proc").glob("[0-9]*") for handle in _handles(process)]

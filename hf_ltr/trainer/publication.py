@@ -61,7 +61,12 @@ class PublishingTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any):
         self._training: Training | None = None
         self._evaluations: dict[str, tuple[tuple, dict[str, Any]]] = {}
-        super().__init__(*args, **kwargs)
+        try:
+            super().__init__(*args, **kwargs)
+        except RuntimeError as error:
+            if "to be installed" not in str(error):
+                raise
+            raise ImportError(f"report_to names what is not here: {error}") from error
 
     # ------------------------------------------------------------------ what is known
     def _ended(self, row_hash: str | None) -> Training:

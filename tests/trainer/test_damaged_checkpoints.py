@@ -192,3 +192,11 @@ def test_what_a_living_process_writes_stays(tmp_path):
 def test_the_manifest_names_every_file(run):
     files = json.loads((run / "checkpoint-6" / MANIFEST).read_text())["files"]
     assert set(files) == {path.name for path in (run / "checkpoint-6").iterdir()} - {MANIFEST}
+
+
+def test_a_temporary_file_of_a_number_that_another_process_has_now_is_cleared(tmp_path):
+    left = tmp_path / f".run.json.{os.getppid()}.tmp"
+    left.write_text("{")
+    assert clear_temporaries(tmp_path) == []  # it may be writing
+    os.utime(left, (0, 0))
+    assert clear_temporaries(tmp_path) == [left]

@@ -288,3 +288,11 @@ def test_a_saved_state_and_the_card_of_a_subset(tmp_path):
     card = (tmp_path / "run" / "README.md").read_text()
     assert "Training images: 302" in card and "imbalance factor 50" not in card
     assert hash_rows(rows).row_hash in card
+
+
+def test_a_tracker_that_is_not_installed_is_one_error(tmp_path, monkeypatch):
+    from transformers.integrations import integration_utils
+
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: False)
+    with pytest.raises(ImportError, match="report_to names what is not here: .*requires wandb to be installed"):
+        make_trainer(tmp_path / "run", report_to="wandb")
