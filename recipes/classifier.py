@@ -56,8 +56,6 @@ def build_stages(recipe: ClassifierOptions, method, options) -> list:
     from hf_ltr.methods.masked_autoencoding import with_pretraining
 
     stages = method.stages()
-    if recipe.new_classifier and recipe.start is None:
-        raise ValueError("new_classifier is for weights to start from: name them with start")
     if recipe.start is not None:
         stages[0].start = recipe.start
         stages[0].new_classifier = recipe.new_classifier
@@ -84,6 +82,8 @@ def main(argv: list[str]) -> None:
         description=__doc__,
     )
     recipe, data_options = options.build(ClassifierOptions), options.build(DataOptions)
+    if recipe.new_classifier and recipe.start is None:
+        raise ValueError("new_classifier is for weights to start from: name them with start")
     check_options(options, lambda counts, known: build_method(replaced(recipe, known, "method_options"), counts))
     data = data_options.load()
     counts = data_options.counts(data)

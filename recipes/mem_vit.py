@@ -113,6 +113,8 @@ def main(argv: list[str]) -> None:
         description=__doc__,
     )
     recipe, data_options, model_options = (options.build(kind) for kind in (MemOptions, DataOptions, ModelOptions))
+    if recipe.new_classifier and recipe.start is None:
+        raise ValueError("new_classifier is for weights to start from: name them with start")
     own = ("method_options", "classifier_options")
 
     def build(counts, known):
@@ -122,8 +124,6 @@ def main(argv: list[str]) -> None:
     check_options(options, build)
     data = data_options.load()
     counts = data_options.counts(data)
-    if recipe.new_classifier and recipe.start is None:
-        raise ValueError("new_classifier is for weights to start from: name them with start")
     if recipe.start is not None:
         take_statistics(options, recipe.start)
     mem = build_method(recipe, counts)

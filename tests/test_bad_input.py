@@ -191,6 +191,9 @@ def test_recipes_end_with_one_line_and_leave_nothing_behind(
     ("name", "argv", "message"),
     [
         ("classifier", ["--learning_rate", "-1"], "learning_rate"),
+        ("classifier", ["--num_train_epochs", "0"], "num_train_epochs is 0, but cross_entropy"),
+        ("decoupled", ["--classifier.num_train_epochs", "0"], "num_train_epochs is 0, but crt"),
+        ("classifier", ["--new_classifier", "True"], "name them with start"),
         ("classifier", ["--per_device_train_batch_size", "0"], "per_device_train_batch_size"),
         ("classifier", ["--method", "ldam", "--method_options", '{"max_margin": -1}'], "max_margin"),
         ("classifier", ["--backbone", "resnet32_cifr"], "Unknown backbone: 'resnet32_cifr'"),
@@ -488,6 +491,12 @@ def test_counts_of_another_training_set(tmp_path, nothing_is_written):
         ValueError, match=r"class 0 \(circle\) has 16 images but the method was told 10.*class_counts\(train_dataset\)"
     ):
         trainer_for(make_dataset(), tmp_path, method=make_method("balanced_softmax", [10, 10, 7, 4]))
+
+
+def test_mixing_with_an_odd_batch(tmp_path, nothing_is_written):
+    with pytest.raises(ValueError, match="per_device_train_batch_size is 7.*use 8"):
+        trainer_for(make_dataset(), tmp_path, mixup_alpha=0.2, per_device_train_batch_size=7)
+    trainer_for(make_dataset(), tmp_path, mixup_alpha=0.2, mix_probability=0.0, per_device_train_batch_size=7)
 
 
 @pytest.mark.parametrize("option", ["mixup_alpha", "cutmix_alpha", "label_smoothing"])

@@ -9,7 +9,7 @@ import sys
 import pytest
 import timm
 
-from hf_ltr import METHODS
+from hf_ltr import METHODS, class_counts, load_long_tailed
 from hf_ltr.cli.main import main
 from hf_ltr.data.samplers import SAMPLERS
 from hf_ltr.models import OWN_BACKBONES
@@ -87,6 +87,14 @@ def test_evaluate_matches_classes_by_name(tmp_path, capsys):
     assert "say --trust_class_order; better, write the names into id2label" in capsys.readouterr().err
     assert main(["evaluate", unnamed, "--dataset", "digits", "--trust_class_order"]) == 0
     assert "could not be checked" in capsys.readouterr().err
+    # Counts in another order prove that the numbers stand for other classes, whatever is said.
+    config = json.loads((tmp_path / "unnamed" / "config.json").read_text())
+    counts = class_counts(load_long_tailed("digits", imbalance_factor=10)["train"]).counts
+    config["class_counts"] = counts[1:] + counts[:1]
+    (tmp_path / "unnamed" / "config.json").write_text(json.dumps(config))
+    tail = ["--imbalance_factor", "10", "--trust_class_order"]
+    assert main(["evaluate", unnamed, "--dataset", "digits", *tail]) == 2
+    assert "Only their numbers match the classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "adjust", "prepare"])

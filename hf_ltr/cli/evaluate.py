@@ -81,9 +81,10 @@ def run(options: argparse.Namespace) -> None:
 def _say_other_counts(config: typing.Any, train: typing.Any, classes: dict) -> None:
     """The groups are by the images the model was trained on, which may be others than those of the data at hand."""
     from ..data.class_counts import class_counts
-    from ..data.count_agreement import counts_by_map, counts_difference
+    from ..data.count_agreement import counts_by_map, counts_difference, is_reordered
     from ..data.label_sources import class_names_of
     from ..models.class_matching import match_classes
+    from ..models.class_order import names_in_config
 
     if not config.class_counts:
         return
@@ -91,9 +92,16 @@ def _say_other_counts(config: typing.Any, train: typing.Any, classes: dict) -> N
     class_map = match_classes(class_names_of(train), config, tell=False, **classes)
     found = counts_by_map(class_counts(train).counts, class_map, config.num_labels)
     if found != own and len(found) == len(own):
+        names, theirs = names_in_config(config), class_names_of(train)
+        by_name = names is not None and theirs is not None and set(theirs) <= set(names)
         text = counts_difference(
             own, found, ("in the model's config", "in the training split"), lambda i: config.class_names([i])
         )
+        if is_reordered(own, found) and not by_name:
+            raise ValueError(
+                f"{text[0].upper()}{text[1:]}. Only their numbers match the classes, so the accuracy would be that of "
+                "others: write their names, in the model's order, into id2label of its config.json."
+            )
         warnings.warn(
             f"{text[0].upper()}{text[1:]}. Groups are by the former, which the model was trained on. Give the data "
             "options of its run, or images it was trained on may be among those it is tested on.",

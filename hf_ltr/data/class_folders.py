@@ -166,7 +166,8 @@ def class_folder_splits(found: ClassFolders, only: Collection[str] | None = None
         _warn(
             f"The class folders of {root} are numbers: they are put into numeric order ({', '.join(ordered[:4])}, "
             "...), where torchvision and the imagefolder of `datasets` sort them as strings "
-            f"({', '.join(names[:4])}, ...). Lists and checkpoints made in that order do not fit."
+            f"({', '.join(names[:4])}, ...). Lists made in that order do not fit, and checkpoints "
+            "need the names of their classes."
         )
     return {split: _image_split(own, ordered) for split, own in classes.items() if only is None or split in only}
 

@@ -81,14 +81,14 @@ def _unnamed(names: list[str], config: Any, what: str, trust: bool | None, spell
     if trust is False:
         raise ValueError(
             f"The model's classes have no names (LABEL_0, LABEL_1, ...), so nothing shows that they are in the order "
-            f"of {what}: {pairs}. Numbers sorted as strings (0, 1, 10, 11, 2) are a common reason why not. If that is "
-            f"the model's order, say {spelling.format('trust_class_order')}; better, write the names into id2label of "
-            "its config.json."
+            f"of {_inside(what)}: {pairs}. Numbers sorted as strings (0, 1, 10, 11, 2) are a common reason why not. "
+            f"If that is the model's order, say {spelling.format('trust_class_order')}; better, write the names into "
+            "id2label of its config.json."
         )
     if tell:
         _warn(
-            f"The model's classes have no names (LABEL_0, LABEL_1, ...): that they are in the order of {what} "
-            f"({pairs}) could not be checked."
+            f"The model's classes have no names (LABEL_0, LABEL_1, ...): that they are in the order of "
+            f"{_inside(what)} ({pairs}) could not be checked."
         )
 
 
@@ -155,6 +155,11 @@ def _require_distinct(names: list[str], what: str) -> None:
             f"{what} has a class name twice ({_shown(twice)}), so its classes cannot be matched by name; give each "
             "class a name of its own"
         )
+
+
+def _inside(what: str) -> str:
+    """`what`, which begins a sentence elsewhere, in the middle of one."""
+    return what[:1].lower() + what[1:] if what.startswith("The ") else what
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -41,12 +41,13 @@ def check_folder(folder: str | Path, facts: dict[str, Any]) -> None:
     folder = Path(folder)
     path = folder / RUN_FILE
     if path.is_file():
-        found = fact_differences(read_facts(path), json.loads(json.dumps(facts)))
+        before = read_facts(path)
+        found = fact_differences(before, json.loads(json.dumps(facts)))
         if found:
             shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
             raise ValueError(
-                f"{folder} holds another run ({shown}). Use another output_dir, or delete the folder if that run is "
-                "no longer needed."
+                f"{folder} holds another run ({shown}). {precision_hint(before, facts)}Use another output_dir, or "
+                "delete the folder if that run is no longer needed."
             )
         return
     if checkpoints(folder) or any((folder / name).exists() for name in ("model.safetensors", "config.json")):
@@ -54,6 +55,27 @@ def check_folder(folder: str | Path, facts: dict[str, Any]) -> None:
             f"{folder} already holds a model or checkpoints of a run that no {RUN_FILE} describes. Use another "
             "output_dir."
         )
+
+
+def precision_hint(before: dict[str, Any], facts: dict[str, Any]) -> str:
+    """How a run that began in another precision, perhaps on another machine, is continued; empty for the same one."""
+    was, now = (_precision_of(known) for known in (before, facts))
+    if None in (was, now) or was == now:
+        return ""
+    return (
+        f"It computes in {_SPOKEN[was]}, and this machine and these arguments in {_SPOKEN[now]} "
+        f"(mixed_precision_mode='auto' takes what is native): mixed_precision_mode={was!r} continues it. "
+    )
+
+
+_SPOKEN = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
+
+
+def _precision_of(facts: dict[str, Any]) -> str | None:
+    arguments = facts.get("arguments")
+    if not isinstance(arguments, dict) or not {"bf16", "fp16"} <= set(arguments):
+        return None
+    return next((name for name in ("bf16", "fp16") if arguments[name]), "no")
 
 
 def read_facts(path: Path) -> dict[str, Any]:

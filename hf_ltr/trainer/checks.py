@@ -14,6 +14,7 @@ from ..data.class_counts import ClassCounts
 from ..data.label_sources import LABEL_COLUMNS, class_names_of
 from ..data.labels import read_labels
 from ..data.map_style import number_of_rows, require_map_style
+from ..data.mixing import require_even
 from ..data.record import explain_counts
 from ..methods import METHODS, LongTailMethod, get_method
 from ..methods.corrections import warn_of_training_corrections
@@ -238,6 +239,8 @@ def check_arguments(method: LongTailMethod, args: Any, adjustment: dict[str, Any
             f"{method.name} needs hard labels, but mixup_alpha, cutmix_alpha or label_smoothing make soft targets. "
             "Set them to 0 for this method."
         )
+    if (args.mixup_alpha or args.cutmix_alpha) and args.mix_probability:
+        require_even(args.per_device_train_batch_size, "per_device_train_batch_size")
     if method.batch_coupled and args.gradient_accumulation_steps > 1:
         warnings.warn(
             f"The loss of {method.name} couples the samples of a batch: with gradient_accumulation_steps="

@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.class_counts import GROUP_NAMES, ClassCounts
 from ..evaluation import StreamingMetrics
+from .forward import memory_format_kept
 
 # Training arguments that decide how a saved model is evaluated: as the run that made it evaluates it.
 EVALUATION_ARGUMENTS = (
@@ -118,7 +119,7 @@ def evaluate_model(
     from .trainer import LongTailTrainer
 
     kept: list[torch.Tensor] = []
-    with tempfile.TemporaryDirectory() as nothing_is_written:
+    with tempfile.TemporaryDirectory() as nothing_is_written, memory_format_kept(model):
         options = {"disable_tqdm": True, **(arguments or {}), "output_dir": nothing_is_written}
         trainer = LongTailTrainer(model, LongTailTrainingArguments(**options))
         trainer.class_options = dict(class_options or {})

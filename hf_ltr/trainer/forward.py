@@ -126,6 +126,18 @@ def weights_as(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
             tensors[name] = tensor
 
 
+@contextlib.contextmanager
+def memory_format_kept(model: nn.Module) -> Iterator[None]:
+    """What is evaluated inside, with whatever memory format, leaves the model in its own: it may be in training."""
+    kernels = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    last = any(not kernel.is_contiguous() for kernel in kernels)
+    try:
+        yield
+    finally:
+        if last != any(not kernel.is_contiguous() for kernel in kernels):
+            model.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
 def _is_own(model: nn.Module, forward: Callable) -> bool:
     return getattr(forward, "__func__", None) is type(model).forward and getattr(forward, "__self__", None) is model
 

@@ -27,7 +27,15 @@ from ..storage import naming_storage_errors
 from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
 from .best_model import check_metric_for_best_model
-from .checkpoints import RUN_FILE, check_folder, claim_folder, delete_checkpoints, fact_differences, read_facts
+from .checkpoints import (
+    RUN_FILE,
+    check_folder,
+    claim_folder,
+    delete_checkpoints,
+    fact_differences,
+    precision_hint,
+    read_facts,
+)
 from .checks import check_arguments, check_data, check_evaluation_data, check_same_classes
 from .defaults import method_default_paths
 from .degenerate import check_classes, check_length, check_rows
@@ -419,8 +427,9 @@ def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> tuple[Stag
     found = fact_differences(record["facts"], json.loads(json.dumps(facts)))
     if found:
         raise ValueError(
-            f"{folder} holds a finished stage of another run ({'; '.join(found[:5])}). Use another output_dir, or "
-            "delete that folder to train the stage again."
+            f"{folder} holds a finished stage of another run ({'; '.join(found[:5])}). "
+            f"{precision_hint(record['facts'], facts)}Use another output_dir, or delete that folder to train the "
+            "stage again."
         )
     result = StageResult(name, str(folder), record["metrics"], record["seconds"], record.get("computation"))
     return result, record["facts"]

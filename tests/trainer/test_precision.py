@@ -63,11 +63,25 @@ def test_each_evaluation_has_the_precision_it_asks_for(model, data, order):
 @pytest.mark.parametrize("order", [(True, False, True), (False, True, False)])
 def test_each_evaluation_has_the_memory_format_it_asks_for(model, data, order):
     alone = {wanted: loss(copy.deepcopy(model), data, channels_last=wanted) for wanted in (True, False)}
+    seen = []
+    weight = model.backbone.layer1[0].conv1.weight
+    hook = model.register_forward_pre_hook(
+        lambda *_: seen.append((weight.is_contiguous(memory_format=torch.channels_last), weight.is_contiguous()))
+    )
     for wanted in order:
         assert loss(model, data, channels_last=wanted) == alone[wanted]
-        weight = model.backbone.layer1[0].conv1.weight
-        assert weight.is_contiguous(memory_format=torch.channels_last) is wanted
-        assert weight.is_contiguous() is not wanted
+        assert set(seen) == {(wanted, not wanted)}
+        seen.clear()
+    hook.remove()
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_evaluation_in_the_middle_of_training_leaves_the_memory_format(model, data, trained):
+    formats = (torch.contiguous_format, torch.channels_last)
+    model.to(memory_format=formats[trained])
+    before = {name: tensor.stride() for name, tensor in model.named_parameters()}
+    loss(model, data, channels_last=not trained)
+    assert {name: tensor.stride() for name, tensor in model.named_parameters()} == before
 
 
 def test_trainers_that_live_side_by_side_keep_their_precision(model, data, tmp_path):

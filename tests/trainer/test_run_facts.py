@@ -172,3 +172,13 @@ def test_the_stages_of_a_run_know_what_is_at_its_default(tmp_path):
     other = json_facts(_root_facts([Stage("train", get_method("ldam", class_counts=COUNTS, max_margin=0.3))]))
     assert fact_differences(here, other) == ["stages.0.1.options.max_margin: 0.5 there, 0.3 here"]
     assert fact_differences(there, other) == ["stages.0.1.options.max_margin: unknown there, 0.3 here"]
+
+
+def test_a_run_of_another_precision_says_how_it_continues(tmp_path):
+    facts = {"arguments": {"bf16": True, "fp16": False, "seed": 0}}
+    claim_folder(tmp_path, facts)
+    other = {"arguments": {"bf16": False, "fp16": False, "seed": 0}}
+    with pytest.raises(ValueError, match="computes in bf16, and .* in float32 .*_mode='bf16' continues it"):
+        check_folder(tmp_path, other)
+    with pytest.raises(ValueError, match=r"seed: 0 there, 1 here\)\. Use another output_dir"):
+        check_folder(tmp_path, {"arguments": {"bf16": True, "fp16": False, "seed": 1}})
