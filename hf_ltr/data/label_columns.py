@@ -54,7 +54,9 @@ def image_column(
         `ValueError`: for several columns that name other images each.
     """
     found: dict[str, NamedImages] = {}
-    for column in table.columns if given is None else [given]:
+    # Labels that are numbers name images that are numbered.
+    own = [column for column in table.columns if usual(column) not in LABEL_NAMES]
+    for column in own if given is None else [given]:
         named = names.find(table.texts(column), table.path, root)
         if named.distinct:
             found[column] = named

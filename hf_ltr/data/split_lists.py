@@ -177,6 +177,8 @@ def parse_list(text: bytearray, file: Path) -> Rows:
         content[last] = _SLASH
         # Slower, but it knows the line, and where a path ends that has spaces.
         return _parse_lines(text, file)
+    if not len(table):
+        raise _empty(file)
     folder, name, label = (_one_chunk(column) for column in table.unify_dictionaries().columns)
     return Rows(
         file, [f"{part}/" for part in folder.dictionary.to_pylist()], folder.indices.to_numpy(), name, label.to_numpy()
@@ -201,5 +203,9 @@ def _parse_lines(text: bytearray, file: Path) -> Rows:
         paths.append(path.strip())
         labels.append(int(label))
     if not paths:
-        raise ValueError(f"{file} is empty; expected lines of `relative/path label`")
+        raise _empty(file)
     return Rows.of_paths(file, pa.array(paths, pa.string()), np.asarray(labels, dtype=np.int64))
+
+
+def _empty(file: Path) -> ValueError:
+    return ValueError(f"{file} is empty; expected lines of `relative/path label`")

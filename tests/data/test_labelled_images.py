@@ -577,3 +577,10 @@ def test_the_short_way_finds_the_same_image_as_the_search(tmp_path):
         assert names.find([value], tmp_path / "t.csv", tmp_path) == found
         names._by_name = kept
     assert names.shown(names.find(["y.jpg"], tmp_path / "t.csv", tmp_path).images[0]) == "b/y.jpg"
+
+
+def test_numbers_of_classes_are_no_names_of_numbered_images(tmp_path):
+    images(tmp_path, *(f"images/{row}.png" for row in range(4)))
+    table(tmp_path / "labels.csv", "id,label", [(f"x{row}", row % 2) for row in range(4)])
+    with pytest.raises(ValueError, match="labels.csv names no image.*begins with id=x0, label=0.*images/0.png"):
+        load_long_tailed(tmp_path)

@@ -13,6 +13,7 @@ from hf_ltr import LongTailConfig, LongTailTrainingArguments, class_counts, get_
 from hf_ltr.cli.options import parse_options
 from hf_ltr.cli.recipe import DataOptions, ModelOptions
 from hf_ltr.data import ClassCounts
+from hf_ltr.data.coco_lists import read_annotations
 from hf_ltr.data.columns import class_names
 from hf_ltr.data.labels import read_labels
 from hf_ltr.data.pipeline import InputPipeline
@@ -402,3 +403,16 @@ def test_checks_of_values():
     with pytest.raises(ValueError) as error:
         number("x", "y" * 10**6)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("content", ["null", "5", "[]", " ", "", '"x"'])
+def test_annotations_are_an_object(tmp_path, content):
+    """Arrow ends the process over `null`."""
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match="a.json is no annotation file.*it begins with"):
+        read_annotations(tmp_path / "a.json")
+
+
+def test_a_list_of_empty_lines_is_empty(tmp_path):
+    with pytest.raises(ValueError, match="l.txt is empty; expected lines"):
+        parse_list(bytearray(b"\n\n"), tmp_path / "l.txt")
