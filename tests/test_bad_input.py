@@ -109,6 +109,13 @@ def test_unknown_method():
         get_method("balanced_sofmax", class_counts=[5, 3])
 
 
+def test_a_description_of_methods_has_an_end():
+    description = {"name": "crt"}
+    description["representation"] = description
+    with pytest.raises(ValueError, match="more than 10 levels deep"):
+        get_method(description, class_counts=[5, 3])
+
+
 def test_unknown_method_given_to_the_trainer(tmp_path, nothing_is_written):
     with pytest.raises(ValueError, match=r"Unknown method: 'ldam_dwr'\. Did you mean 'ldam_drw'"):
         trainer_for(make_dataset(), tmp_path, method="ldam_dwr")

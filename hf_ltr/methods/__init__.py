@@ -98,6 +98,7 @@ def get_method(
             f"class_counts(train_dataset)"
         )
     counts = ClassCounts.of(class_counts)
+    _check_nesting(options)
     options = plain(options)  # JSON, to which they are written, has no numbers of numpy
     check_options(name, options)
     for role in _ROLES:
@@ -132,6 +133,15 @@ def check_options(name: str | Mapping[str, Any], options: Mapping[str, Any] | No
         elif option in _ROLES and not isinstance(value, LongTailMethod | None):
             raise ValueError(f"{option} of {name} must be a method, a name or a description, got {shown(value)}")
     check_arguments(method_class.__init__, options, f"option of {name}")
+
+
+def _check_nesting(options: Mapping[str, Any], most: int = 10) -> None:
+    """Refuse a description of methods inside of methods that has no end, or none in sight."""
+    inside: list[Any] = [options]
+    for _ in range(most):
+        inside = [one[key] for one in inside if isinstance(one, Mapping) for key in (*_ROLES, "options") if key in one]
+    if inside:
+        raise ValueError(f"a method is described inside of others more than {most} levels deep")
 
 
 def _described(description: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
