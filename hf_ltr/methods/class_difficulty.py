@@ -107,12 +107,8 @@ class ClassDifficultyBalance(LongTailMethod):
             self.class_weights.fill_(1.0)
             return
         correct, images = self._count(trainer)
-        measured = images > 0
-        # 1 is the mean weight, hence that of a class about which nothing is known.
-        weights = torch.ones_like(correct)
-        if measured.any():
-            weights[measured] = difficulty_weights(correct[measured] / images[measured], self.tau, self.form)
-        self.class_weights.copy_(weights)
+        # A class without an image, 0 / 0, is one about which nothing is known.
+        self.class_weights.copy_(difficulty_weights(correct / images, self.tau, self.form))
 
     def _count(self, trainer) -> tuple[torch.Tensor, torch.Tensor]:
         """Correct predictions and images of every class over all processes, float64 `(classes,)` on the CPU."""
