@@ -52,7 +52,8 @@ class MethodSpecification:
         name, _, rest = body.partition(":")
         name = name.strip().replace("-", "_")
         if name not in METHODS:
-            raise unknown_name("method", name, METHODS, "See `hf-ltr list`.")
+            hint = "Rows are separated by spaces. " if name.partition(",")[0] in METHODS else ""
+            raise unknown_name("method", name, METHODS, f"{hint}See `hf-ltr list`.")
         options: dict[str, Any] = {}
         for part in _split(rest):
             option, equals, value = part.partition("=")

@@ -23,6 +23,8 @@ REFUSED = {
     ("mem", "cifar100_lt_200ep"): "mem cannot be trained under protocol cifar100_lt_200ep.*--set backbone=",
     ("mem", "cifar100_lt_200ep_ride"): "mem cannot be trained under protocol cifar100_lt_200ep_ride.*--set backbone=",
 }
+# Their networks are vision transformers and every row has two stages: seconds for all methods.
+PRETRAINED = [name for name in protocol_names() if name.endswith("_mae")]
 OTHER_ROWS = ["cross_entropy+logit_adjustment", "crt:representation=ldam_drw", "tau_norm:tau=0.5"]
 
 
@@ -62,7 +64,9 @@ def table(protocol, rows, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", protocol_names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in PRETRAINED else ()) for name in protocol_names()]
+)
 def test_every_method_runs_or_says_before_training_why_not(name, labels_alone, tmp_path, trainings):
     rows = [method for method in METHODS if refusal(method, name) is None] + OTHER_ROWS
     table(load_protocol(name), rows, tmp_path).check()
@@ -72,6 +76,15 @@ def test_every_method_runs_or_says_before_training_why_not(name, labels_alone, t
             with pytest.raises(ValueError, match=message):
                 table(load_protocol(name), [method], tmp_path).check()
     assert trainings == [] and not (tmp_path / "table").exists()
+
+
+def test_mem_and_a_method_of_two_stages_run_with_pretraining(labels_alone, tmp_path, trainings):
+    """The others under these protocols: the slow cases above."""
+    assert len(PRETRAINED) == 3
+    table(load_protocol("digits_lt_mae"), ["mem", "crt"], tmp_path).check()
+    with pytest.raises(ValueError, match=refusal("masked_autoencoding", "digits_lt_mae")):
+        table(load_protocol("digits_lt_mae"), ["masked_autoencoding"], tmp_path).check()
+    assert trainings == []
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,8 @@ def test_a_mistake_is_named(text, message):
 def test_an_unknown_option_is_named_when_the_method_is_built():
     with pytest.raises(ValueError, match="Unknown option of ldam: 'margin'.*'max_margin'"):
         MethodSpecification.parse("ldam:margin=1").build(COUNTS)
+
+
+def test_rows_separated_by_commas():
+    with pytest.raises(ValueError, match=r"Unknown method: 'crt,lws'.*Rows are separated by spaces\."):
+        MethodSpecification.parse("crt,lws")
