@@ -11,6 +11,7 @@ from typing import Any
 
 from .class_folders import ClassFolders, find_class_folders, single_class, suspicion, unlabelled
 from .image_names import ImageNames
+from .label_columns import is_label_name
 from .left_out import endings, some
 from .scan import Tree, normal
 from .split_names import SplitChoice, assign_splits
@@ -188,8 +189,9 @@ def _say_missing(split: str, missing: Sequence[_Row], rows: Sequence[_Row], root
 
 
 def _is_metadata(found: Sequence[Labels]) -> bool:
-    """`metadata.csv` is what `imagefolder` calls the table that is read in the place of folders."""
-    return all(one.table.path.stem.lower() == "metadata" for one in found)
+    """`metadata.csv` is what `imagefolder` calls the table that is read in the place of folders, if it has labels."""
+    labelled = all(is_label_name(one.label or "") for one in found if one.names is not None)
+    return labelled and all(one.table.path.stem.lower() == "metadata" for one in found)
 
 
 def _compare_with_folders(

@@ -49,7 +49,7 @@ class Labels:
     @property
     def is_called_labels(self) -> bool:
         """Whether the name of the table or of its column says that labels are there, and not only the values."""
-        called = set(words(self.path.stem)) & {*LABEL_WORDS, "class", "classes", "metadata"} or self.is_named
+        called = set(words(self.path.stem)) & {*LABEL_WORDS, "class", "classes"} or meanings(self.path.stem)
         return bool(called) or label_columns.is_label_name(self.label or "")
 
     @property

@@ -534,7 +534,8 @@ def test_a_test_table_with_another_kind_of_label_has_none(kaggle):
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("sizes.csv", "bytes"), ("checksums.csv", "md5"), ("camera.csv", "iso"), ("x.csv", "befund")]
+    ("name", "column"),
+    [("sizes.csv", "bytes"), ("checksums.csv", "md5"), ("metadata.csv", "width"), ("x.csv", "befund")],
 )
 def test_values_beside_class_folders_are_no_classes_unless_somebody_says_so(folders, name, column):
     """Repeated values are no sign of labels: file sizes repeat, too."""
