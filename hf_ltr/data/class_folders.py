@@ -293,7 +293,8 @@ def _say_the_rest(found: ClassFolders, classes: Mapping[str, Mapping[str, Any]],
         _warn(f"{number} images of {root} lie in no class folder and are left out, such as {example}.")
     without = sorted(set(names) - set(classes.get("train", names)))
     if without:
-        _warn(f"{root} has no training image of {len(without)} classes that its other splits have: {some(without)}.")
+        missing = "1 class" if len(without) == 1 else f"{len(without)} classes"
+        _warn(f"{root} has no training image of {missing} that its other splits have: {some(without)}.")
 
 
 def _warn(message: str) -> None:

@@ -171,7 +171,7 @@ def test_names_of_several_splits_are_united_in_numeric_order(tmp_path):
     with pytest.warns(UserWarning) as caught:
         splits = load_folder(tmp_path)
     messages = " / ".join(str(warning.message) for warning in caught)
-    assert "no training image of 1 classes that its other splits have: 2." in messages
+    assert "no training image of 1 class that its other splits have: 2." in messages
     assert "numeric order (2, 9, 10, ...)" in messages
     assert splits["train"].features["label"].names == ["2", "9", "10"]
     assert splits["train"]["label"][:] == [1, 2] and splits["test"]["label"][:] == [0, 1]
@@ -302,7 +302,7 @@ def test_a_class_that_loses_all_its_images(tmp_path, file, message):
         load_folder(tmp_path)
     if file is None:  # a class of the test images alone has no training image, which is said
         write_image_folder(tmp_path / "test", {"ant": 1, "cat": 1})
-        with pytest.warns(UserWarning, match="no training image of 1 classes that its other splits have: cat"):
+        with pytest.warns(UserWarning, match="no training image of 1 class that its other splits have: cat"):
             load_folder(tmp_path)
 
 

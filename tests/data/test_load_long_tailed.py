@@ -433,7 +433,7 @@ def test_folder_of_class_folders(tmp_path):
     write_image_folder(tmp_path / "test", {"ant": 1, "bee": 1, "cat": 1}, start=100)
     (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "train" / "cat" / "._000.png").write_bytes(b"left by a file manager")
-    with pytest.warns(UserWarning, match="no training image of 1 classes that its other splits have: bee"):
+    with pytest.warns(UserWarning, match="no training image of 1 class that its other splits have: bee"):
         data = load_long_tailed(tmp_path)
     assert data["train"].features["label"].names == ["ant", "bee", "cat"]
     assert data["train"]["label"][:] == [0, 0, 2, 2, 2, 2] and grays(data["train"]) == [4, 5, 0, 1, 2, 3]
