@@ -85,8 +85,8 @@ def test_a_stage_departs_from_the_common_arguments(write_protocol):
 
 
 def test_rows_share_a_first_stage_exactly_when_it_is_the_same(protocol_file, write_protocol):
-    def name(row: str, seed: int = 0, protocol=None, row_hash: str = "a") -> str:
-        plan = Plan.make(protocol or load_protocol(protocol_file), MethodSpecification.parse(row), seed, [500, 40, 5])
+    def name(row: str, seed: int = 0, protocol=None, row_hash: str | None = "a", counts=(500, 40, 5)) -> str:
+        plan = Plan.make(protocol or load_protocol(protocol_file), MethodSpecification.parse(row), seed, list(counts))
         return plan.shared_stages(row_hash)[-1]
 
     assert name("crt") == name("cross_entropy") == name("crt:sampler=instance")
@@ -94,6 +94,7 @@ def test_rows_share_a_first_stage_exactly_when_it_is_the_same(protocol_file, wri
     assert name("crt", seed=1) != name("crt")
     assert name("crt:representation=ldam") != name("crt")
     assert name("crt", row_hash="b") != name("crt")
+    assert name("crt", row_hash=None, counts=(500, 40, 6)) != name("crt", row_hash=None)
     # Another stage 1 under this protocol: mixup for the representation of one method.
     other = load_protocol(write_protocol(methods={"crt": {"stages": {"representation": {"mixup_alpha": 1.0}}}}))
     assert name("crt", protocol=other) != name("cross_entropy", protocol=other) == name("cross_entropy")
