@@ -314,3 +314,8 @@ def test_heads_divide_the_width_by_themselves():
 def test_a_class_token_is_asked_for_before_anything_is_built():
     with pytest.raises(ValueError, match="needs a class token, which backbone 'resnet20_cifar'"):
         LongTailConfig(backbone="resnet20_cifar", class_counts=COUNTS, modulator={"pooling": "cls"})
+
+
+def test_modulators_are_trained_on_class_balanced_rows():
+    # Long et al. 2023 (arXiv 2302.09498): the modulators see every class equally often.
+    assert get_method("mem", class_counts=[500, 50, 5]).describe()["options"]["sampler"] == "class_balanced"
