@@ -115,6 +115,9 @@ def fact_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """
     there, here = ({**facts, "arguments": _compared(facts.get("arguments"))} for facts in (there, here))
     known = [facts.pop("at_default", None) for facts in (there, here)]
+    if "start" not in there:
+        # Written by an earlier version, or for a model that somebody built: nothing says what it started from.
+        here = {key: value for key, value in here.items() if key not in ("start", "new_classifier")}
     data = [facts.get("data") for facts in (there, here)]
     if known[0] is None and isinstance(here.get("arguments"), dict):
         names = _LATER - there.get("arguments", {}).keys()
@@ -174,4 +177,4 @@ def _nested(values: list[Any]) -> bool:
 
 def _short(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 60 else f"{text[:20]}...{text[-37:]}"

@@ -136,6 +136,7 @@ def run_stages(
             eval_dataset=validation_dataset if stage.method.uses_labels else None,
             callbacks=[*(callbacks or []), stop := StopWhenAsked()],
         )
+        trainer.origin = plan.origin
         try:
             trainer.train(resume_from_checkpoint=True)
         except NoCheckpointToContinue as error:
@@ -168,6 +169,7 @@ class _Plan:
     folder: Path
     args: LongTailTrainingArguments
     facts: dict[str, Any]
+    origin: dict[str, Any]
     finished: StageResult | None
 
 
@@ -231,19 +233,19 @@ def _plan(
                 f"none: set validation_per_class, or see the options of {stage.method.name} that do without. The test "
                 "set is for the end."
             )
-        facts = run_facts(configs[stage.name], stage.method, args, train_dataset)
         # A stage that started from other weights is another run, whatever its own options.
-        own = dict(facts)
-        facts["start"] = identity.get((stage.start or "").removeprefix(_REFERENCE), stage.start)
+        origin = {"start": identity.get((stage.start or "").removeprefix(_REFERENCE), stage.start)}
         if stage.new_classifier:
-            facts["new_classifier"] = True
+            origin["new_classifier"] = True
+        facts = run_facts(configs[stage.name], stage.method, args, train_dataset) | origin
+        own = facts
         finished, recorded = _read_finished(folder, stage.name, facts)
         # Of the facts as they were written: what a later version adds to them does not make it another stage.
         facts = recorded or facts
         identity[stage.name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         if finished is None and (folder / RUN_FILE).is_file():
             check_folder(folder, own)
-        plans.append(_Plan(stage, folder, args, facts, finished))
+        plans.append(_Plan(stage, folder, args, facts, origin, finished))
     return plans
 
 

@@ -151,6 +151,8 @@ class LongTailTrainer(PublishingTrainer):
         self._training_loss = self.method.training_loss
         # What the config says once the model was trained here, and labels that only the items knew.
         self._training_counts, self._item_labels = counts, labels
+        # Which weights the model came with, as far as whoever built it says so; part of what makes a run this run.
+        self.origin: dict[str, Any] = {}
         # How classes of evaluation sets are matched with the model's, see `match_classes`.
         self.class_options: dict[str, Any] = {}
         self._train_pipeline: InputPipeline | None = None
@@ -311,7 +313,7 @@ class LongTailTrainer(PublishingTrainer):
             # Until now the config spoke of what the weights were trained on before.
             agreed = agreement.agreed_config(self.model.config, self._training_counts, trained=True, tell=False)
             agreement.follow_agreement(self.model, agreed)
-        facts = run_facts(self.model.config, self.method, args, self.train_dataset)
+        facts = run_facts(self.model.config, self.method, args, self.train_dataset) | self.origin
         if self.is_world_process_zero():
             check_folder(args.output_dir, facts)
         self._training = None

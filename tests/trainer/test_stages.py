@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -320,6 +321,22 @@ def test_a_stage_starts_from_a_folder(straight, tmp_path):
     tuned, final = stored(folder, "finetuning"), stored(tmp_path, "classifier")
     for name, value in tuned.items():
         assert np.array_equal(value, final[name]) is not name.startswith("classifier."), name
+
+
+def test_an_interrupted_stage_does_not_go_on_from_another_start(straight, tmp_path):
+    folder, *_ = straight
+    method = get_method("crt", class_counts=class_counts(make_dataset()))
+
+    def stages(start):
+        return [Stage("classifier", method, start=str(start))]
+
+    other = tmp_path / "other"
+    shutil.copytree(folder / "finetuning", other)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "run", InterruptAt("classifier"), stages=stages(folder / "finetuning"))
+    with pytest.raises(ValueError, match="another run.*start: .*finetuning.* there, .*other.* here"):
+        run(tmp_path / "run", stages=stages(other))
+    assert run(tmp_path / "run", stages=stages(folder / "finetuning"))["classifier"].metrics
 
 
 def test_a_start_of_other_classes_is_refused(straight, tmp_path):
