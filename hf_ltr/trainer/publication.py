@@ -221,8 +221,10 @@ class PublishingTrainer(Trainer):
             `ValueError`: saying why nothing could be pushed.
         """
         args = self.args
+        # The oldest transformers that is supported has no `private`; unset, both are read from the arguments.
+        given = {name: value for name, value in (("token", token), ("private", private)) if value is not None}
         with push_errors(args.hub_model_id or Path(args.output_dir).absolute().name, token or args.hub_token):
-            super().init_hf_repo(token=token, private=private)
+            super().init_hf_repo(**given)
 
 
 def changed_arguments(args: LongTailTrainingArguments) -> dict[str, Any]:

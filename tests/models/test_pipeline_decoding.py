@@ -27,7 +27,7 @@ FILES = {
     "16 bits.pgm": deep(np.uint16, format="PPM"),
     **{f"{mode}.png": encoded(photograph(mode), "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")},
     "transparent palette.png": encoded(photograph("P"), "PNG", transparency=bytes(range(256))),
-    **{f"{mode}.tif": encoded(photograph(mode), "TIFF") for mode in ("1", "CMYK", "YCbCr", "PA")},
+    **{f"{mode}.tif": encoded(photograph(mode), "TIFF") for mode in ("1", "CMYK", "PA")},
     "cmyk.jpg": encoded(photograph("CMYK"), "JPEG"),
     "animated.gif": encoded(photograph(), "GIF", save_all=True, append_images=[PIL.Image.new("RGB", (24, 16))]),
     "bitmap.bmp": encoded(photograph(), "BMP"),
