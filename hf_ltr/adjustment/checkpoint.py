@@ -182,7 +182,8 @@ def _load_processor(auto_class: Any, place: str) -> Any:
         # Of any type: transformers reports a missing file, an unknown class and a missing field differently.
         raise ValueError(
             f"{place} has no image processor that transformers can load ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); name one with image_processor="
+            f"{str(error).splitlines()[0] if str(error) else ''}); name one with image_processor= "
+            "(--image_processor)"
         ) from error
 
 

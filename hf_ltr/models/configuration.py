@@ -596,6 +596,10 @@ def _check_other_fields(fields: dict[str, Any]) -> None:
         own = getattr(LongTailConfig, name, None)
         if name.startswith("__") or callable(own) or (isinstance(own, property) and own.fset is None):
             raise ValueError(f"A config has no field {name!r}; that is a method. Remove it from config.json.")
+    for name in ("sub_configs", "attribute_map"):
+        own = getattr(LongTailConfig, name, None)
+        if fields.get(name, own) != own:
+            raise ValueError(f"A config of hf_ltr has no field {name!r}. Remove it from config.json.")
     if fields.get("quantization_config") is not None:
         raise ValueError("quantization_config is not supported by the models of hf_ltr; remove it from the config")
     dtype = fields.get("dtype", fields.get("torch_dtype"))

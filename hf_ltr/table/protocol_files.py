@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib.resources
+import re
 import typing
 from pathlib import Path
 from typing import Any
 
 from ..naming import nearest_names, unknown_name
 from ..reading import parse_yaml, read_text
-from ..validation import mapping, number, text
+from ..validation import mapping, number, shown, text
 from .protocol import Protocol
 
 # A protocol says nothing about these: the seed is the table's, the folders are those of the run.
@@ -98,6 +99,11 @@ def _check(protocol: Protocol, where: str) -> None:
     from .row_sets import checked_row_sets
     from .specification import POST_HOC
 
+    if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", protocol.name):
+        raise ValueError(
+            f"{where}: name must be letters, digits and . + - _ (the table's folder is named by it), "
+            f"got {shown(protocol.name)}"
+        )
     protocol.data = _converted("data", protocol.data, where)
     protocol.model = _converted("model", protocol.model, where)
     protocol.arguments = _converted("arguments", protocol.arguments, where)

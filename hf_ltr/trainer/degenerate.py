@@ -63,7 +63,7 @@ def check_rows(args: Any, rows: int) -> None:
     if args.dataloader_drop_last and rows < batch:
         raise ValueError(
             f"The training set has {rows} rows, fewer than a batch of {batch} "
-            f"({args.per_device_train_batch_size} per process, {max(1, args.world_size)} processes), and "
+            f"({args.per_device_train_batch_size} in each process), and "
             "dataloader_drop_last leaves smaller ones out, so there would be no step: set it to False, or lower "
             "per_device_train_batch_size"
         )

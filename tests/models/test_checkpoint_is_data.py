@@ -174,6 +174,7 @@ def test_labels_assigned_later_are_limited_too():
         ({"validate": 1}, "no field 'validate'"),
         ({"to_dict": "x"}, "no field 'to_dict'"),
         ({"__class__": "x"}, "no field '__class__'"),
+        ({"sub_configs": {}, "attribute_map": {"num_labels": "x"}}, "no field '(sub_configs|attribute_map)'"),
         ({"quantization_config": {"quant_method": "hqq"}}, "quantization_config is not supported"),
         ({"attn_implementation": "somebody/kernel"}, "Unknown attn_implementation"),
         ({"_attn_implementation": "somebody/kernel"}, "Unknown _attn_implementation"),

@@ -184,6 +184,14 @@ def test_a_protocol_that_is_not_there_is_named(tmp_path):
             load_protocol(path)
 
 
+@pytest.mark.parametrize("name", ["", "..", "../elsewhere", "a/b", "a\\b", "two words"])
+def test_a_name_is_that_of_a_folder(tmp_path, name):
+    path = tmp_path / "named.yaml"
+    path.write_text(yaml.safe_dump({**PROTOCOL, "name": name}), encoding="utf-8")
+    with pytest.raises(ValueError, match="name must be letters, digits"):
+        load_protocol(path)
+
+
 def test_yaml_words_stay_words(tmp_path):
     path = tmp_path / "words.yaml"
     path.write_text(yaml.safe_dump(PROTOCOL).replace("'no'", "no").replace("0.02", "2e-2"), encoding="utf-8")
