@@ -15,7 +15,6 @@ from .card_configs import (
     configuration_folder,
     several_configurations,
 )
-from .columns import IMAGE_NAMES, PATH_NAMES
 from .split_names import SPLITS, SplitChoice, assign_splits, given_name, is_split_word, meanings
 
 _TOP = "."
@@ -121,7 +120,7 @@ def _of_configuration(files: Sequence[str], dataset_config: str | None, root: Pa
 
 
 def holds_images(file: str | Path) -> bool:
-    """Whether a parquet file has a column of bytes, of `{bytes, path}` or, under a usual name, of paths."""
+    """Whether a parquet file has a column of bytes or of `{bytes, path}`, in which images may be; paths are none."""
     import pyarrow as pa
 
     for field in footer(str(file)).schema.to_arrow_schema():
@@ -131,12 +130,6 @@ def holds_images(file: str | Path) -> bool:
         if pa.types.is_struct(kind) and "bytes" in {kind.field(index).name for index in range(kind.num_fields)}:
             return True
     return False
-
-
-def holds_paths(file: str | Path) -> bool:
-    """Whether a parquet file has a column of text under a usual name for images or their paths."""
-    schema = footer(str(file)).schema.to_arrow_schema()
-    return any(field.name.lower() in (*IMAGE_NAMES, *PATH_NAMES) for field in schema)
 
 
 def load_parquet(files_of_split: Mapping[str, list[str]], path: Path) -> dict[str, Any]:
