@@ -62,7 +62,7 @@ format: $(STAMP)
 
 # recipes/<method>.md and the table of methods in README.md, from the methods, their configs and the measured runs.
 pages: $(STAMP)
-	$(BIN)/python -m hf_ltr.hub.method_pages
+	$(BIN)/python -m docs.method_pages
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/input_pipeline.py

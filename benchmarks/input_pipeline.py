@@ -25,8 +25,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from hf_ltr.data.batches import GlobalBatchSampler
-from hf_ltr.data.pipeline import InputPipeline
+from hf_ltr.data.loading.batches import GlobalBatchSampler
+from hf_ltr.data.loading.pipeline import InputPipeline
 from hf_ltr.data.samplers import InstanceSampler
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

@@ -30,7 +30,7 @@ sys.path.insert(0, sys.argv[3])
 from common import peak_memory, reset_peak_memory
 import datasets, pyarrow.compute, pyarrow.csv, pyarrow.json
 from hf_ltr import class_counts, load_long_tailed
-from hf_ltr.data.split_lists import official_lists
+from hf_ltr.data.sources.lists.split_lists import official_lists
 load_long_tailed("digits")
 # The lists of this benchmark take the place of the published ones, for their checksums to be verified as theirs are.
 for name, checksum in zip(("iNaturalist18_train", "iNaturalist18_val"), sys.argv[4:]):
@@ -54,7 +54,7 @@ def make_tree(root: Path) -> list[str]:
     """Lists (plain, gzipped, JSON) and empty image files; the checksums of the lists, of the kind of the real ones."""
     import gzip
 
-    from hf_ltr.data.split_lists import official_counts, official_lists
+    from hf_ltr.data.sources.lists.split_lists import official_counts, official_lists
 
     checksums = []
     counts = np.asarray(official_counts("inat18").counts)

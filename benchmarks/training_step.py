@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None, report: Callable[[str], None] = print) -
 
     torch.set_num_threads(options.threads)
     dataset = load_images(options.rows)
-    from hf_ltr.data.images import decode_resident
+    from hf_ltr.data.loading.images import decode_resident
 
     bare = BareLoop(decode_resident(dataset, (32, 32), 3), torch.as_tensor(dataset["label"][:]), options.batch_size)
     variants: dict[str, Callable[[], float]] = {BARE: partial(bare.seconds, options.steps)}

@@ -36,9 +36,9 @@ def measure(
         class_counts,
         get_method,
     )
-    from hf_ltr.cards.environment import git_commit, hardware, package_versions
-    from hf_ltr.cli.recipe import ModelOptions
-    from hf_ltr.methods.tau_normalization import best_tau, sweep_tau
+    from hf_ltr.environment import git_commit, hardware, package_versions
+    from hf_ltr.methods.tau_norm import best_tau, sweep_tau
+    from hf_ltr.recipe.recipe import ModelOptions
     from hf_ltr.table.protocol_files import load_protocol
 
     protocol = load_protocol("cifar100_lt_40ep")

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hf_ltr.cli.early import check_options, check_paths, replaced
-from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
+from hf_ltr.recipe.early import check_options, check_paths, replaced
+from hf_ltr.recipe.options import parse_options
+from hf_ltr.recipe.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
 
 STAGES = ("pretraining",)
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_ltr.cli.early import check_options, check_paths, replaced
-from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
+from hf_ltr.recipe.early import check_options, check_paths, replaced
+from hf_ltr.recipe.options import parse_options
+from hf_ltr.recipe.recipe import DataOptions, ModelOptions, command_line, fail_clearly, run_recipe, take_statistics
 
 CONFIGS = Path(__file__).parent / "configs" / "mem_vit"
 STAGES = ("pretraining", "finetuning", "classifier", "lws", "las_stage2", "modulator")

@@ -184,7 +184,7 @@ def recipe(repository: Path, name: str):
 def test_recipes_end_with_one_line_and_leave_nothing_behind(
     repository, tmp_path, nothing_is_written, capsys, argv, message
 ):
-    from hf_ltr.cli.recipe import fail_clearly
+    from hf_ltr.recipe.recipe import fail_clearly
 
     arguments = ["--output_dir", str(tmp_path / "run"), "--image_size", "8", "--num_channels", "1", *argv]
     with pytest.raises(SystemExit) as stop:
@@ -215,7 +215,7 @@ def test_recipes_end_with_one_line_and_leave_nothing_behind(
     ],
 )
 def test_options_of_recipes_are_refused_before_data_are_opened(repository, monkeypatch, capsys, name, argv, message):
-    from hf_ltr.cli import recipe as shared
+    from hf_ltr.recipe import recipe as shared
 
     def opened(self):
         raise AssertionError("the data were opened")

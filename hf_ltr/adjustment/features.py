@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.decoding import decode_image
-from ..data.images import MAX_REPORTED, describe_problem, image_source, unreadable_images
 from ..data.labels import read_labels
-from ..trainer.processes import available_cores
+from ..data.loading.decoding import decode_image
+from ..data.loading.images import MAX_REPORTED, describe_problem, image_source, unreadable_images
+from ..distributed import available_cores
 from .head import LinearHead, logits_of
 
 # Fewer rows than this are not worth the start of worker processes.

@@ -15,7 +15,7 @@ _TRAINING = ("epochs", "learning_rate", "sampler", "seed")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
-    from .recipe import add_data_arguments
+    from ..recipe.recipe import add_data_arguments
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "methods:\n" + "\n".join(f"  {name:18}{what}" for name, what in ADJUSTMENTS.items())
@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Adjust, print before and after, and say where the result is."""
-    from ..data.source_names import check_source
-    from .early import require_folder_or_hub_id
+    from ..data.sources.source_names import check_source
+    from ..recipe.early import require_folder_or_hub_id
 
     for place in (options.checkpoint, options.image_processor):
         if place is not None:
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _data_options(options: argparse.Namespace) -> typing.Any:
     """The options of the data, converted by the types of their fields; `None` without a dataset."""
-    from .recipe import DataOptions, given_data_options
+    from ..recipe.recipe import DataOptions, given_data_options
 
     given = given_data_options(options)
     if "dataset" not in given:

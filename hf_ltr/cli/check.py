@@ -10,7 +10,7 @@ HELP = "find damaged images of a dataset, and images that its splits share"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
-    from .recipe import add_data_arguments
+    from ..recipe.recipe import add_data_arguments
 
     parser.epilog = "The status is 1 where an image is damaged. Training does not read again what is in order here."
     parser.add_argument("dataset", help="a name of `hf-ltr list datasets`, a Hub id or a folder")
@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print what was found, and return the exit status."""
-    from ..data.duplicates import DuplicateFinder
-    from ..data.image_check import check_images, labels_of
-    from .recipe import DataOptions, given_data_options
+    from ..data.loading.duplicates import DuplicateFinder
+    from ..data.loading.image_check import check_images, labels_of
+    from ..recipe.recipe import DataOptions, given_data_options
 
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"workers must be at least 1, got {options.workers}")
@@ -64,7 +64,7 @@ def _lines(options: argparse.Namespace, data: Any, check: Any, duplicates: Any) 
 
 
 def _places(places: list[tuple[str, int]], data: Any) -> str:
-    from ..data.images import describe_row, image_source
+    from ..data.loading.images import describe_row, image_source
 
     return " = ".join(f"{split} {describe_row(row, image_source(data[split]).name(row))}" for split, row in places)
 

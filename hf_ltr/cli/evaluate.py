@@ -7,14 +7,14 @@ import json
 import typing
 import warnings
 
-from .early import require_folder_or_hub_id
+from ..recipe.early import require_folder_or_hub_id
 
 HELP = "accuracy of a checkpoint per group and per class"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
-    from .recipe import add_data_arguments
+    from ..recipe.recipe import add_data_arguments
 
     parser.add_argument("checkpoint", help="folder or Hub id of a LongTailForImageClassification")
     parser.add_argument("--dataset", required=True, help="a name of `hf-ltr list datasets`, a Hub id or a folder")
@@ -37,18 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate and print."""
-    from ..data.source_names import check_source
+    from ..data.sources.source_names import check_source
 
     require_folder_or_hub_id(options.checkpoint)
     check_source(options.dataset, options.data_dir)
     if options.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}")
-    from ..evaluation import format_table, write_metrics
+    from ..hub.tables import format_table, write_metrics
     from ..models import LongTailForImageClassification
     from ..models.quiet import quiet_loading
     from ..naming import unknown_name
+    from ..recipe.recipe import DataOptions, given_data_options
     from ..trainer.evaluation import evaluate_model, evaluation_computation
-    from .recipe import DataOptions, given_data_options
 
     _require_own_model(options.checkpoint)
     data = DataOptions(**given_data_options(options)).load()

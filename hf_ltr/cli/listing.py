@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
         for name, sampler in SAMPLERS.items():
             print(f"{name:24}{(sampler.__doc__ or '').strip().splitlines()[0]}")
     elif options.what == "datasets":
-        from ..data.source_names import DATASETS
+        from ..data.sources.source_names import DATASETS
 
         for name in DATASETS:
             print(name)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..recipe.ending import run_to_the_end
 from . import adjust, check, evaluate, listing, prepare, table
-from .ending import run_to_the_end
 
 # Each module has HELP, add_arguments(parser) and run(options) that returns an exit status or None, imports nothing
 # heavy before it runs, and says with CONTINUES whether the same command goes on where it was interrupted.

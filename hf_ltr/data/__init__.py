@@ -23,7 +23,7 @@ _MODULE_OF_NAME = {
     "ClassAwareSampler": "samplers",
     "ReverseSampler": "samplers",
     "SAMPLERS": "samplers",
-    "InputPipeline": "pipeline",
+    "InputPipeline": "loading.pipeline",
     "to_map_style": "map_style",
 }
 
@@ -31,8 +31,8 @@ __all__ = ["ClassCounts", "class_counts", *_MODULE_OF_NAME]
 
 if TYPE_CHECKING:
     from .datasets import load_long_tailed
+    from .loading.pipeline import InputPipeline
     from .map_style import to_map_style
-    from .pipeline import InputPipeline
     from .record import check_class_order, dataset_card, explain_counts, long_tail_info
     from .row_identity import hash_rows
     from .samplers import (

@@ -14,14 +14,14 @@ from ..naming import unknown_name
 from ..validation import number, whole_number
 from . import splits as row_splits
 from .class_counts import ClassCounts, arrow_column, class_counts, label_array
-from .class_folders import unlabelled
-from .columns import class_names, distinct_labels, find_columns, standardize
-from .listed import LISTED
-from .opening import Reading, open_source
 from .profiles import PROFILES, long_tailed_counts
 from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_record
-from .source_names import BENCHMARKS, DATASETS
-from .split_names import SPLITS, leave_out, parse_splits
+from .sources.columns import class_names, distinct_labels, find_columns, standardize
+from .sources.folders.class_folders import unlabelled
+from .sources.lists.listed import LISTED
+from .sources.opening import Reading, open_source
+from .sources.source_names import BENCHMARKS, DATASETS
+from .sources.split_names import SPLITS, leave_out, parse_splits
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from .class_counts import arrow_column
-from .images import is_arrow_dataset, require_column
 from .label_sources import labels_of_rows
+from .loading.images import is_arrow_dataset, require_column
 
 
 def read_labels(

@@ -1,26 +1,20 @@
-"""The end of a run (report, push) and the pages of the methods; cards themselves are made in [`hf_ltr.cards`]."""
+"""
+What a model says about itself on the Hub: its card, evaluation results in the Hub's format, and the push.
 
-from ..cards import (
-    CardFacts,
-    environment,
-    git_commit,
-    hardware,
-    is_hub_id,
-    model_card,
-    package_versions,
-    write_eval_results,
-    write_model_card,
-)
-from .run_report import RunReport
+This room lies below the trainer, which writes a card whenever it pushes.
+"""
+
+from .card import has_own_card, model_card, write_model_card
+from .eval_results import is_hub_id, write_eval_results
+from .facts import AUTOENCODER, CLASSIFIER, CardFacts
 
 __all__ = [
+    "AUTOENCODER",
+    "CLASSIFIER",
     "CardFacts",
-    "RunReport",
-    "git_commit",
-    "hardware",
+    "has_own_card",
     "is_hub_id",
     "model_card",
-    "package_versions",
     "write_eval_results",
     "write_model_card",
 ]

@@ -1,5 +1,6 @@
 """Pure losses of long-tailed recognition: tensors in, tensor out."""
 
+from ..distributed import gather_rows
 from .balanced_bce import BalancedBCELoss
 from .balanced_softmax import BalancedSoftmaxLoss
 from .base import REDUCTIONS, ClassificationLoss
@@ -7,7 +8,6 @@ from .class_balanced import CLASS_BALANCED_FORMS, ClassBalancedLoss
 from .class_weights import effective_number_weights, inverse_frequency_weights
 from .cross_entropy import CrossEntropyLoss
 from .difficulty import DIFFICULTY_FORMS, difficulty_weights, dynamic_tau
-from .distributed import gather_rows
 from .equalization import SigmoidEqualizationLoss, SoftmaxEqualizationLoss
 from .focal import FocalLoss
 from .label_aware_smoothing import SMOOTHING_SHAPES, LabelAwareSmoothingLoss
@@ -15,11 +15,7 @@ from .lade import LADELoss, lade_regularizer
 from .ldam import LDAMLoss
 from .logit_adjusted import LogitAdjustedLoss
 from .priors import add_log_prior, add_log_prior_odds, log_prior, log_prior_odds
-from .regularizing_outlier import (
-    RegularizingOutlierLoss,
-    mutual_exclusive_regularization,
-    regularizing_outlier_loss,
-)
+from .regularizing_outlier import RegularizingOutlierLoss, mutual_exclusive_regularization, regularizing_outlier_loss
 from .weight_norms import max_norm, max_norm_radius, tau_normalize
 
 __all__ = [

@@ -10,12 +10,7 @@ from torch import Tensor
 
 from ..data.class_counts import ClassCounts
 from ..validation import number
-from .base import (
-    ClassCountLoss,
-    as_probabilities,
-    at_least_float32,
-    check_classification_shapes,
-)
+from .base import ClassCountLoss, as_probabilities, at_least_float32, check_classification_shapes
 from .cross_entropy import row_cross_entropy
 from .priors import add_log_prior, log_prior
 

@@ -14,25 +14,26 @@ from ..validation import check_arguments, choice, mapping, plain, shown
 from .balanced_bce import BalancedBCE
 from .balanced_softmax import BalancedSoftmax
 from .base import LongTailMethod, MethodWrapper, Stage
+from .cdb import ClassDifficultyBalance
 from .class_balanced import ClassBalanced
-from .class_difficulty import ClassDifficultyBalance
-from .classifier_retraining import ClassifierRetraining
 from .cross_entropy import CrossEntropy
-from .deferred_reweighting import DeferredReweighting, LDAMWithDeferredReweighting
+from .crt import ClassifierRetraining
+from .deferred_reweighting import DeferredReweighting
 from .equalization import Equalization
 from .focal import Focal
 from .label_aware_smoothing import LabelAwareSmoothing
-from .label_aware_smoothing_stage2 import LabelAwareSmoothingStage2
 from .lade import LADE
+from .las_stage2 import LabelAwareSmoothingStage2
 from .ldam import LDAM
-from .learnable_weight_scaling import LearnableWeightScaling
+from .ldam_drw import LDAMWithDeferredReweighting
 from .logit_adjustment import LogitAdjustment
+from .lws import LearnableWeightScaling
 from .masked_autoencoding import MaskedAutoencoding
+from .mem import MutualExclusiveModulation
 from .mislas import MiSLAS
-from .mutual_exclusive_modulator import MutualExclusiveModulation
-from .nearest_class_mean import NearestClassMean
+from .ncm import NearestClassMean
 from .pc_softmax import PCSoftmax
-from .tau_normalization import TauNormalization
+from .tau_norm import TauNormalization
 from .weight_balancing import WeightBalancing
 
 # Constructor arguments that are methods themselves.

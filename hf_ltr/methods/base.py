@@ -223,7 +223,7 @@ class LongTailMethod(nn.Module):
         The options with which a published number was made, as far as they differ from the defaults of this class.
 
         Args:
-            row (`dict`): A row of [`~hf_ltr.evaluation.published_results`] whose `method` is one of `published_names`.
+            row (`dict`): A row of [`~hf_ltr.table.published_results`] whose `method` is one of `published_names`.
 
         Returns:
             `dict`, or None where another method, or an unknown form of this one, has that name. Where the source says

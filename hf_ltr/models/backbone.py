@@ -20,10 +20,11 @@ from transformers.initialization import meta_device_safe_creation_ops
 # Names marked as unused are imported for what their files do: they register networks with timm. (By name, since only
 # files imported in this form are copied next to a checkpoint that carries its code.)
 from .backbone_options import BACKBONE_NAME, check_backbone_options
+from .backbones.convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS  # noqa: F401
+from .backbones.resnet_cifar import ResNetCifar  # noqa: F401
+from .backbones.vision_transformers import SMALL_VISION_TRANSFORMERS  # noqa: F401
 from .checks import shown
-from .convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS  # noqa: F401
 from .errors import unknown_name
-from .resnet_cifar import ResNetCifar  # noqa: F401
 from .size_limits import (
     LARGEST_IMAGE_TRIED,
     MOST_OWN_PARAMETERS,
@@ -33,7 +34,6 @@ from .size_limits import (
     TooLarge,
     limited_size,
 )
-from .vision_transformers import SMALL_VISION_TRANSFORMERS  # noqa: F401
 
 # Arguments beside which an architecture is still the one that timm knows.
 _NATIVE = frozenset(("in_chans", "drop_rate", "drop_path_rate", "global_pool", "img_size"))

@@ -18,6 +18,7 @@ from .class_order import counts_history, order_of, reorder_fields
 from .errors import unknown_name
 from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
 from .initial_weights import check_initial_weights
+from .mae.vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config
 from .modulator_options import modulator_options
 from .size_limits import (
     LARGEST_IMAGE,
@@ -31,7 +32,6 @@ from .size_limits import (
     WIDEST,
     check_parameters,
 )
-from .vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config
 
 logger = logging.get_logger(__name__)
 

@@ -7,7 +7,7 @@ import binascii
 import os
 from typing import Any
 
-from ..data.decoding import open_image
+from ..data.loading.decoding import open_image
 
 _WEB = ("http://", "https://")
 

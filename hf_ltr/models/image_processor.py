@@ -12,8 +12,8 @@ from transformers.image_processing_backends import PilBackend, TorchvisionBacken
 from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from ..data.decoding import decode_image, require_area
-from ..data.pixel_arrays import channels_lead, integers_to_eight_bits
+from ..data.loading.decoding import decode_image, require_area
+from ..data.loading.pixel_arrays import channels_lead, integers_to_eight_bits
 from .checks import number, sequence, whole_number
 from .fetching import fetch_image
 from .size_limits import LARGEST_IMAGE, LARGEST_PIXEL, LARGEST_RESIZED, MOST_CHANNELS

@@ -16,16 +16,16 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
-from .checkpoint_conversion import check_same_encoder, convert_checkpoint
 from .class_order import counts_history, match_head, names_in_config, order_of, reorder_fields, reorder_head
 from .configuration import HUB_ARGUMENTS, LongTailConfig
 from .freezing import FreezableMixin
 from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, ScaledHead, initialize_linear_head
 from .initial_weights import weights_of_timm
 from .initialization import building_on_meta, copy_tensors, is_loaded, missing_tensors, needs_random_numbers
+from .mae.checkpoint_conversion import check_same_encoder, convert_checkpoint
+from .mae.vit_checkpoints import knows_no_classes
 from .modulator import MutualExclusiveModulator
 from .prior_offset import prior_offset
-from .vit_checkpoints import knows_no_classes
 
 # Fields of the config that have one part per class.
 _CLASSWISE = ("class_counts", "previous_class_counts", "logit_adjustment", "modulator")

@@ -11,6 +11,8 @@ _MODULE_OF_NAME = {
     "load_protocol": "protocol_files",
     "protocol_names": "protocol_files",
     "MethodSpecification": "specification",
+    "published_results": "published",
+    "published_targets": "published",
     "Table": "runs",
     "TableReport": "report",
     "measure_cost": "cost",
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .cost import measure_cost
     from .protocol import Protocol
     from .protocol_files import load_protocol, protocol_names
+    from .published import published_results, published_targets
     from .report import TableReport
     from .runs import Table
     from .specification import MethodSpecification

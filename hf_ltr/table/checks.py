@@ -138,7 +138,7 @@ class RowChecks:
         )
 
     def _check_arguments(self, row: MethodSpecification, plan: Plan, stage: Stage) -> Any:
-        from ..data.augmentation import check_augmentation_names
+        from ..data.transforms.augmentation import check_augmentation_names
         from ..trainer import LongTailTrainingArguments
         from ..trainer.checks import check_arguments
         from ..trainer.degenerate import check_length

@@ -53,7 +53,7 @@ def measure_cost(
     Raises:
         `ValueError`: in one of several processes.
     """
-    from ..cards.environment import git_commit, hardware, package_versions
+    from ..environment import git_commit, hardware, package_versions
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("Costs are measured in one process: call the table without a launcher for it")

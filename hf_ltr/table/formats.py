@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluation.published import protocol_in_words
 from ..evaluation.statistics import format_p
 from ..markup import cell
 from ..redaction import public
 from .computation import computation_notes
+from .published import protocol_in_words
 from .results import TestSet
 from .rows import GROUP_COLUMNS, TableRow
 

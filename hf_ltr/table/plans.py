@@ -79,7 +79,7 @@ class Plan:
 
     def model_config(self) -> Any:
         """The [`LongTailConfig`] every stage begins with."""
-        from ..cli.recipe import ModelOptions
+        from ..recipe.recipe import ModelOptions
 
         return ModelOptions(**self.protocol.model_options(self.row.name)).config(self.counts)
 

@@ -33,7 +33,7 @@ class Protocol:
             `stages`.
         post_hoc (`dict`): `{"logit_adjustment": {"tau": ...}}`.
         published (`dict`): Which published numbers are near, beside the data, backbone and epochs: `augmentation` and
-            `source` (one, or several in order of preference) as in [`~hf_ltr.evaluation.published_results`].
+            `source` (one, or several in order of preference) as in [`~hf_ltr.table.published_results`].
         rows (`dict[str, list[str]]`): Sets of rows by name, as they are written for [`MethodSpecification`], several
             in one with braces (`mem:width={32,64}`); `@name` stands for the set among the rows of a table.
         overrides (`dict`): What was changed when it was loaded. `max_steps` is for a short trial: it limits every
@@ -61,7 +61,7 @@ class Protocol:
 
     @property
     def published_place(self) -> dict[str, Any]:
-        """What [`~hf_ltr.evaluation.published_targets`] needs to know of this protocol."""
+        """What [`~hf_ltr.table.published_targets`] needs to know of this protocol."""
         return {
             "dataset": self.data.get("dataset"),
             "imbalance_factor": self.data.get("imbalance_factor"),

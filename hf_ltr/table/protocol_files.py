@@ -162,7 +162,7 @@ def _converted(part: str, values: Any, where: str) -> dict[str, Any]:
 
 def _kinds(part: str) -> dict[str, Any]:
     """Types of the fields of a part; the classes are imported when they are needed."""
-    from ..cli.recipe import DataOptions, ModelOptions
+    from ..recipe.recipe import DataOptions, ModelOptions
 
     if part == "arguments":
         from ..trainer import LongTailTrainingArguments
@@ -179,7 +179,7 @@ def _kinds(part: str) -> dict[str, Any]:
 
 
 def _convert(key: str, value: Any, kinds: dict[str, Any]) -> Any:
-    from ..cli.options import convert
+    from ..recipe.options import convert
 
     return convert(value, kinds[key][0], key, kinds[key][1])
 

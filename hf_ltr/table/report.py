@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..data import ClassCounts
-from ..evaluation.published import published_targets
 from ..files import write_text
 from ..storage import naming_storage_errors
 from . import formats, page
 from .measures import COST_FILE
 from .plans import Plan
 from .protocol import Protocol, json_form
+from .published import published_targets
 from .results import TestSet, check_settings, read_result, result_path
 from .row_sets import expand_rows, find_baseline
 from .rows import TableRow, row_differences, row_group_errors, row_group_given, row_values
@@ -172,7 +172,7 @@ class TableReport:
 
     def _figures(self) -> dict[Path, str]:
         """Draw what there are numbers for; captions by path."""
-        from ..evaluation import plot_group_errors, plot_group_given, plot_group_intervals, plot_option_sweep
+        from ..reporting import plot_group_errors, plot_group_given, plot_group_intervals, plot_option_sweep
 
         finished = [row for row in self.rows if row.values]
         if not finished:

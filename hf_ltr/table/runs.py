@@ -205,7 +205,7 @@ class Table:
 
     # ------------------------------------------------------------------ one run
     def _make(self, row: MethodSpecification, seed: int, test: TestSet) -> dict[str, Any]:
-        from ..cards.environment import git_commit, hardware, package_versions
+        from ..environment import git_commit, hardware, package_versions
 
         plan = self.plan(row, seed)
         folders = self._train(plan)
@@ -322,7 +322,7 @@ class Table:
 
     def load(self, options: dict[str, Any]) -> tuple[Any, Any]:
         """`(data, class counts)` of data options, loaded once."""
-        from ..cli.recipe import DataOptions
+        from ..recipe.recipe import DataOptions
 
         key = json.dumps(options, sort_keys=True)
         if key not in self._data:

@@ -105,10 +105,11 @@ class LongTailTrainingArguments(TrainingArguments):
         lr_milestone_factor (`float`, defaults to 0.01).
         min_learning_rate (`float`, defaults to 0.0): The end of the cosine.
         sampler (`str`, defaults to `"instance"`): A name in `SAMPLERS`; a method that needs its own wins.
-        augmentation (`list[str]`, defaults to `["auto"]`): Names in order; see [`~hf_ltr.data.augmentation`].
+        augmentation (`list[str]`, defaults to `["auto"]`): Names in order; see
+            [`~hf_ltr.data.transforms.augmentation`].
         augmentation_options (`dict`, *optional*): Options by augmentation name.
         mixup_alpha, cutmix_alpha, mix_probability, mix_switch_probability, label_smoothing: Batch mixing as in timm;
-            every row of an optimiser step with a random one of its other half (see `hf_ltr.data.mixing`).
+            every row of an optimiser step with a random one of its other half (see `hf_ltr.data.transforms.mixing`).
         image_loading (`str`, defaults to `"auto"`): `"resident"` decodes once into one array, `"workers"` decodes in
             worker processes.
         cpu_threads (`int`, *optional*): Threads of each process on CPU. Unset: cores / local processes where a

@@ -10,8 +10,8 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from ..data.image_check import check_images, has_files
-from ..data.images import MAX_REPORTED, unreadable_images
+from ..data.loading.image_check import check_images, has_files
+from ..data.loading.images import MAX_REPORTED, unreadable_images
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from transformers import Trainer
 
-from ..cards import AUTOENCODER, CLASSIFIER
-from ..cards.finished_run import FinishedRun
 from ..data.record import long_tail_info, read_record
 from ..files import clear_temporaries
-from ..pushing import push_errors
+from ..hub import AUTOENCODER, CLASSIFIER
+from ..hub.finished_run import FinishedRun
+from ..hub.pushing import push_errors
 from ..redaction import is_secret
 from .arguments import LongTailTrainingArguments
 from .checkpoint_files import forget_places

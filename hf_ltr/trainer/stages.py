@@ -183,7 +183,7 @@ def _plan(
     output_dir: Path,
     announce: Callable[[str], None],
 ) -> list[_Plan]:
-    from ..models.checkpoint_conversion import check_same_encoder
+    from ..models.mae.checkpoint_conversion import check_same_encoder
 
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
@@ -344,8 +344,8 @@ def check_start_classes(start: str, config: Any, new_classifier: bool = False) -
         `ValueError`: naming the classes or sizes that differ.
     """
     from ..models import LongTailConfig
-    from ..models.checkpoint_conversion import check_same_encoder
-    from ..models.vit_checkpoints import knows_no_classes
+    from ..models.mae.checkpoint_conversion import check_same_encoder
+    from ..models.mae.vit_checkpoints import knows_no_classes
 
     check_start_exists(start)
     theirs = LongTailConfig.from_pretrained(start)

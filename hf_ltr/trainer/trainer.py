@@ -16,8 +16,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from ..data.batches import GlobalBatchSampler, SequentialShards
-from ..data.pipeline import InputPipeline
+from ..data.loading.batches import GlobalBatchSampler, SequentialShards
+from ..data.loading.pipeline import InputPipeline
+from ..distributed import available_cores, check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
 from ..methods.decoupled import make_sampler
 from ..models.quiet import quiet_loading, without_messages
@@ -25,14 +26,7 @@ from ..storage import StorageError, naming_storage_errors
 from . import agreement, checks
 from .arguments import LongTailTrainingArguments
 from .best_model import check_metric_for_best_model
-from .checkpoint_files import (
-    STATE,
-    begin_checkpoint,
-    best_checkpoint_of,
-    forget_places,
-    problems_of,
-    write_manifest,
-)
+from .checkpoint_files import STATE, begin_checkpoint, best_checkpoint_of, forget_places, problems_of, write_manifest
 from .checkpoints import check_folder, claim_folder
 from .degenerate import check_length
 from .evaluation import run_evaluation
@@ -49,7 +43,6 @@ from .image_checks import require_readable_images
 from .method_state import check_same_method, load_method_state, save_method_state
 from .optimization import cosine_schedule, multistep_schedule, parameter_groups
 from .precision import used_memory_format, warn_of_emulation
-from .processes import available_cores, check_world_size, set_cpu_threads
 from .publication import PublishingTrainer
 from .resuming import choose_checkpoint, clear_leftovers
 from .run_facts import run_facts
@@ -371,7 +364,7 @@ class LongTailTrainer(PublishingTrainer):
 
         Returns:
             `list`: what `function` returned, batch by batch, for the rows of this process, which are contiguous and in
-            row order. Sums over processes are made with [`~hf_ltr.trainer.processes.all_reduce_sum`].
+            row order. Sums over processes are made with [`~hf_ltr.distributed.all_reduce_sum`].
         """
         loader = self.get_eval_dataloader(dataset)
         model = self._evaluation_model()

@@ -53,7 +53,7 @@ def train_with_batch_norm(folder: str) -> dict:
 
 def gathered_rows(rows_per_rank: list[int]) -> dict:
     """Value and gradient of a loss that mixes rows of all processes."""
-    from hf_ltr.losses.distributed import gather_rows
+    from hf_ltr.distributed import gather_rows
 
     rank = dist.get_rank()
     start = sum(rows_per_rank[:rank])
@@ -68,7 +68,7 @@ def eval_pass_rows() -> dict:
     """Rows each process reads in one pass over the training set, and their sum over processes."""
     import tempfile
 
-    from hf_ltr.trainer.processes import all_reduce_sum
+    from hf_ltr.distributed import all_reduce_sum
 
     from .builders import make_trainer
 

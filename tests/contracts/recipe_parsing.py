@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from hf_ltr import LongTailTrainingArguments, get_method
-from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions
 from hf_ltr.methods.base import LongTailMethod
+from hf_ltr.recipe.options import parse_options
+from hf_ltr.recipe.recipe import DataOptions, ModelOptions
 
 OWN_OPTIONS = {"mem_vit": "MemOptions", "classifier": "ClassifierOptions", "decoupled": "DecoupledOptions"}
 

@@ -17,16 +17,7 @@ from hf_ltr import METHODS, LongTailForImageClassification, class_counts, get_me
 from hf_ltr.methods import MethodWrapper
 from hf_ltr.methods.base import LongTailMethod
 
-from .builders import (
-    CLASSES,
-    METHOD_NAMES,
-    in_format_of,
-    losses,
-    make_dataset,
-    make_method,
-    make_trainer,
-    weights,
-)
+from .builders import CLASSES, METHOD_NAMES, in_format_of, losses, make_dataset, make_method, make_trainer, weights
 
 SUPERVISED = [name for name in METHOD_NAMES if METHODS[name].uses_labels]
 

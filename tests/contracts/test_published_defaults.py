@@ -9,9 +9,9 @@ import pytest
 
 from hf_ltr import METHODS, ClassCounts, losses
 from hf_ltr.adjustment import RetrainingOptions
-from hf_ltr.data.augmentation import OPERATIONS
 from hf_ltr.data.samplers import ClassAwareSampler
-from hf_ltr.methods.tau_normalization import TAU_GRID
+from hf_ltr.data.transforms.augmentation import OPERATIONS
+from hf_ltr.methods.tau_norm import TAU_GRID
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_which_names_are_datasets_is_known_without_heavy_imports():
     import subprocess
 
     code = (
-        "import sys; from hf_ltr.cli import early; "
+        "import sys; from hf_ltr.recipe import early; "
         "early.check_paths(['--dataset', 'digits']); "
         "print([name for name in ('torch', 'datasets', 'transformers', 'timm') if name in sys.modules])"
     )

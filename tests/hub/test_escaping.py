@@ -8,9 +8,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from hf_ltr.evaluation import format_table, plot_group_accuracy, plot_per_class_accuracy
 from hf_ltr.hub import CardFacts, model_card, write_model_card
+from hf_ltr.hub.tables import format_table
 from hf_ltr.markup import cell, code_block, figure_text, markdown, markdown_code, one_line
+from hf_ltr.reporting import plot_group_accuracy, plot_per_class_accuracy
 
 NAMES = [
     "<script>alert(1)</script>",

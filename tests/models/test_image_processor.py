@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
-from hf_ltr.data.images import decode_image, resize_image
+from hf_ltr.data.loading.images import decode_image, resize_image
 from hf_ltr.models import (
     LongTailConfig,
     LongTailForImageClassification,

@@ -15,14 +15,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 import hf_ltr
-from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions
 from hf_ltr.data import ClassCounts
-from hf_ltr.data.coco_lists import read_annotations, read_categories
-from hf_ltr.data.split_lists import parse_list, read_text
-from hf_ltr.evaluation import published_results
+from hf_ltr.data.sources.lists.coco_lists import read_annotations, read_categories
+from hf_ltr.data.sources.lists.split_lists import parse_list, read_text
 from hf_ltr.methods import METHODS, get_method
 from hf_ltr.models import LongTailConfig
+from hf_ltr.recipe.options import parse_options
+from hf_ltr.recipe.recipe import DataOptions, ModelOptions
+from hf_ltr.table import published_results
 from hf_ltr.table.protocol_files import load_protocol
 from hf_ltr.trainer import LongTailTrainingArguments
 

@@ -10,16 +10,16 @@ import torch
 from datasets import Dataset
 
 from hf_ltr import LongTailConfig, LongTailTrainingArguments, class_counts, get_method, load_long_tailed
-from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions
 from hf_ltr.data import ClassCounts
-from hf_ltr.data.coco_lists import read_annotations
-from hf_ltr.data.columns import class_names
 from hf_ltr.data.labels import read_labels
-from hf_ltr.data.pipeline import InputPipeline
-from hf_ltr.data.split_lists import parse_list
+from hf_ltr.data.loading.pipeline import InputPipeline
+from hf_ltr.data.sources.columns import class_names
+from hf_ltr.data.sources.lists.coco_lists import read_annotations
+from hf_ltr.data.sources.lists.split_lists import parse_list
 from hf_ltr.losses import FocalLoss, LDAMLoss, LogitAdjustedLoss
 from hf_ltr.reading import parse_json, parse_yaml, read_json
+from hf_ltr.recipe.options import parse_options
+from hf_ltr.recipe.recipe import DataOptions, ModelOptions
 from hf_ltr.table.protocol_files import load_protocol
 from hf_ltr.validation import number, whole_number
 

@@ -11,8 +11,8 @@ from torch import nn
 from transformers.initialization import meta_device_safe_creation_ops
 
 from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrainingArguments, get_method
-from hf_ltr.cli.options import parse_options
-from hf_ltr.cli.recipe import DataOptions, ModelOptions
+from hf_ltr.recipe.options import parse_options
+from hf_ltr.recipe.recipe import DataOptions, ModelOptions
 from hf_ltr.trainer.optimization import cosine_factor, parameter_groups
 from hf_ltr.trainer.stages import stage_arguments, stage_config
 

@@ -150,7 +150,7 @@ def test_mem_recipe_from_a_masked_autoencoder_of_transformers(recipe, repository
 
 def test_a_rate_of_the_command_line_replaces_the_base_rate_of_a_config(tmp_path):
     from hf_ltr import LongTailTrainingArguments
-    from hf_ltr.cli.options import parse_options
+    from hf_ltr.recipe.options import parse_options
 
     config = tmp_path / "config.yaml"
     config.write_text("base_learning_rate: 5.0e-4\npretraining: {base_learning_rate: 1.0e-4}\n")
@@ -239,7 +239,7 @@ def test_a_single_stage_recipe_refuses_a_method_of_two(recipe, tmp_path):
 
 
 def test_mistakes_end_with_one_line(recipe, capsys, monkeypatch):
-    from hf_ltr.cli.recipe import fail_clearly
+    from hf_ltr.recipe.recipe import fail_clearly
 
     monkeypatch.delenv("HF_LTR_TRACEBACK", raising=False)
     with pytest.raises(SystemExit) as stop:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_ltr.evaluation import plot_option_sweep
+from hf_ltr.reporting import plot_option_sweep
 from hf_ltr.table import TableReport, load_protocol
 from hf_ltr.table.results import TestSet
 from hf_ltr.table.rows import TableRow

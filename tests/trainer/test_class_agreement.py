@@ -6,13 +6,7 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, Subset
 
-from hf_ltr import (
-    LongTailConfig,
-    LongTailForImageClassification,
-    LongTailTrainer,
-    class_counts,
-    get_method,
-)
+from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrainer, class_counts, get_method
 from hf_ltr.methods import Stage
 from hf_ltr.trainer import run_stages
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from transformers import TrainerCallback
 
-from hf_ltr.cli.ending import run_to_the_end
+from hf_ltr.recipe.ending import run_to_the_end
 from hf_ltr.storage import StorageError, storage_error
 from hf_ltr.trainer import last_complete_checkpoint
 

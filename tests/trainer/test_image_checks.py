@@ -104,7 +104,7 @@ def test_what_training_relies_on_is_said_once(splits, tmp_path):
 
 
 def test_a_full_check_before_is_believed(splits, tmp_path):
-    from hf_ltr.data.image_check import check_images
+    from hf_ltr.data.loading.image_check import check_images
 
     data, _ = splits
     check_images(data, full=True, progress=False).remember()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hf_ltr import LongTailForImageClassification, LongTailTrainer, load_long_tailed
-from hf_ltr.trainer import processes
+from hf_ltr import distributed as processes
 from hf_ltr.trainer.evaluation import evaluate_model
 
 from ..contracts.builders import make_trainer
@@ -25,7 +25,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_po
 SCRIPT = """
 import json, os, sys
 import torch
-from hf_ltr.trainer import processes
+from hf_ltr import distributed as processes
 from tests.contracts.builders import make_trainer
 
 if int(sys.argv[2]):

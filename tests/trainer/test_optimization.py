@@ -14,12 +14,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from hf_ltr import LongTailConfig, LongTailForImageClassification
-from hf_ltr.trainer.optimization import (
-    cosine_factor,
-    layer_numbers,
-    multistep_factor,
-    parameter_groups,
-)
+from hf_ltr.trainer.optimization import cosine_factor, layer_numbers, multistep_factor, parameter_groups
 
 from ..contracts.builders import make_trainer
 

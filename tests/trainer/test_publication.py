@@ -157,7 +157,7 @@ def test_arguments_of_create_model_card(tmp_path):
 
 def test_the_card_of_a_recipe_is_the_card_of_a_trainer(tmp_path, capsys):
     from hf_ltr import load_long_tailed
-    from hf_ltr.hub import RunReport
+    from hf_ltr.reporting import RunReport
     from hf_ltr.trainer import StageResult
 
     data = load_long_tailed("digits", imbalance_factor=50)
@@ -193,7 +193,7 @@ def test_the_card_of_a_recipe_is_the_card_of_a_trainer(tmp_path, capsys):
 
 def test_the_card_of_a_recipe_says_which_weights_were_kept(tmp_path):
     from hf_ltr import load_long_tailed
-    from hf_ltr.hub import RunReport
+    from hf_ltr.reporting import RunReport
     from hf_ltr.trainer import StageResult
 
     best = {"load_best_model_at_end": True, "metric_for_best_model": "few"}

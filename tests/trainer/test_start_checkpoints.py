@@ -10,9 +10,9 @@ from huggingface_hub import ModelCard
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from hf_ltr import LongTailConfig, LongTailForImageClassification, class_counts
-from hf_ltr.hub import RunReport
 from hf_ltr.methods import Stage
 from hf_ltr.models import MaskedAutoencoder
+from hf_ltr.reporting import RunReport
 from hf_ltr.trainer import run_stages
 from hf_ltr.trainer.stages import build_stage_model, check_start_classes
 

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from transformers import TrainerCallback
 
 from hf_ltr import interruption
-from hf_ltr.cli.ending import run_to_the_end
 from hf_ltr.methods import Stage
+from hf_ltr.recipe.ending import run_to_the_end
 from hf_ltr.trainer import run_stages
 from hf_ltr.trainer.checkpoint_files import problems_of
 from hf_ltr.trainer.checkpoints import checkpoints
@@ -146,7 +146,7 @@ def test_an_ignored_signal_stays_ignored():
 
 SCRIPT = """
 import os, signal, sys
-from hf_ltr.cli.ending import run_to_the_end
+from hf_ltr.recipe.ending import run_to_the_end
 from tests.trainer.test_stopping import Signal, run
 
 calls = [Signal(6, signal.SIGTERM)] if sys.argv[2] == "stop" and os.environ["RANK"] == "1" else []

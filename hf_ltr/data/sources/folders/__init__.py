@@ -1,0 +1,1 @@
+"""Folders of images and of parquet files, in the layouts that people have."""

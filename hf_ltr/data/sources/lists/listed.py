@@ -1,0 +1,313 @@
+"""
+ImageNet-LT, Places-LT and iNaturalist 2018 from the user's own copies: list files and a folder of images.
+
+Roles of the splits, as the published protocols use them:
+
+| dataset | train | validation | test |
+|---|---|---|---|
+| imagenet_lt | 115,846 (1,280 to 5 per class) | 20,000 (20 per class) | 50,000 (50: ImageNet's validation set) |
+| places_lt | 62,500 (4,980 to 5) | 7,300 (20) | 36,500 (100: Places365's validation set) |
+| inat18 | 437,513 (1,000 to 2) | none | 24,426 (3: its validation set, on which the papers report) |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...class_counts import ClassCounts
+from .class_order import class_names, require_counts, require_distinct, require_labels, require_sorted
+from .image_tree import Layout, in_their_layout, require_images
+from .list_rows import Rows
+from .split_lists import (
+    OfficialList,
+    find_list,
+    identify,
+    not_official,
+    official_counts,
+    official_lists,
+    parse_list,
+    read_text,
+)
+
+
+@dataclass(frozen=True)
+class ListedDataset:
+    """
+    What there is to know about one of these datasets.
+
+    Args:
+        name (`str`): Registry name.
+        lists (`dict[str, tuple[str, ...]]`): Official lists of each split, the preferred one first.
+        folders (`tuple[str, ...]`): Folders beside the images where lists are looked for.
+        class_of_folder (`Callable`): The class that a folder of a list stands for, None if it holds many.
+        images (`str`): What `data_dir` must hold, and where it is from.
+        layouts (`tuple[Layout, ...]`): Other places of the same images, as rewritings of the list's paths.
+        label_of_class (`Callable`): The label that a class name requires, -1 if the name does not say it.
+        sorted_classes (`bool`): Label order is the sorted order of the class names.
+        annotations (`dict[str, str]`): JSON files that say the same as the lists.
+    """
+
+    name: str
+    lists: dict[str, tuple[str, ...]]
+    folders: tuple[str, ...]
+    class_of_folder: Callable[[str], str | None]
+    images: str
+    layouts: tuple[Layout, ...] = ()
+    label_of_class: Callable[[str], int] = field(default=lambda name: -1)
+    sorted_classes: bool = False
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        return len(official_counts(self.name))
+
+    def candidates(self, split: str) -> list[OfficialList]:
+        """The published lists of a split."""
+        return [official_lists()[name] for name in self.lists[split]]
+
+    def expected_counts(self, split: str) -> ClassCounts:
+        """Rows per class of a split."""
+        if split == "train":
+            return official_counts(self.name)
+        known = self.candidates(split)[0]
+        return ClassCounts([known.max] * known.classes)
+
+
+def _imagenet_class(folder: str) -> str | None:
+    last = folder.rpartition("/")[2]
+    return last if re.fullmatch(r"n\d{8}", last) else None
+
+
+def _places_class(folder: str) -> str | None:
+    """`train/forest-broadleaf` of the first lists and `data_256/f/forest/broadleaf` of the second are one class."""
+    first, _, rest = folder.partition("/")
+    if first.startswith("data_"):
+        rest = rest.partition("/")[2].replace("/", "-")
+    return rest or None
+
+
+def _category(folder: str) -> str | None:
+    last = folder.rpartition("/")[2]
+    return last if last.isdecimal() else None
+
+
+# Of other lists than the published ones: more than this are ids and no classes.
+_MOST_CLASSES = 100_000
+_PLACES_STANDARD = [(r"^train/(.)", r"data_256/\1/\1"), ("-", "/"), (r"^val/.*/", "val_256/")]
+LISTED = {
+    "imagenet_lt": ListedDataset(
+        "imagenet_lt",
+        {
+            "train": ("ImageNet_LT_train",),
+            "validation": ("ImageNet_LT_val",),
+            "test": ("ImageNet_LT_test",),
+        },
+        ("ImageNet_LT",),
+        _imagenet_class,
+        "data_dir must hold ImageNet (ILSVRC 2012, https://image-net.org): train/<wnid>/*.JPEG, and the validation "
+        "images in val/<wnid>/ or all in val/.",
+        layouts=([(r"^val/n\d+/", "val/")],),
+        sorted_classes=True,
+    ),
+    "places_lt": ListedDataset(
+        "places_lt",
+        {
+            "train": ("Places_LT_train", "Places_LT_v2_train"),
+            "validation": ("Places_LT_val", "Places_LT_v2_val"),
+            "test": ("Places_LT_test", "Places_LT_v2_test"),
+        },
+        ("Places_LT", "Places_LT_v2"),
+        _places_class,
+        "data_dir must hold Places365 (http://places2.csail.mit.edu/download.html): train/<place>/*.jpg and "
+        "val/<place>/*.jpg, or data_256/<letter>/<place>/ and val_256/ of the small images, or data_large/ and "
+        "val_large/.",
+        layouts=(
+            _PLACES_STANDARD,
+            [*_PLACES_STANDARD, (r"^(data|val)_256/", r"\1_large/")],
+            [(r"^(data|val)_256/", r"\1_large/")],
+            [(r"^val/.*/", "val/")],
+        ),
+    ),
+    "inat18": ListedDataset(
+        "inat18",
+        {"train": ("iNaturalist18_train",), "test": ("iNaturalist18_val",)},
+        ("iNaturalist18",),
+        _category,
+        "data_dir must hold iNaturalist 2018 (https://github.com/visipedia/inat_comp/tree/master/2018): "
+        "train_val2018/<kingdom>/<category number>/*.jpg.",
+        layouts=([("^train_val2018/", "")],),
+        label_of_class=int,
+        annotations={"train": "train2018.json", "test": "val2018.json"},
+    ),
+}
+
+
+def open_listed(
+    name: str,
+    data_dir: str | Path | None,
+    list_dir: str | Path | None = None,
+    check_lists: bool = True,
+    check_images: bool = True,
+) -> dict[str, Any]:
+    """
+    The splits of a listed dataset, images in place: opened when they are decoded, not before.
+
+    Args:
+        name (`str`): Key of `LISTED`.
+        data_dir (`str` or `Path`): Folder of the images; or one that `hf-ltr prepare` wrote.
+        list_dir (`str` or `Path`, *optional*): Folder of the lists, if they are not in `data_dir`, in its `lists/`, or
+            in a folder there with the name of the dataset.
+        check_lists (`bool`): Lists must be the published ones, by checksum; annotation files, which have no published
+            checksum, by their rows per class. If False, others are taken with a warning.
+        check_images (`bool`): Look whether all images are there.
+
+    Returns:
+        `dict[str, datasets.Dataset]`: with columns `image` and `label`, rows in the order of the lists.
+
+    Raises:
+        `FileNotFoundError`: for missing lists or images, naming what is needed and where it is published.
+        `ValueError`: for other lists than the published ones, for a class order that is not proved, and for paths that
+            leave `data_dir` (also with `check_lists=False`).
+    """
+    spec = LISTED[name]
+    if data_dir is None:
+        raise FileNotFoundError(
+            f"{name} is read from your own copy: give data_dir=<folder>. {spec.images} {_needed(spec)}"
+        )
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r} is no folder. {spec.images} {_needed(spec)}")
+    if list_dir is not None and not Path(list_dir).expanduser().is_dir():
+        raise FileNotFoundError(f"list_dir={str(list_dir)!r} is no folder. {_needed(spec)}")
+    places = [Path(list_dir).expanduser()] if list_dir is not None else [root, *_below(root, spec)]
+    splits: dict[str, Rows] = {}
+    species: dict[int, str] = {}
+    for split in spec.lists:
+        splits[split], found = _read_split(spec, split, places, root, check_lists)
+        # Also of lists that are taken unchecked: whose paths they are is nobody's choice but the owner's.
+        splits[split].require_inside()
+        species.update(found)
+    return _as_datasets(spec, splits, species, root, places, check_lists, check_images)
+
+
+def _below(root: Path, spec: ListedDataset) -> Iterator[Path]:
+    for folder in ("lists", *spec.folders, "annotations"):
+        if (root / folder).is_dir():
+            yield root / folder
+
+
+def require_official(name: str, counts: Mapping[str, ClassCounts], where: Any) -> None:
+    """
+    Check a prepared copy, which has no lists any more, by its rows per class and the order of its class names.
+
+    Raises:
+        `ValueError`: where a split is missing or others are in it than in the published one.
+    """
+    spec = LISTED[name]
+    for split in spec.lists:
+        found, expected = counts.get(split), spec.expected_counts(split)
+        if found is None or found.counts != expected.counts:
+            raise ValueError(
+                f"{where} is no copy of {name}: its {split} split "
+                + (
+                    "is missing"
+                    if found is None
+                    else f"has {found.total:,} images of {len(found)} classes, not those of the published one "
+                    f"({expected.total:,} of {len(expected)})"
+                )
+                + ". check_lists=False takes it all the same, as does giving the folder in the place of the name."
+            )
+        if spec.sorted_classes and found.names is not None:
+            require_sorted(found.names, str(where))
+
+
+def _needed(spec: ListedDataset) -> str:
+    lists = "; ".join(f"{names[0]}.txt or .txt.gz ({official_lists()[names[0]].url})" for names in spec.lists.values())
+    other = f"; or in their place {' and '.join(spec.annotations.values())}" if spec.annotations else ""
+    return f"Its lists, in data_dir, data_dir/lists or list_dir=<folder>: {lists}{other}."
+
+
+def _read_split(
+    spec: ListedDataset, split: str, places: list[Path], root: Path, check_lists: bool
+) -> tuple[Rows, dict[int, str]]:
+    """(rows, names of categories)"""
+    candidates = spec.candidates(split)
+    path = find_list(places, spec.lists[split])
+    if path is None:
+        annotations = spec.annotations.get(split)
+        file = next((place / annotations for place in places if annotations and (place / annotations).is_file()), None)
+        if file is None:
+            looked = ", ".join(map(str, places))
+            raise FileNotFoundError(f"{spec.name} has no {split} list in {looked}. {_needed(spec)} {spec.images}")
+        from .coco_lists import read_annotations
+
+        return read_annotations(file)
+    text = read_text(path)
+    known = identify(text, candidates)
+    if known is None:
+        problem = not_official(path, text, candidates)
+        if check_lists:
+            raise ValueError(f"{problem}. check_lists=False (`hf-ltr prepare --any_lists`) takes it.")
+        warnings.warn(f"{problem}.", stacklevel=5)
+    return replace(parse_list(text, path), official=known is not None), {}
+
+
+def _as_datasets(
+    spec: ListedDataset,
+    splits: dict[str, Rows],
+    species: dict[int, str],
+    root: Path,
+    places: list[Path],
+    check_lists: bool,
+    check_images: bool,
+) -> dict[str, Any]:
+    for rows in splits.values():
+        require_labels(rows, spec.num_classes if check_lists else _MOST_CLASSES, spec.name)
+    names = class_names(splits, spec.class_of_folder, spec.label_of_class)
+    for split, rows in splits.items():
+        if check_lists:
+            require_counts(rows, spec.expected_counts(split), f"the official {spec.name} {split} split")
+    if spec.sorted_classes:
+        require_sorted(names, str(splits["train"].file))
+    if not all(rows.official for rows in splits.values()):
+        require_distinct(splits)
+    splits = {split: in_their_layout(root, rows, spec.layouts) for split, rows in splits.items()}
+    if check_images:
+        require_images(root, splits, spec.images)
+    if spec.annotations:
+        names = _species(names, species, places)
+    return {split: _dataset(rows, root, names) for split, rows in splits.items()}
+
+
+def _species(names: list[str], species: dict[int, str], places: list[Path]) -> list[str]:
+    from .coco_lists import named_categories, read_categories
+
+    file = next((place / "categories.json" for place in places if (place / "categories.json").is_file()), None)
+    return named_categories(names, species if file is None else read_categories(file))
+
+
+def _dataset(rows: Rows, root: Path, names: list[str]) -> Any:
+    """Built in Arrow; no file is touched."""
+    import pyarrow as pa
+    from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image
+    from datasets.table import InMemoryTable
+
+    prefix = os.path.join(os.path.abspath(root), "")
+    paths = rows.paths(prefix)
+    image = pa.StructArray.from_arrays([pa.nulls(len(rows), pa.binary()), paths], ["bytes", "path"])
+    features = Features({"image": Image(), "label": ClassLabel(names=names)})
+    table = pa.table({"image": image, "label": pa.array(rows.labels)})
+    # What `datasets` would make of the table itself, by pickling all of it.
+    fingerprint = hashlib.sha256(json.dumps(names).encode())
+    for buffer in (*paths.buffers(), rows.labels):
+        fingerprint.update(b"" if buffer is None else buffer)
+    info = DatasetInfo(features=features)
+    return Dataset(InMemoryTable(table), info=info, fingerprint=fingerprint.hexdigest()[:16])

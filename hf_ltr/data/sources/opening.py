@@ -1,0 +1,136 @@
+"""From a name, a Hub id or a folder to the splits of a dataset, as they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..class_counts import class_counts
+from .lists.listed import LISTED, open_listed, require_official
+from .prepared import is_prepared
+from .source_names import BENCHMARKS, check_source, meant_dataset
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user says about a source that does not say it itself; arguments as in [`load_long_tailed`]."""
+
+    splits: Mapping[str, Sequence[str]] | None = None
+    dataset_config: str | None = None
+    labels_from: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+
+    def folder_options(self) -> dict[str, Any]:
+        """For `load_folder`."""
+        return dict(vars(self))
+
+    def record(self) -> dict[str, Any]:
+        """What the dataset's record says of it: names only, no paths."""
+        labels = "+".join(Path(part).name for part in self.labels_from.split("+")) if self.labels_from else None
+        said = {
+            "splits": {split: list(names) for split, names in self.splits.items()} if self.splits else None,
+            "dataset_config": self.dataset_config,
+            "labels_from": labels,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    def refuse_labels_from(self, name: str) -> None:
+        """For a source that is no folder."""
+        if self.labels_from is not None:
+            raise ValueError(f"labels_from={self.labels_from!r} is for folders of images; {name} is none")
+
+    def refuse_folder_options(self, name: str) -> None:
+        """For a source that is neither a folder nor on the Hub."""
+        self.refuse_labels_from(name)
+        if self.dataset_config is not None:
+            raise ValueError(f"dataset_config={self.dataset_config!r} does not fit: {name} has no configurations")
+
+
+def open_source(
+    name: str,
+    reading: Reading,
+    data_dir: str | Path | None = None,
+    list_dir: str | Path | None = None,
+    check_lists: bool = True,
+    check_images: bool = True,
+) -> tuple[dict[str, Any], Path | None]:
+    """
+    The splits of a dataset under the names train, validation and test, and the local folder they are from, if it is
+    one. Arguments as in [`load_long_tailed`].
+    """
+    from .folders.layouts import load_folder, standard_splits
+
+    if name in LISTED or (name == "digits" and data_dir is None):
+        reading.refuse_folder_options(name)
+        source, folder = _open_named(name, data_dir, list_dir, check_lists, check_images)
+        return (standard_splits(source, name, reading.splits) if reading.splits else source), folder
+    check_source(name, data_dir)
+    if data_dir is not None:
+        path = Path(data_dir).expanduser()
+        source = load_folder(path, **reading.folder_options())
+        if name in BENCHMARKS and "test" not in source:
+            whole = path.resolve().parent / name
+            if whole.is_dir() and whole != path.resolve():
+                source.update(load_folder(whole, only=("test",)))
+        return source, path
+    if name in BENCHMARKS:
+        alternative = f"load_long_tailed({name!r}, data_dir=<folder with its parquet files>)"
+        return _from_hub(BENCHMARKS[name].hub_id, alternative, reading), None
+    path = Path(name).expanduser()
+    if path.exists():
+        return load_folder(path, **reading.folder_options()), path
+    alternative = f"load_long_tailed({name!r}, data_dir=<folder>)"
+    try:
+        return _from_hub(name, alternative, reading), None
+    except ConnectionError as error:
+        raise FileNotFoundError(
+            f"There is no folder {name!r} here.{meant_dataset(path.name)} As a Hub id: {error}"
+        ) from error
+
+
+def _open_named(
+    name: str, data_dir: str | Path | None, list_dir: str | Path | None, check_lists: bool, check_images: bool
+) -> tuple[dict[str, Any], Path | None]:
+    from .folders.layouts import load_folder
+
+    if name == "digits":
+        from .digits import load_digits_splits
+
+        return load_digits_splits(), None
+    path = Path(data_dir).expanduser() if data_dir is not None else None
+    if path is not None and is_prepared(path) and list_dir is None:
+        source = load_folder(path)
+        if check_lists:
+            require_official(name, {split: class_counts(part) for split, part in source.items()}, path)
+        return source, path
+    return open_listed(name, data_dir, list_dir, check_lists, check_images), None
+
+
+def _from_hub(hub_id: str, alternative: str, reading: Reading) -> dict[str, Any]:
+    from datasets import load_dataset
+
+    from .folders.layouts import standard_splits
+
+    reading.refuse_labels_from(hub_id)
+    repository, _, configuration = hub_id.partition(":")
+    if configuration and reading.dataset_config not in (None, configuration):
+        raise ValueError(f"{hub_id} names a configuration, and dataset_config={reading.dataset_config!r} another")
+    try:
+        loaded = dict(load_dataset(repository, configuration or reading.dataset_config))
+    except Exception as error:
+        if isinstance(error, ValueError) and "onfig name is missing" in str(error):
+            raise ValueError(
+                f"{repository}: {error}. Choose it with dataset_config=<name>, or {repository}:<name>"
+            ) from error
+        # Not there, no network, no permission, a full disk; anything else says it better itself.
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(("httpx", "huggingface_hub")):
+            raise
+        raise ConnectionError(
+            f"{repository} could not be loaded from the Hugging Face Hub ({type(error).__name__}: {error}). Without a "
+            f"network, download it where there is one (`hf download --repo-type dataset {repository} --local-dir "
+            f"<folder>`) and use the local copy: {alternative}."
+        ) from error
+    return standard_splits(loaded, repository, reading.splits)

@@ -1,0 +1,1 @@
+"""Networks that timm lacks: CIFAR residual networks, small vision transformers, the encoder of ConvMAE."""

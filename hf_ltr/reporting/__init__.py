@@ -1,0 +1,28 @@
+"""Numbers to pages: figures (matplotlib is imported in this room alone) and the report at the end of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+_MODULE_OF_NAME = {
+    "RunReport": "run_report",
+    "plot_per_class_accuracy": "figures",
+    "plot_group_accuracy": "figures",
+    "plot_group_intervals": "figures",
+    "plot_group_confusion": "group_figures",
+    "plot_group_errors": "group_figures",
+    "plot_group_given": "group_figures",
+    "plot_option_sweep": "sweep_figure",
+}
+
+__all__ = sorted(_MODULE_OF_NAME)
+
+if TYPE_CHECKING:
+    from .figures import plot_group_accuracy, plot_group_intervals, plot_per_class_accuracy
+    from .group_figures import plot_group_confusion, plot_group_errors, plot_group_given
+    from .run_report import RunReport
+    from .sweep_figure import plot_option_sweep
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF_NAME)

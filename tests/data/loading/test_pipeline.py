@@ -1,0 +1,595 @@
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hf_ltr.data.loading.batches import GlobalBatchSampler, KeyedDataLoader, SequentialShards
+from hf_ltr.data.loading.images import decode_image, decode_resident, image_source, resize_image
+from hf_ltr.data.loading.pipeline import InputPipeline
+from hf_ltr.data.randomness import pack_keys
+from hf_ltr.data.samplers import ClassBalancedSampler, InstanceSampler
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def encoded(array: np.ndarray, format: str = "PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    PIL.Image.fromarray(array).save(stream, format, **options)
+    return stream.getvalue()
+
+
+def pixels(rows: int, height: int = 32, width: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:
+    shape = (rows, height, width, channels) if channels > 1 else (rows, height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def image_dataset(images, labels=None, **columns) -> Dataset:
+    """A dataset with encoded images, as from parquet."""
+    items = [{"bytes": item if isinstance(item, bytes) else encoded(item), "path": None} for item in images]
+    features = {"image": Image()}
+    data = {"image": items, **columns}
+    if labels is not None:
+        data["label"] = labels
+        features["label"] = Value("int64")
+    features |= {name: Value("string") for name in columns}
+    return Dataset.from_dict(data, features=Features(features))
+
+
+LABELS = [row % 3 for row in range(37)]
+SMALL = pixels(37)
+SMALL_DATASET = image_dataset(SMALL, LABELS)
+LARGE = [pixels(1, 100 + 7 * row, 150 - 5 * row, seed=row)[0] for row in range(9)]
+LARGE_DATASET = image_dataset(LARGE, [row % 3 for row in range(9)])
+
+
+def pipeline(dataset=SMALL_DATASET, **options) -> InputPipeline:
+    options = {"num_labels": 3, "image_size": 32, "image_mean": MEAN, "image_std": STD, "train": True} | options
+    return InputPipeline(dataset, **options)
+
+
+def batches(pipe: InputPipeline, batch_size: int = 8, world: int = 1, rank: int = 0, epoch: int = 0, **options):
+    sampler = GlobalBatchSampler(InstanceSampler(pipe.num_rows, seed=1), batch_size, world, rank)
+    loader = pipe.loader(sampler, **options)
+    loader.set_epoch(epoch)
+    return [pipe.prepare(raw, step) for step, raw in enumerate(loader)]
+
+
+def by_row(found: list[dict]) -> torch.Tensor:
+    """pixel_values in the order of the dataset."""
+    index, values = torch.cat([b["index"] for b in found]), torch.cat([b["pixel_values"] for b in found])
+    mass = torch.cat([b["mass"] for b in found])
+    index, values = index[mass > 0], values[mass > 0]
+    assert sorted(index.tolist()) == list(range(len(index)))
+    return values[index.argsort()]
+
+
+def normalised(images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    values = torch.from_numpy(np.array(images)).double() / 255
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (MEAN, STD))
+    return ((values - mean) / std).float()
+
+
+class HostReads(TorchDispatchMode):
+    """Counts reads of single values from tensors and operations whose output size depends on values."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket in (
+            torch.ops.aten._local_scalar_dense,
+            torch.ops.aten.nonzero,
+            torch.ops.aten.masked_select,
+        ):
+            self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_evaluation_batches():
+    pipe = pipeline(train=False)
+    assert pipe.loading == "resident" and pipe.augmentation == [] and pipe.num_rows == 37
+    assert pipe.labels.tolist() == LABELS and pipe.labels.dtype == torch.int64
+    found = [pipe.prepare(raw) for raw in pipe.loader(SequentialShards(37, 10))]
+    assert [len(batch["labels"]) for batch in found] == [10, 10, 10, 7]
+    values = torch.cat([batch["pixel_values"] for batch in found])
+    torch.testing.assert_close(values, normalised(SMALL.transpose(0, 3, 1, 2)), atol=1e-5, rtol=0)
+    assert torch.cat([batch["labels"] for batch in found]).tolist() == LABELS
+    assert torch.cat([batch["index"] for batch in found]).tolist() == list(range(37))
+    assert set(found[0]) == {"pixel_values", "labels", "index", "keys", "mass"}
+    assert found[0]["pixel_values"].dtype == torch.float32 and found[0]["mass"].tolist() == [1.0] * 10
+
+
+def test_training_batches_are_crops_and_flips():
+    pipe = pipeline()
+    assert pipe.augmentation == ["random_crop", "horizontal_flip"]
+    raw = next(iter(pipe.loader(GlobalBatchSampler(InstanceSampler(37), 8))))
+    assert set(raw) == {"keys"} and raw["keys"].dtype == torch.int64
+    batch = pipe.prepare(raw)
+    for row, value, label in zip(batch["index"].tolist(), batch["pixel_values"], batch["labels"], strict=True):
+        assert label == LABELS[row]
+        padded = normalised(np.pad(SMALL[row].transpose(2, 0, 1), ((0, 0), (4, 4), (4, 4))))
+        candidates = [padded[:, t : t + 32, left : left + 32] for t in range(9) for left in range(9)]
+        candidates += [candidate.flip(2) for candidate in candidates]
+        assert min((candidate - value).abs().max() for candidate in candidates) < 1e-5
+
+
+def test_padding_rows_have_no_mass():
+    found = [batches(pipeline(SMALL_DATASET.select(range(9))), 2, world=4, rank=rank) for rank in range(4)]
+    masses = [part[-1]["mass"].tolist() for part in found]
+    assert sorted(masses) == [[0.0], [0.0], [0.0], [1.0]]
+    assert torch.cat([by_row([batch for part in found for batch in part])]).shape[0] == 9
+
+
+def test_repeated_rows_are_augmented_differently():
+    pipe = pipeline(SMALL_DATASET.select(range(3)))
+    sampler = ClassBalancedSampler([0, 0, 1], num_samples=12)
+    batch = pipe.prepare(next(iter(pipe.loader(GlobalBatchSampler(sampler, 12)))))
+    repeated = batch["pixel_values"][batch["index"] == 2]
+    assert len(repeated) > 3 and len({tuple(v.flatten().tolist()) for v in repeated}) > 2
+
+
+ALL_OPTIONS = {
+    "augmentation": ["random_crop", "horizontal_flip", "rotation", "color_jitter", "cutout", "random_erasing"],
+    "mixup_alpha": 0.8,
+    "cutmix_alpha": 1.0,
+    "label_smoothing": 0.1,
+    "views": ("train", "train", "eval"),
+}
+
+
+def test_same_for_any_process_count():
+    pipe = pipeline(**ALL_OPTIONS)
+    one = batches(pipe, 16, epoch=2)
+    for world, size in ((2, 8), (4, 4)):
+        ranks = [batches(pipe, size, world, rank, epoch=2) for rank in range(world)]
+        for step, whole in enumerate(one):
+            for name in ("pixel_values", "targets", "labels", "index", "keys"):
+                parts = torch.cat([part[step][name][part[step]["mass"] > 0] for part in ranks])
+                assert torch.equal(parts, whole[name]), name
+            for view in (0, 1):
+                parts = [part[step]["extra_views"][view][part[step]["mass"] > 0] for part in ranks]
+                assert torch.equal(torch.cat(parts), whole["extra_views"][view])
+
+
+def test_same_after_a_restart_and_different_in_each_epoch():
+    first = by_row(batches(pipeline(), epoch=1))
+    assert torch.equal(first, by_row(batches(pipeline(), epoch=1)))
+    assert not torch.equal(first, by_row(batches(pipeline(), epoch=2)))
+    assert not torch.equal(first, by_row(batches(pipeline(seed=1), epoch=1)))
+
+
+@pytest.mark.parametrize("augmentation", [["random_crop", "autoaugment", "horizontal_flip", "cutout"], ["rotation"]])
+def test_same_for_any_number_of_workers(augmentation):
+    pipe = pipeline(augmentation=augmentation)
+    assert pipe.loading == "resident"
+    expected = by_row(batches(pipe, 10))
+    for options in ({"num_workers": 2}, {"num_workers": 1, "persistent_workers": True, "prefetch_factor": 3}):
+        assert torch.equal(by_row(batches(pipe, 10, **options)), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resident_and_decoding_workers_agree(workers):
+    """The same images whether they are kept or decoded each time."""
+    augmentation = ["random_crop", "horizontal_flip", "cutout"]
+    resident = pipeline(augmentation=augmentation)
+    decoding = pipeline(augmentation=augmentation, loading="workers")
+    assert (resident.loading, decoding.loading) == ("resident", "workers")
+    assert torch.equal(by_row(batches(decoding, 10, num_workers=workers)), by_row(batches(resident, 7)))
+
+
+def test_global_generators_are_untouched():
+    pipe = pipeline(augmentation=["random_crop", "autoaugment", "random_erasing"], mixup_alpha=0.5)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    batches(pipe)
+    batches(pipe, num_workers=1)
+    assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all()
+
+
+def test_cutout_and_erasing_act_on_normalised_pixels():
+    plain = by_row(batches(pipeline(augmentation="none")))
+    cut = by_row(batches(pipeline(augmentation=["cutout"])))
+    changed = (cut != plain).any(dim=1)
+    assert (cut.permute(0, 2, 3, 1)[changed] == 0).all() and changed.flatten(1).any(dim=1).all()
+    erased = by_row(batches(pipeline(augmentation=["random_erasing"])))
+    erased = erased[(erased != plain)]
+    assert erased.numel() > 500 and abs(erased.mean()) < 0.15 and abs(erased.std() - 1) < 0.1
+
+
+@pytest.mark.parametrize("crop", ["random_crop", "random_resized_crop"])
+def test_prepare_reads_nothing_back(crop):
+    pipe = pipeline(**ALL_OPTIONS | {"augmentation": [crop, *ALL_OPTIONS["augmentation"][1:]]})
+    raws = list(pipe.loader(GlobalBatchSampler(InstanceSampler(37), 8)))
+    pipe.prepare(raws[0])
+    with HostReads() as reads:
+        for step, raw in enumerate(raws):
+            pipe.prepare(raw, step)
+    assert reads.count == 0
+    with HostReads() as reads:
+        torch.ones(1).item()
+    assert reads.count == 1
+
+
+def test_large_images_are_decoded_by_workers():
+    pipe = pipeline(LARGE_DATASET, image_size=24)
+    assert pipe.loading == "workers" and pipe.augmentation == ["random_resized_crop", "horizontal_flip"]
+    loader = pipe.loader(GlobalBatchSampler(InstanceSampler(9), 4))
+    raw = next(iter(loader))
+    assert raw["images"].dtype == torch.uint8 and raw["images"].shape == (4, 3, 24, 24)
+    expected = by_row(batches(pipe, 4))
+    for options in ({"num_workers": 2}, {"batch_size": 2, "num_workers": 1}):
+        assert torch.equal(by_row(batches(pipe, **options)), expected)
+    assert not torch.equal(by_row(batches(pipe, 4, epoch=1)), expected)
+
+
+def test_random_resized_crop_of_large_images_is_cut_before_resizing():
+    """A box as large as the image gives the antialiased image itself; a small one a part at full resolution."""
+    whole = pipeline(
+        LARGE_DATASET,
+        image_size=24,
+        augmentation=["random_resized_crop"],
+        augmentation_options={"random_resized_crop": {"scale": (1.0, 1.0), "ratio": (0.1, 10.0)}},
+    )
+    keys = pack_keys(0, torch.zeros(9, dtype=torch.int64), torch.arange(9))
+    heights, widths = (torch.tensor([image.shape[axis] for image in LARGE]) for axis in (0, 1))
+    boxes = whole._views[0].boxes(keys, heights, widths, 0)
+    values = by_row(batches(whole, 4))
+    for image, box, value in zip(LARGE, boxes.tolist(), values, strict=True):
+        top, left, height, width = box
+        cut = PIL.Image.fromarray(image[top : top + height, left : left + width]).resize((24, 24), PIL.Image.BICUBIC)
+        expected = normalised(np.asarray(cut).transpose(2, 0, 1))
+        assert (value - expected).abs().max() < 2.1 / 255 / min(STD)
+
+
+def test_evaluation_resizes_and_cuts_out_the_centre():
+    pipe = pipeline(LARGE_DATASET, image_size=28, train=False, eval_resize_ratio=28 / 32)
+    values = torch.cat([pipe.prepare(raw)["pixel_values"] for raw in pipe.loader(SequentialShards(9, 4))])
+    for image, value in zip(LARGE, values, strict=True):
+        short = min(image.shape[:2])
+        size = [round(side * 32 / short) for side in image.shape[:2]]
+        resized = PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.BICUBIC)
+        top, left = (size[0] - 28) // 2, (size[1] - 28) // 2
+        expected = normalised(np.asarray(resized)[top : top + 28, left : left + 28].transpose(2, 0, 1))
+        assert (value - expected).abs().max() < 2.1 / 255 / min(STD)
+
+
+def test_large_images_with_policy_and_views():
+    options = {
+        "image_size": 24,
+        "augmentation": ["random_resized_crop", "horizontal_flip", "randaugment", "random_erasing"],
+        "views": ("train", "eval", "weak"),
+        "view_augmentations": {"weak": ["horizontal_flip"]},
+    }
+    pipe = pipeline(LARGE_DATASET, **options)
+    batch = batches(pipe, 9)[0]
+    again = batches(pipe, 9, num_workers=2)[0]
+    plain, weak = batch["extra_views"]
+    assert torch.equal(batch["pixel_values"], again["pixel_values"]) and torch.equal(weak, again["extra_views"][1])
+    assert (batch["pixel_values"] != plain).flatten(1).any(dim=1).all()
+    flipped = (weak == plain.flip(3)).flatten(1).all(dim=1)
+    assert ((weak == plain).flatten(1).all(dim=1) | flipped).all() and 0 < flipped.sum() < 9
+
+
+def test_large_images_kept_resident():
+    """They are stored larger than the input where a random resized crop will cut from them, else at its size."""
+    kept = pipeline(LARGE_DATASET, image_size=28, loading="resident")
+    assert kept._images.shape == (9, 3, 32, 32)
+    assert by_row(batches(kept, 4)).shape == (9, 3, 28, 28)
+    evaluation = pipeline(LARGE_DATASET, image_size=28, loading="resident", train=False)
+    assert evaluation._images.shape == (9, 3, 28, 28)
+    upsampled = pipeline(image_size=48, augmentation=["random_resized_crop"])
+    assert upsampled._images.shape == (37, 3, 48, 48)
+
+
+def test_resident_limit():
+    assert pipeline(resident_limit_bytes=37 * 3 * 32 * 32).loading == "resident"
+    assert pipeline(resident_limit_bytes=37 * 3 * 32 * 32 - 1).loading == "workers"
+
+
+class Ready(torch.utils.data.Dataset):
+    def __init__(self, as_tuple: bool = False):
+        self.values = torch.randn(10, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+        self.as_tuple = as_tuple
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, row):
+        item = {"pixel_values": self.values[row], "labels": row % 3}
+        return tuple(item.values()) if self.as_tuple else item
+
+
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_ready_pixel_values_pass_through(as_tuple):
+    pipe = pipeline(Ready(as_tuple), image_size=4, label_smoothing=0.1)
+    assert pipe.loading == "ready" and pipe.labels.tolist() == [row % 3 for row in range(10)]
+    found = batches(pipe, 4)
+    assert torch.equal(by_row(found), Ready().values)
+    assert found[0]["labels"].tolist() == [row % 3 for row in found[0]["index"].tolist()]
+    assert found[0]["targets"].shape == (4, 3)
+    with pytest.raises(ValueError, match="ready pixel_values"):
+        pipeline(Ready(), image_size=4, augmentation=["horizontal_flip"])
+
+
+def test_datasets_with_a_transform_pass_through():
+    def transform(rows):
+        return {"pixel_values": [torch.ones(3, 4, 4) * label for label in rows["label"]], "labels": rows["label"]}
+
+    pipe = pipeline(SMALL_DATASET.with_transform(transform), image_size=4)
+    assert pipe.loading == "ready" and pipe.labels.tolist() == LABELS
+    assert by_row(batches(pipe))[:, 0, 0, 0].tolist() == LABELS
+
+
+class Items(torch.utils.data.Dataset):
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __len__(self):
+        return 37
+
+    def __getitem__(self, row):
+        image = PIL.Image.fromarray(SMALL[row])
+        return (image, LABELS[row]) if self.kind == "tuple" else {"image": image, "label": LABELS[row]}
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple", "arrays", "selected", "list"])
+def test_other_datasets_give_the_same_batches(kind):
+    dataset = {
+        "arrays": {"image": SMALL, "label": np.array(LABELS)},
+        "selected": Dataset.from_dict(SMALL_DATASET[:0], SMALL_DATASET.features),
+        "list": [{"image": image, "label": label} for image, label in zip(SMALL, LABELS, strict=True)],
+    }.get(kind, Items(kind))
+    if kind == "selected":
+        dataset = image_dataset(SMALL[::-1], LABELS[::-1]).select(range(36, -1, -1))
+    pipe = pipeline(dataset)
+    assert pipe.labels.tolist() == LABELS and pipe.loading == "resident"
+    assert torch.equal(by_row(batches(pipe)), by_row(batches(pipeline())))
+
+
+def test_training_without_labels():
+    pipe = pipeline(SMALL_DATASET.remove_columns("label"), num_labels=None)
+    assert pipe.labels is None and "labels" not in batches(pipe)[0]
+    with pytest.raises(ValueError, match="need labels"):
+        pipeline(SMALL_DATASET.remove_columns("label"), mixup_alpha=0.8)
+    with pytest.raises(ValueError, match="no label column 'label' in the dataset; its columns are 'image'"):
+        pipeline(SMALL_DATASET.remove_columns("label"), train=False)
+
+
+def test_targets_only_when_mixed_or_smoothed():
+    assert "targets" not in batches(pipeline())[0]
+    assert "targets" in batches(pipeline(label_smoothing=0.1))[0]
+    assert "targets" not in batches(pipeline(label_smoothing=0.1, mixup_alpha=1.0, train=False))[0]
+
+
+def test_mixing_follows_the_step():
+    pipe, plain = pipeline(mixup_alpha=1.0), pipeline()
+    raw = next(iter(pipe.loader(GlobalBatchSampler(InstanceSampler(37), 8))))
+    values = plain.prepare(raw)["pixel_values"]
+    for step in (0, 5):
+        weight = pipe.mixing.draw(step, 32, 32).weight
+        mixed = pipe.prepare(raw, step)["pixel_values"]
+        torch.testing.assert_close(mixed[0], weight * values[0] + (1 - weight) * values[1])
+    assert not torch.equal(pipe.prepare(raw, 0)["pixel_values"], pipe.prepare(raw, 5)["pixel_values"])
+    with pytest.raises(ValueError, match="batch size per process is 7"):
+        pipe.loader(GlobalBatchSampler(InstanceSampler(37), 7))
+
+
+def test_views():
+    batch = batches(pipeline(views=("train", "train", "eval"), augmentation="random_crop,cutout"))[0]
+    second, plain = batch["extra_views"]
+    assert (batch["pixel_values"] != second).flatten(1).any(dim=1).all()
+    expected = normalised(SMALL[batch["index"].numpy()].transpose(0, 3, 1, 2))
+    torch.testing.assert_close(plain, expected, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="Unknown view: 'strong'"):
+        pipeline(views=("train", "strong"))
+
+
+def test_channels_last():
+    batch = batches(pipeline(memory_format=torch.channels_last, views=("train", "train")))[0]
+    assert batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["extra_views"][0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(batch["pixel_values"], batches(pipeline())[0]["pixel_values"])
+
+
+def test_loaders_of_keys_need_no_workers():
+    loader = pipeline().loader(SequentialShards(37, 8), num_workers=4, persistent_workers=True, pin_memory=True)
+    assert isinstance(loader, KeyedDataLoader) and loader.num_workers == 0 and not loader.pin_memory
+    assert len(loader.dataset) == 37
+
+
+def test_decode_resident_equals_datasets(shared_data, tmp_path):
+    path = shared_data / "cifar100" / "test-00000-of-00001.parquet"
+    dataset = Dataset.from_parquet(str(path), cache_dir=str(tmp_path)).shuffle(seed=0).select(range(200))
+    images = decode_resident(dataset, 32)
+    for row in range(0, 200, 17):
+        expected = np.asarray(dataset[row]["image"].convert("RGB"))
+        assert (images[row].permute(1, 2, 0).numpy() == expected).all()
+
+
+def test_photographs_of_shared_data(shared_data, tmp_path):
+    path = shared_data / "grocery96" / "validation-00000-of-00001.parquet"
+    dataset = Dataset.from_parquet(str(path), cache_dir=str(tmp_path))
+    pipe = InputPipeline(
+        dataset.select(range(64)), num_labels=81, image_size=96, image_mean=MEAN, image_std=STD, train=True
+    )
+    assert pipe.loading == "resident" and pipe.augmentation == ["random_crop", "horizontal_flip"]
+    assert by_row(batches(pipe, 16)).shape == (64, 3, 96, 96)
+
+
+def test_image_kinds():
+    gray, color = pixels(1, 9, 7, 1)[0], pixels(1, 9, 7)[0]
+    assert (decode_image({"bytes": encoded(gray), "path": None}, 3) == gray[:, :, None]).all()
+    assert (decode_image(encoded(color)) == color).all()
+    assert decode_image(encoded(color), 1).shape == (9, 7, 1)
+    assert (decode_image(encoded(np.dstack((color, gray)))) == color).all()  # transparency is dropped
+    assert decode_image(encoded(color), 4).shape == (9, 7, 4)
+    deep = PIL.Image.fromarray(gray.astype(np.uint16) * 257)
+    stream = io.BytesIO()
+    deep.save(stream, "PNG")
+    assert (decode_image(stream.getvalue(), 1)[:, :, 0] == gray).all()
+    palette = PIL.Image.fromarray(color).convert("P")
+    assert (decode_image(palette) == np.asarray(palette.convert("RGB"))).all()
+    assert (decode_image(torch.from_numpy(color).permute(2, 0, 1)) == color).all()
+    assert (decode_image(gray, 3) == gray[:, :, None]).all()
+    jpeg, webp = (decode_image(encoded(color, format)) for format in ("JPEG", "WEBP"))
+    assert jpeg.shape == webp.shape == (9, 7, 3)
+    with pytest.raises(ValueError, match="0..255"):
+        decode_image(np.ones((4, 4, 3)) * 0.5)
+
+
+def test_exif_orientation_is_applied():
+    image = pixels(1, 8, 16)[0]
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # rotated by a quarter
+    data = encoded(image, "PNG", exif=exif)
+    assert decode_image(data).shape == (16, 8, 3)
+    dataset = image_dataset([data])
+    assert (decode_image(image_source(dataset).items([0])[0]) == np.asarray(dataset[0]["image"])).all()
+
+
+def test_resize_options():
+    image = pixels(1, 20, 40)[0]
+    assert resize_image(image, (10, 10), crop="none").shape == (3, 10, 10)
+    same = torch.from_numpy(image).permute(2, 0, 1)
+    assert torch.equal(resize_image(image, (20, 20)), same[:, :, 10:30])
+    assert torch.equal(resize_image(image, (20, 40)), same)
+    with pytest.raises(ValueError, match="crop must be"):
+        resize_image(image, (10, 10), crop="random")
+
+
+def test_files_and_threads(tmp_path):
+    for row in range(3):
+        PIL.Image.fromarray(SMALL[row]).save(tmp_path / f"{row}.png")
+    paths = [str(tmp_path / f"{row}.png") for row in range(3)]
+    dataset = Dataset.from_dict({"image": paths}, features=Features({"image": Image()}))
+    assert (decode_resident(dataset, 32).numpy() == SMALL[:3].transpose(0, 3, 1, 2)).all()
+    assert torch.equal(decode_resident(SMALL, 24, num_threads=3), decode_resident(SMALL, 24, num_threads=1))
+    with pytest.raises(ValueError, match=r"row 1 \(.*1\.png\): FileNotFoundError"):
+        (tmp_path / "1.png").unlink()
+        decode_resident(dataset, 32)
+
+
+def test_unreadable_images_are_named():
+    images = [encoded(image) for image in SMALL[:12]]
+    images[4], images[9] = b"no image", images[9][:60]
+    dataset = image_dataset(images, [0] * 12, file_name=[f"photo_{row}.png" for row in range(12)])
+    with pytest.raises(ValueError) as caught:
+        pipeline(dataset)
+    message = str(caught.value)
+    assert "2 images" in message and "row 4 (photo_4.png): UnidentifiedImageError" in message
+    assert "row 9 (photo_9.png)" in message
+    with pytest.raises(ValueError, match="at least 5 images"):
+        decode_resident(image_dataset([b"x"] * 9), 32)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_images_of_workers_are_named(workers):
+    images = [encoded(image) for image in LARGE]
+    images[7] = images[7][: len(images[7]) // 2]  # its header is fine
+    pipe = pipeline(image_dataset(images), num_labels=None)
+    with pytest.raises(ValueError, match="row 7: OSError"):
+        batches(pipe, num_workers=workers)
+    images[2] = b"not even a header"
+    with pytest.raises(ValueError, match="row 2: UnidentifiedImageError"):
+        pipeline(image_dataset(images), num_labels=None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 3, 2, 5], "label of row 2 is 3, outside the classes 0..2 \\(2 such rows\\)"),
+        ([0, 1, 2, -1, 0], "label of row 3 is -1"),
+        ([0, None, 2, 1, 0], "row 1 has no label"),
+    ],
+)
+def test_wrong_labels(labels, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(image_dataset(SMALL[:5], labels))
+
+
+def test_labels_of_other_types():
+    strings = SMALL_DATASET.select(range(3)).cast_column("label", Value("string"))
+    with pytest.raises(ValueError, match="class_encode_column"):
+        pipeline(strings)
+    named = SMALL_DATASET.cast_column("label", ClassLabel(names=["a", "b", "c"]))
+    assert pipeline(named).labels.tolist() == LABELS
+    with pytest.raises(ValueError, match="label of row 1 is 0.5"):
+        pipeline({"image": SMALL[:2], "label": [0.0, 0.5]})
+
+
+def test_wrong_columns_and_datasets():
+    with pytest.raises(ValueError, match="no image column 'img' in the dataset; its columns are 'image', 'label'"):
+        pipeline(image_column="img")
+    with pytest.raises(ValueError, match="no image column 'image' in the dataset; its columns are 'picture', 'label'"):
+        pipeline([{"picture": SMALL[0], "label": 0}])
+    with pytest.raises(TypeError, match=r"one split.*train, test.*DatasetDict.*dataset\['train'\]"):
+        pipeline(DatasetDict(train=SMALL_DATASET, test=SMALL_DATASET))
+    with pytest.raises(TypeError, match="without streaming"):
+        pipeline(SMALL_DATASET.to_iterable_dataset())
+    with pytest.raises(ValueError, match="empty"):
+        pipeline(SMALL_DATASET.select([]))
+    with pytest.raises(ValueError, match="different lengths"):
+        pipeline({"image": SMALL, "label": [0]})
+    with pytest.raises(ValueError, match="must be uint8"):
+        pipeline({"image": SMALL.astype(np.float32), "label": LABELS})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"augmentation": ["random_corp"]}, "Did you mean 'random_crop'"),
+        ({"augmentation_options": {"random_crop": {"pading": 2}}}, "Did you mean 'padding'"),
+        ({"augmentation_options": {"cutout": {"size": 2}}}, "options for 'cutout'"),
+        ({"loading": "residnt"}, "Unknown loading: 'residnt'. Did you mean 'resident'"),
+        ({"image_mean": (0.5,)}, "one value per channel \\(3\\)"),
+        ({"image_std": (0.5, 0.0, 0.5)}, "std positive"),
+        ({"views": ()}, "between 1 and 256 views"),
+        ({"mixup_alpha": -1.0}, "mixup_alpha"),
+        ({"loading": "workers", "augmentation": ["horizontal_flip", "random_resized_crop"]}, "must come first"),
+        ({"loading": "workers", "augmentation": ["random_window", "random_resized_crop"]}, "only crop of its kind"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(**options)
+
+
+def test_options_for_training_are_ignored_in_evaluation():
+    pipe = pipeline(train=False, augmentation=["cutout"], augmentation_options={"cutout": {"size": 2}})
+    assert pipe.augmentation == []
+    pipe = pipeline(train=False, views=("train", "weak"), view_augmentations={"weak": ["random_crop"]})
+    batch = pipe.prepare(next(iter(pipe.loader(SequentialShards(37, 10)))))
+    assert torch.equal(batch["extra_views"][0], batch["pixel_values"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_random_window_of_large_images_follows_each_images_own_size(workers):
+    """Resize the shorter side, then a random window: every image as torchvision would make it alone."""
+    from torchvision.transforms.v2 import functional
+
+    pipe = pipeline(LARGE_DATASET, augmentation="random_window, horizontal_flip", interpolation="bilinear")
+    assert pipe.loading == "workers"
+    found = batches(pipe, 4, num_workers=workers)
+    keys, values = torch.cat([b["keys"] for b in found]), torch.cat([b["pixel_values"] for b in found])
+    draws = pipe._views[0].uniforms("pixel", keys, pipe.seed)
+    for key, window, flip, value in zip(keys, draws["random_window"], draws["horizontal_flip"], values, strict=True):
+        image = torch.from_numpy(LARGE[int(key) & 0xFFFFFFFF]).permute(2, 0, 1)
+        resized = functional.resize(image, [37], antialias=True)  # 32 / 0.875
+        top, left = (int(draw * (side - 31)) for draw, side in zip(window.tolist(), resized.shape[1:], strict=True))
+        expected = functional.crop(resized, top, left, 32, 32)
+        expected = expected.flip(2) if flip < 0.5 else expected
+        torch.testing.assert_close(value, normalised(expected), atol=1e-5, rtol=0)
+
+
+def test_random_window_resident_is_cut_from_the_kept_square():
+    pipe = pipeline(LARGE_DATASET, augmentation=["random_window"], loading="resident")
+    assert pipe._images.shape[2:] == (37, 37)
+    first, second = by_row(batches(pipe)), by_row(batches(pipe, epoch=1))
+    assert first.shape == (9, 3, 32, 32) and not torch.equal(first, second)
+    stored = normalised(pipe._images.numpy())
+    windows = stored[0].unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).reshape(36, -1)
+    assert ((windows - first[0].reshape(1, -1)).abs().amax(dim=1) < 1e-5).sum() == 1
