@@ -21,9 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: $(STAMP)
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/mem_vit.py
 
-test: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: lint
 	$(BIN)/python -m pytest -q -n 2
 
 # The contracts as an older processor computes them (kernels of torch and oneDNN): none may depend on the machine.
@@ -52,9 +50,12 @@ constraints:
 	.venv-newest/bin/python -m pip freeze --exclude-editable | grep -viE '^(-e|hf_ltr|pip|setuptools)' > constraints.txt
 	rm -rf .venv-newest
 
+# Style, the rooms' one-way imports, types.
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from . import __version__
+from .version import __version__
 
 PACKAGES = (
     "torch",
