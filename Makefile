@@ -66,7 +66,7 @@ pages: $(STAMP)
 	$(BIN)/python -m docs.method_pages
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/batch_loading.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/startup.py

@@ -23,7 +23,7 @@ _MODULE_OF_NAME = {
     "ClassAwareSampler": "samplers",
     "ReverseSampler": "samplers",
     "SAMPLERS": "samplers",
-    "InputPipeline": "loading.pipeline",
+    "BatchLoader": "loading.batch_loader",
     "to_map_style": "map_style",
 }
 
@@ -31,7 +31,7 @@ __all__ = ["ClassCounts", "class_counts", *_MODULE_OF_NAME]
 
 if TYPE_CHECKING:
     from .datasets import load_long_tailed
-    from .loading.pipeline import InputPipeline
+    from .loading.batch_loader import BatchLoader
     from .map_style import to_map_style
     from .record import check_class_order, dataset_card, explain_counts, long_tail_info
     from .row_identity import hash_rows

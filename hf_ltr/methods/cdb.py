@@ -88,7 +88,7 @@ class ClassDifficultyBalance(LongTailMethod):
     # ------------------------------------------------------------------ difficulty
     def setup(self, trainer) -> None:
         dataset = self._measured_dataset(trainer)
-        labels = trainer.get_eval_dataloader(dataset).pipeline.labels
+        labels = trainer.get_eval_dataloader(dataset).batch_loader.labels
         if labels is None:
             raise ValueError("cdb measures accuracy per class, but the evaluation set has no labels")
         images = torch.bincount(torch.as_tensor(labels).cpu(), minlength=len(self.class_counts))

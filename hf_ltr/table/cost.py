@@ -3,7 +3,7 @@ What a method costs, relative to the baseline.
 
 Times of different sessions cannot be compared on a machine that does other things, so nothing here is reported as a
 time alone: the methods take their steps in turn, in one process, and each is divided by the baseline's steps of the
-same round. The steps are those of the real trainer, input pipeline included; what a method does once per epoch is not
+same round. The steps are those of the real trainer, batch loader included; what a method does once per epoch is not
 in them. Memory is that of a fresh process per method, because a process keeps what it once took.
 """
 

@@ -37,7 +37,7 @@ def training_counts(dataset: Any, config: Any) -> tuple[ClassCounts | None, torc
     try:
         counts = class_counts(dataset)
     except TypeError:
-        # Only the items know: they are read once, here, and the pipeline is given what was found.
+        # Only the items know: they are read once, here, and the batch loader is given what was found.
         labels = read_labels(dataset, LABEL_COLUMNS, None, required=False)
         if labels is None:
             return None, None

@@ -43,7 +43,7 @@ def run_evaluation(
 
     Args:
         model (`nn.Module`): Returns `logits` of shape `(B, C)`; put in evaluation mode here.
-        dataloader (`DataLoader`): Raw batches of this process's shard, with the `pipeline` that prepares them.
+        dataloader (`DataLoader`): Raw batches of this process's shard, with the `batch_loader` that prepares them.
         class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
             none.
         args ([`LongTailTrainingArguments`]).
@@ -59,15 +59,15 @@ def run_evaluation(
         `_medium`, `_few`, `_loss` and others of [`StreamingMetrics`].
     """
     model.eval()
-    pipeline = dataloader.pipeline
-    if pipeline.labels is None and not keep_logits:
+    batch_loader = dataloader.batch_loader
+    if batch_loader.labels is None and not keep_logits:
         raise ValueError("The evaluation set has no labels, so there is no accuracy; use predict() for its logits")
-    counts = class_counts or ClassCounts([1] * pipeline.num_labels)
+    counts = class_counts or ClassCounts([1] * batch_loader.num_labels)
     metrics = StreamingMetrics(counts, device=args.device)
     kept_logits: list[torch.Tensor] = []
     kept_labels: list[torch.Tensor] = []
     for raw in dataloader:
-        batch = pipeline.prepare(raw)
+        batch = batch_loader.prepare(raw)
         output = model(pixel_values=batch["pixel_values"])
         logits = output.logits
         if "labels" in batch:
@@ -78,17 +78,19 @@ def run_evaluation(
             kept_labels.append(batch.get("labels", torch.empty(0, dtype=torch.int64)).cpu())
         after_batch()
     metrics.all_reduce()
-    values: dict[str, Any] = metrics.compute(per_class=True) if pipeline.labels is not None else {}
+    values: dict[str, Any] = metrics.compute(per_class=True) if batch_loader.labels is not None else {}
     if class_counts is None:
         values = {key: value for key, value in values.items() if key not in GROUP_NAMES}
     predictions = label_ids = None
     if keep_logits:
         predictions = _all_rows(_joined(kept_logits, counts.num_classes), args).numpy()
-        label_ids = _all_rows(_joined(kept_labels), args).numpy() if pipeline.labels is not None else None
+        label_ids = _all_rows(_joined(kept_labels), args).numpy() if batch_loader.labels is not None else None
         if compute_metrics is not None:
             values.update(compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids)))
     named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": _plain(v) for key, v in values.items()}
-    return EvalLoopOutput(predictions=predictions, label_ids=label_ids, metrics=named, num_samples=pipeline.num_rows)
+    return EvalLoopOutput(
+        predictions=predictions, label_ids=label_ids, metrics=named, num_samples=batch_loader.num_rows
+    )
 
 
 def evaluate_model(

@@ -56,7 +56,7 @@ _GROUPS: dict[str, str] = {
     _COMMAND: "do_train do_eval do_predict",
     _ASKED: "mixed_precision_mode",
     _PRODUCT: "per_device_train_batch_size gradient_accumulation_steps",
-    "is read by accelerate's loaders; batches are made by the input pipeline": "accelerator_config",
+    "is read by accelerate's loaders; batches are made by the batch loader": "accelerator_config",
 }
 
 EXEMPT: dict[str, str] = {name: reason for reason, names in _GROUPS.items() for name in names.split()}

@@ -16,8 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
+from ..data.loading.batch_loader import BatchLoader
 from ..data.loading.batches import GlobalBatchSampler, SequentialShards
-from ..data.loading.pipeline import InputPipeline
 from ..distributed import available_cores, check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
 from ..methods.decoupled import make_sampler
@@ -126,7 +126,7 @@ class LongTailTrainer(PublishingTrainer):
         super().__init__(
             model=model,
             args=args,
-            # Batches are assembled by the input pipeline; the parent's collator must not touch them.
+            # Batches are assembled by the batch loader; the parent's collator must not touch them.
             data_collator=lambda rows: rows,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
@@ -148,8 +148,8 @@ class LongTailTrainer(PublishingTrainer):
         self.origin: dict[str, Any] = {}
         # How classes of evaluation sets are matched with the model's, see `match_classes`.
         self.class_options: dict[str, Any] = {}
-        self._train_pipeline: InputPipeline | None = None
-        self._eval_pipelines: dict[int, tuple[Any, InputPipeline]] = {}
+        self._train_batch_loader: BatchLoader | None = None
+        self._eval_batch_loaders: dict[int, tuple[Any, BatchLoader]] = {}
         self._term_sums: dict[str, torch.Tensor] = {}
         self._term_steps = 0
         self._epochs_begun = 0
@@ -162,9 +162,9 @@ class LongTailTrainer(PublishingTrainer):
         leave_forward_alone(self.accelerator)
 
     # ------------------------------------------------------------------ data
-    def _pipeline(self, dataset: Any, train: bool) -> InputPipeline:
+    def _batch_loader(self, dataset: Any, train: bool) -> BatchLoader:
         config, args = self.model.config, self.args
-        return InputPipeline(
+        return BatchLoader(
             dataset,
             num_labels=config.num_labels,
             require_labels=False if not train else self.method.uses_labels,
@@ -192,12 +192,12 @@ class LongTailTrainer(PublishingTrainer):
             memory_format=torch.channels_last if args.channels_last else None,
         )
 
-    def _workers(self, pipeline: InputPipeline) -> dict[str, Any]:
+    def _workers(self, batch_loader: BatchLoader) -> dict[str, Any]:
         args = self.args
         workers = args.dataloader_num_workers
         if workers < 0:
             share = available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            workers = min(8, max(0, share - 1)) if pipeline.loading == "workers" else 0
+            workers = min(8, max(0, share - 1)) if batch_loader.loading == "workers" else 0
         return {
             "num_workers": workers,
             "prefetch_factor": args.dataloader_prefetch_factor if workers else None,
@@ -208,31 +208,31 @@ class LongTailTrainer(PublishingTrainer):
     def train_sampler(self, labels: torch.Tensor | None) -> Any:
         """The sampler of this run: the method's own, or the one of the arguments."""
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        epochs = math.ceil(planned_epochs(self.args, self._train_pipeline.num_rows))
+        epochs = math.ceil(planned_epochs(self.args, self._train_batch_loader.num_rows))
         sampler = None
         if labels is not None:
             sampler = self.method.train_sampler(labels, seed=seed, num_epochs=epochs)
         if sampler is None:
-            rows = labels if labels is not None else torch.zeros(self._train_pipeline.num_rows, dtype=torch.int64)
+            rows = labels if labels is not None else torch.zeros(self._train_batch_loader.num_rows, dtype=torch.int64)
             sampler = make_sampler(self.args.sampler, rows, seed=seed, num_epochs=epochs)
         return sampler
 
     def get_train_dataloader(self) -> DataLoader:
         if self.train_dataset is None:
             raise ValueError("LongTailTrainer.train() needs train_dataset=")
-        if self._train_pipeline is None:
-            self._train_pipeline = self._pipeline(self.train_dataset, train=True)
+        if self._train_batch_loader is None:
+            self._train_batch_loader = self._batch_loader(self.train_dataset, train=True)
         batch_sampler = GlobalBatchSampler(
-            self.train_sampler(self._train_pipeline.labels),
+            self.train_sampler(self._train_batch_loader.labels),
             self._train_batch_size,
             self.args.world_size,
             self.args.process_index,
             drop_last=self.args.dataloader_drop_last,
         )
-        return self._train_pipeline.loader(
+        return self._train_batch_loader.loader(
             batch_sampler,
             accumulation_steps=self.args.gradient_accumulation_steps,
-            **self._workers(self._train_pipeline),
+            **self._workers(self._train_batch_loader),
         )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
@@ -242,27 +242,27 @@ class LongTailTrainer(PublishingTrainer):
         if dataset is None:
             raise ValueError("LongTailTrainer.evaluate() needs eval_dataset=")
         # Kept by identity: decoding the same evaluation images every epoch would cost more than evaluating them.
-        known = self._eval_pipelines.get(id(dataset))
+        known = self._eval_batch_loaders.get(id(dataset))
         if known is None or known[0] is not dataset:
-            known = (dataset, self._pipeline(dataset, train=False))
+            known = (dataset, self._batch_loader(dataset, train=False))
             if known[1].loading == "workers":
                 require_readable_images({"evaluation set": dataset})
             regular = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
             # Other datasets come and go: only the last of them is kept.
             kept = {id(d) for d in regular if d is not None}
-            self._eval_pipelines = {key: value for key, value in self._eval_pipelines.items() if key in kept}
-            self._eval_pipelines[id(dataset)] = known
-        pipeline = known[1]
+            self._eval_batch_loaders = {key: value for key, value in self._eval_pipelines.items() if key in kept}
+            self._eval_batch_loaders[id(dataset)] = known
+        batch_loader = known[1]
         shards = SequentialShards(
-            pipeline.num_rows, self.args.eval_batch_size, self.args.world_size, self.args.process_index
+            batch_loader.num_rows, self.args.eval_batch_size, self.args.world_size, self.args.process_index
         )
-        loader = pipeline.loader(shards, **self._workers(pipeline))
-        loader.pipeline = pipeline
+        loader = batch_loader.loader(shards, **self._workers(batch_loader))
+        loader.batch_loader = batch_loader
         return loader
 
     def _require_readable_images(self) -> None:
         """Of what training reads later than now: images that workers decode, and those of evaluation."""
-        later = {"training set": self.train_dataset} if self._train_pipeline.loading == "workers" else {}
+        later = {"training set": self.train_dataset} if self._train_batch_loader.loading == "workers" else {}
         if isinstance(self.eval_dataset, dict):
             later |= {f"evaluation set {name!r}": dataset for name, dataset in self.eval_dataset.items()}
         else:
@@ -279,7 +279,7 @@ class LongTailTrainer(PublishingTrainer):
                 raw = next(epoch_iterator)
             except StopIteration:
                 break
-            batches.append(self._train_pipeline.prepare(raw, step=self.state.global_step))
+            batches.append(self._train_batch_loader.prepare(raw, step=self.state.global_step))
         attach_term_scales(self.method, batches, self.args.world_size)
         # The parent only passes this on; a tensor (not None) keeps it from rescaling the loss.
         return batches, torch.ones((), device=device)
@@ -314,7 +314,7 @@ class LongTailTrainer(PublishingTrainer):
         self.model.config.method = facts["method"]
         # An unreadable image, or something the method misses, is found here, before the folder is claimed for a run
         # that was never made.
-        self._train_pipeline = self._pipeline(self.train_dataset, train=True)
+        self._train_batch_loader = self._batch_loader(self.train_dataset, train=True)
         self._require_readable_images()
         self._check_schedule()
         self.method.train()
@@ -373,7 +373,7 @@ class LongTailTrainer(PublishingTrainer):
         results = []
         try:
             for raw in loader:
-                batch = loader.pipeline.prepare(raw)
+                batch = loader.batch_loader.prepare(raw)
                 with self._in_precision():
                     outputs = model(pixel_values=batch["pixel_values"])
                 results.append(function(outputs, batch))
@@ -475,7 +475,7 @@ class LongTailTrainer(PublishingTrainer):
         args = self.args
         if self.lr_scheduler is not None:
             return self.lr_scheduler
-        epochs = planned_epochs(args, self._train_pipeline.num_rows)
+        epochs = planned_epochs(args, self._train_batch_loader.num_rows)
         warmup = warmup_steps(args, num_training_steps, epochs)
         if not args.lr_milestones and str(args.lr_scheduler_type) not in _COSINE:
             given, args.warmup_steps = args.warmup_steps, warmup
@@ -504,7 +504,7 @@ class LongTailTrainer(PublishingTrainer):
 
     def _check_schedule(self) -> None:
         """Refuse a schedule that does not fit the run before the folder is claimed for it."""
-        epochs = planned_epochs(self.args, self._train_pipeline.num_rows)
+        epochs = planned_epochs(self.args, self._train_batch_loader.num_rows)
         if epochs > 0 and self.lr_scheduler is None:
             updates = math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
             steps = self.args.max_steps if self.args.max_steps > 0 else math.ceil(epochs * max(1, updates))

@@ -196,7 +196,7 @@ def test_checkpoint_goes_through_auto_class_and_pipeline(name, tmp_path):
 def test_processor_repeats_what_evaluation_sees(name, tmp_path):
     trainer = make_trainer(name, tmp_path, max_steps=1)
     loader = trainer.get_eval_dataloader()
-    batch = loader.pipeline.prepare(next(iter(loader)))
+    batch = loader.batch_loader.prepare(next(iter(loader)))
     images = trainer.eval_dataset.select(batch["index"].tolist())["image"][:]
     pixels = trainer.processing_class(images=images, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(pixels, batch["pixel_values"].contiguous(), rtol=0, atol=1e-6)

@@ -42,7 +42,7 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> tu
 
 
 def features_of(trainer, dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of all rows as evaluation sees them, through the image processor instead of the input pipeline."""
+    """Features of all rows as evaluation sees them, through the image processor instead of the batch loader."""
     pixels = trainer.processing_class(images=dataset["image"][:], return_tensors="pt")["pixel_values"]
     trainer.model.eval()
     with torch.no_grad():

@@ -12,7 +12,7 @@ from datasets import Dataset
 from hf_ltr import LongTailConfig, LongTailTrainingArguments, class_counts, get_method, load_long_tailed
 from hf_ltr.data import ClassCounts
 from hf_ltr.data.labels import read_labels
-from hf_ltr.data.loading.pipeline import InputPipeline
+from hf_ltr.data.loading.batch_loader import BatchLoader
 from hf_ltr.data.sources.columns import class_names
 from hf_ltr.data.sources.lists.coco_lists import read_annotations
 from hf_ltr.data.sources.lists.split_lists import parse_list
@@ -388,7 +388,7 @@ def test_files_that_are_too_large_are_not_read(tmp_path):
 def test_ready_pixel_values_fit_the_model(items, message):
     image = {"image_size": 8, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     with pytest.raises(ValueError, match=message):
-        InputPipeline(items, train=False, device="cpu", num_labels=2, **image)
+        BatchLoader(items, train=False, device="cpu", num_labels=2, **image)
 
 
 def test_checks_of_values():

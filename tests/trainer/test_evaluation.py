@@ -231,10 +231,10 @@ def test_evaluating_while_training_changes_nothing(tmp_path, name):
 
 def test_images_are_decoded_once_for_all_evaluations(tmp_path):
     trainer = make_trainer("cross_entropy", tmp_path, num_train_epochs=1)
-    first = trainer.get_eval_dataloader().pipeline
+    first = trainer.get_eval_dataloader().batch_loader
     trainer.train()
-    assert trainer.get_eval_dataloader().pipeline is first
-    assert trainer.get_eval_dataloader(make_dataset(seed=1)).pipeline is not first
+    assert trainer.get_eval_dataloader().batch_loader is first
+    assert trainer.get_eval_dataloader(make_dataset(seed=1)).batch_loader is not first
 
 
 def test_tensors_that_are_ready_are_evaluated_too(tmp_path):
@@ -242,7 +242,7 @@ def test_tensors_that_are_ready_are_evaluated_too(tmp_path):
     trainer = make_trainer("cross_entropy", tmp_path)
     dataset = make_dataset(seed=1)
     loader = trainer.get_eval_dataloader(dataset)
-    pixels = torch.cat([loader.pipeline.prepare(raw)["pixel_values"] for raw in loader])
+    pixels = torch.cat([loader.batch_loader.prepare(raw)["pixel_values"] for raw in loader])
 
     class Ready(torch.utils.data.Dataset):
         def __len__(self):

@@ -114,7 +114,7 @@ def test_full_evaluation_computes_with_rounded_weights(model, data, tmp_path, op
     arguments = make_arguments(tmp_path, mixed_precision_mode=mode, **{option: True})
     found = LongTailTrainer(model, arguments).predict(data).predictions
     loader = LongTailTrainer(model, make_arguments(tmp_path)).get_eval_dataloader(data)
-    pixels = torch.cat([loader.pipeline.prepare(raw)["pixel_values"] for raw in loader])
+    pixels = torch.cat([loader.batch_loader.prepare(raw)["pixel_values"] for raw in loader])
     rounded = copy.deepcopy(model).to(dtype).eval()
     with torch.no_grad():
         expected = torch.cat([rounded(part).logits.float() for part in pixels.split(16)])

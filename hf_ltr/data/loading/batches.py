@@ -47,7 +47,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
         world_size (`int`), rank (`int`): Processes, and which of them this is.
         drop_last (`bool`): Leave out the smaller last global batch.
         pairing ([`~hf_ltr.data.transforms.mixing.Pairing`], *optional*): Changes the order inside every
-            optimiser step, for batches that are mixed. `InputPipeline.loader` sets it where it is needed.
+            optimiser step, for batches that are mixed. `BatchLoader.loader` sets it where it is needed.
     """
 
     def __init__(

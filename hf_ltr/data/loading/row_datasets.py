@@ -103,7 +103,7 @@ class HostRows(KeyRows):
         try:
             images = self.reader.read(batch["keys"], len(self.augmentations))
         except UnreadableImagesError as error:
-            # Raised by `InputPipeline.prepare`: on its way from a worker an exception gains a traceback.
+            # Raised by `BatchLoader.prepare`: on its way from a worker an exception gains a traceback.
             return {**batch, "unreadable": str(error)}
         images = [
             augmentation.apply(image, batch["keys"], self.seed, view)

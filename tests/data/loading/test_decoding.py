@@ -7,9 +7,9 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image
 
+from hf_ltr.data.loading.batch_loader import BatchLoader
 from hf_ltr.data.loading.decoding import MAX_PIXELS_VARIABLE, decode_image, image_dimensions
 from hf_ltr.data.loading.images import decode_resident, resize_image
-from hf_ltr.data.loading.pipeline import InputPipeline
 from hf_ltr.data.sources.prepare import Preparation
 
 from .. import pictures
@@ -200,7 +200,7 @@ def dataset(images):
 
 
 def pixels_of(data, loading):
-    pipe = InputPipeline(
+    batch_loader = BatchLoader(
         data,
         num_labels=None,
         image_size=16,
@@ -210,9 +210,9 @@ def pixels_of(data, loading):
         require_labels=False,
         loading=loading,
     )
-    rows = torch.arange(pipe.num_rows)
-    raw = pipe._rows.__getitems__(rows.tolist())
-    return (pipe.prepare(raw)["pixel_values"] * 255).round().to(torch.uint8)
+    rows = torch.arange(batch_loader.num_rows)
+    raw = batch_loader._rows.__getitems__(rows.tolist())
+    return (batch_loader.prepare(raw)["pixel_values"] * 255).round().to(torch.uint8)
 
 
 def test_resident_images_workers_and_prepared_images_are_the_same():

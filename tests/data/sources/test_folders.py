@@ -99,7 +99,7 @@ def test_spaces_and_accents_in_class_names(tmp_path, silent):
 
 
 def test_image_files_are_not_opened(tmp_path, silent):
-    """A corrupt image is found, with its row, by the input pipeline; a folder of a million files opens at once."""
+    """A corrupt image is found, with its row, by the batch loader; a folder of a million files opens at once."""
     write_image_folder(tmp_path, {"ant": 2})
     (tmp_path / "ant" / "broken.jpg").write_bytes(b"no image")
     train = load_folder(tmp_path)["train"]

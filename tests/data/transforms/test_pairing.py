@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import SequentialSampler
 
+from hf_ltr.data.loading.batch_loader import BatchLoader
 from hf_ltr.data.loading.batches import GlobalBatchSampler
-from hf_ltr.data.loading.pipeline import InputPipeline
 from hf_ltr.data.randomness import is_padding, rows_of
 from hf_ltr.data.samplers import SAMPLERS, ClassAwareSampler
 from hf_ltr.data.transforms.mixing import Pairing
@@ -24,9 +24,9 @@ def make_sampler(name: str):
     return SAMPLERS[name](LABELS, seed=5, **options)
 
 
-def pipeline(**options) -> InputPipeline:
+def make_loader(**options) -> BatchLoader:
     images = np.zeros((len(LABELS), 4, 4), dtype=np.uint8) + (28 * LABELS)[:, None, None].astype(np.uint8)
-    return InputPipeline(
+    return BatchLoader(
         {"image": images, "label": torch.from_numpy(LABELS)},
         **{"num_labels": 10, "image_size": 4, "num_channels": 1, "image_mean": [0.5], "image_std": [0.25]},
         **{"train": True, "augmentation": "none", "seed": 3, "mixup_alpha": 1.0} | options,
@@ -35,9 +35,9 @@ def pipeline(**options) -> InputPipeline:
 
 def epoch_of(sampler, batch_size=16, accumulation=1, world=1, epoch=0, **options) -> list[dict]:
     """Steps of an epoch, each one's rows and targets over all micro-batches and processes."""
-    pipe = pipeline(**options)
+    batch_loader = make_loader(**options)
     loaders = [
-        pipe.loader(GlobalBatchSampler(sampler, batch_size, world, rank), accumulation_steps=accumulation)
+        batch_loader.loader(GlobalBatchSampler(sampler, batch_size, world, rank), accumulation_steps=accumulation)
         for rank in range(world)
     ]
     for loader in loaders:
@@ -48,7 +48,7 @@ def epoch_of(sampler, batch_size=16, accumulation=1, world=1, epoch=0, **options
         if number % accumulation == 0:
             steps.append({})
         for raw in raws:
-            batch = pipe.prepare(raw, step=step)
+            batch = batch_loader.prepare(raw, step=step)
             real = ~is_padding(raw["keys"])
             for row, key, target, image in zip(
                 *(batch[name][real] for name in ("index", "keys", "targets", "pixel_values")), strict=True
@@ -125,24 +125,24 @@ def test_the_order_is_left_alone_where_nothing_is_mixed():
     sampler = make_sampler("instance")
     for options in ({"mixup_alpha": 0.0}, {"mixup_alpha": 0.0, "label_smoothing": 0.1}, {"mix_probability": 0.0}):
         batches = GlobalBatchSampler(sampler, 7)  # odd is fine then
-        pipeline(**options).loader(batches)
+        make_loader(**options).loader(batches)
         assert batches.pairing is None
         np.testing.assert_array_equal(rows_of(batches.keys()), sampler.indices(0))
 
 
 def test_a_step_of_one_class_is_told():
     with pytest.warns(UserWarning, match="Only 0 % of the pairs.*Raise the batch size"):
-        pipeline().loader(GlobalBatchSampler(ClassAwareSampler(LABELS), 4))
+        make_loader().loader(GlobalBatchSampler(ClassAwareSampler(LABELS), 4))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pipeline().loader(GlobalBatchSampler(ClassAwareSampler(LABELS), 4), accumulation_steps=4)
+        make_loader().loader(GlobalBatchSampler(ClassAwareSampler(LABELS), 4), accumulation_steps=4)
         # Sorted rows of a sampler that is not ours are paired too, but not read ahead.
         batches = GlobalBatchSampler(SequentialSampler(LABELS), 4)
-        pipeline().loader(batches)
+        make_loader().loader(batches)
         assert batches.pairing == Pairing(4, 3)
 
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_odd_batches_are_refused(size):
     with pytest.raises(ValueError, match=f"per process is {size}.*pairs of rows.*use {size + 1}"):
-        pipeline().loader(GlobalBatchSampler(make_sampler("instance"), size), accumulation_steps=2)
+        make_loader().loader(GlobalBatchSampler(make_sampler("instance"), size), accumulation_steps=2)

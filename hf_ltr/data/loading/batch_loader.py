@@ -50,7 +50,7 @@ _LARGE = 1 << 18
 _STORED_RATIO = 0.875
 
 
-class InputPipeline:
+class BatchLoader:
     """
     Reads, augments and normalises the images of one dataset.
 

@@ -7,9 +7,9 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hf_ltr.data.loading.batch_loader import BatchLoader
 from hf_ltr.data.loading.batches import GlobalBatchSampler, KeyedDataLoader, SequentialShards
 from hf_ltr.data.loading.images import decode_image, decode_resident, image_source, resize_image
-from hf_ltr.data.loading.pipeline import InputPipeline
 from hf_ltr.data.randomness import pack_keys
 from hf_ltr.data.samplers import ClassBalancedSampler, InstanceSampler
 
@@ -46,16 +46,16 @@ LARGE = [pixels(1, 100 + 7 * row, 150 - 5 * row, seed=row)[0] for row in range(9
 LARGE_DATASET = image_dataset(LARGE, [row % 3 for row in range(9)])
 
 
-def pipeline(dataset=SMALL_DATASET, **options) -> InputPipeline:
+def make_loader(dataset=SMALL_DATASET, **options) -> BatchLoader:
     options = {"num_labels": 3, "image_size": 32, "image_mean": MEAN, "image_std": STD, "train": True} | options
-    return InputPipeline(dataset, **options)
+    return BatchLoader(dataset, **options)
 
 
-def batches(pipe: InputPipeline, batch_size: int = 8, world: int = 1, rank: int = 0, epoch: int = 0, **options):
-    sampler = GlobalBatchSampler(InstanceSampler(pipe.num_rows, seed=1), batch_size, world, rank)
-    loader = pipe.loader(sampler, **options)
+def batches(batch_loader: BatchLoader, batch_size: int = 8, world: int = 1, rank: int = 0, epoch: int = 0, **options):
+    sampler = GlobalBatchSampler(InstanceSampler(batch_loader.num_rows, seed=1), batch_size, world, rank)
+    loader = batch_loader.loader(sampler, **options)
     loader.set_epoch(epoch)
-    return [pipe.prepare(raw, step) for step, raw in enumerate(loader)]
+    return [batch_loader.prepare(raw, step) for step, raw in enumerate(loader)]
 
 
 def by_row(found: list[dict]) -> torch.Tensor:
@@ -91,10 +91,10 @@ class HostReads(TorchDispatchMode):
 
 
 def test_evaluation_batches():
-    pipe = pipeline(train=False)
-    assert pipe.loading == "resident" and pipe.augmentation == [] and pipe.num_rows == 37
-    assert pipe.labels.tolist() == LABELS and pipe.labels.dtype == torch.int64
-    found = [pipe.prepare(raw) for raw in pipe.loader(SequentialShards(37, 10))]
+    batch_loader = make_loader(train=False)
+    assert batch_loader.loading == "resident" and batch_loader.augmentation == [] and batch_loader.num_rows == 37
+    assert batch_loader.labels.tolist() == LABELS and batch_loader.labels.dtype == torch.int64
+    found = [batch_loader.prepare(raw) for raw in batch_loader.loader(SequentialShards(37, 10))]
     assert [len(batch["labels"]) for batch in found] == [10, 10, 10, 7]
     values = torch.cat([batch["pixel_values"] for batch in found])
     torch.testing.assert_close(values, normalised(SMALL.transpose(0, 3, 1, 2)), atol=1e-5, rtol=0)
@@ -105,11 +105,11 @@ def test_evaluation_batches():
 
 
 def test_training_batches_are_crops_and_flips():
-    pipe = pipeline()
-    assert pipe.augmentation == ["random_crop", "horizontal_flip"]
-    raw = next(iter(pipe.loader(GlobalBatchSampler(InstanceSampler(37), 8))))
+    batch_loader = make_loader()
+    assert batch_loader.augmentation == ["random_crop", "horizontal_flip"]
+    raw = next(iter(batch_loader.loader(GlobalBatchSampler(InstanceSampler(37), 8))))
     assert set(raw) == {"keys"} and raw["keys"].dtype == torch.int64
-    batch = pipe.prepare(raw)
+    batch = batch_loader.prepare(raw)
     for row, value, label in zip(batch["index"].tolist(), batch["pixel_values"], batch["labels"], strict=True):
         assert label == LABELS[row]
         padded = normalised(np.pad(SMALL[row].transpose(2, 0, 1), ((0, 0), (4, 4), (4, 4))))
@@ -119,16 +119,16 @@ def test_training_batches_are_crops_and_flips():
 
 
 def test_padding_rows_have_no_mass():
-    found = [batches(pipeline(SMALL_DATASET.select(range(9))), 2, world=4, rank=rank) for rank in range(4)]
+    found = [batches(make_loader(SMALL_DATASET.select(range(9))), 2, world=4, rank=rank) for rank in range(4)]
     masses = [part[-1]["mass"].tolist() for part in found]
     assert sorted(masses) == [[0.0], [0.0], [0.0], [1.0]]
     assert torch.cat([by_row([batch for part in found for batch in part])]).shape[0] == 9
 
 
 def test_repeated_rows_are_augmented_differently():
-    pipe = pipeline(SMALL_DATASET.select(range(3)))
+    batch_loader = make_loader(SMALL_DATASET.select(range(3)))
     sampler = ClassBalancedSampler([0, 0, 1], num_samples=12)
-    batch = pipe.prepare(next(iter(pipe.loader(GlobalBatchSampler(sampler, 12)))))
+    batch = batch_loader.prepare(next(iter(batch_loader.loader(GlobalBatchSampler(sampler, 12)))))
     repeated = batch["pixel_values"][batch["index"] == 2]
     assert len(repeated) > 3 and len({tuple(v.flatten().tolist()) for v in repeated}) > 2
 
@@ -143,10 +143,10 @@ ALL_OPTIONS = {
 
 
 def test_same_for_any_process_count():
-    pipe = pipeline(**ALL_OPTIONS)
-    one = batches(pipe, 16, epoch=2)
+    batch_loader = make_loader(**ALL_OPTIONS)
+    one = batches(batch_loader, 16, epoch=2)
     for world, size in ((2, 8), (4, 4)):
-        ranks = [batches(pipe, size, world, rank, epoch=2) for rank in range(world)]
+        ranks = [batches(batch_loader, size, world, rank, epoch=2) for rank in range(world)]
         for step, whole in enumerate(one):
             for name in ("pixel_values", "targets", "labels", "index", "keys"):
                 parts = torch.cat([part[step][name][part[step]["mass"] > 0] for part in ranks])
@@ -157,57 +157,57 @@ def test_same_for_any_process_count():
 
 
 def test_same_after_a_restart_and_different_in_each_epoch():
-    first = by_row(batches(pipeline(), epoch=1))
-    assert torch.equal(first, by_row(batches(pipeline(), epoch=1)))
-    assert not torch.equal(first, by_row(batches(pipeline(), epoch=2)))
-    assert not torch.equal(first, by_row(batches(pipeline(seed=1), epoch=1)))
+    first = by_row(batches(make_loader(), epoch=1))
+    assert torch.equal(first, by_row(batches(make_loader(), epoch=1)))
+    assert not torch.equal(first, by_row(batches(make_loader(), epoch=2)))
+    assert not torch.equal(first, by_row(batches(make_loader(seed=1), epoch=1)))
 
 
 @pytest.mark.parametrize("augmentation", [["random_crop", "autoaugment", "horizontal_flip", "cutout"], ["rotation"]])
 def test_same_for_any_number_of_workers(augmentation):
-    pipe = pipeline(augmentation=augmentation)
-    assert pipe.loading == "resident"
-    expected = by_row(batches(pipe, 10))
+    batch_loader = make_loader(augmentation=augmentation)
+    assert batch_loader.loading == "resident"
+    expected = by_row(batches(batch_loader, 10))
     for options in ({"num_workers": 2}, {"num_workers": 1, "persistent_workers": True, "prefetch_factor": 3}):
-        assert torch.equal(by_row(batches(pipe, 10, **options)), expected)
+        assert torch.equal(by_row(batches(batch_loader, 10, **options)), expected)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resident_and_decoding_workers_agree(workers):
     """The same images whether they are kept or decoded each time."""
     augmentation = ["random_crop", "horizontal_flip", "cutout"]
-    resident = pipeline(augmentation=augmentation)
-    decoding = pipeline(augmentation=augmentation, loading="workers")
+    resident = make_loader(augmentation=augmentation)
+    decoding = make_loader(augmentation=augmentation, loading="workers")
     assert (resident.loading, decoding.loading) == ("resident", "workers")
     assert torch.equal(by_row(batches(decoding, 10, num_workers=workers)), by_row(batches(resident, 7)))
 
 
 def test_global_generators_are_untouched():
-    pipe = pipeline(augmentation=["random_crop", "autoaugment", "random_erasing"], mixup_alpha=0.5)
+    batch_loader = make_loader(augmentation=["random_crop", "autoaugment", "random_erasing"], mixup_alpha=0.5)
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
-    batches(pipe)
-    batches(pipe, num_workers=1)
+    batches(batch_loader)
+    batches(batch_loader, num_workers=1)
     assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all()
 
 
 def test_cutout_and_erasing_act_on_normalised_pixels():
-    plain = by_row(batches(pipeline(augmentation="none")))
-    cut = by_row(batches(pipeline(augmentation=["cutout"])))
+    plain = by_row(batches(make_loader(augmentation="none")))
+    cut = by_row(batches(make_loader(augmentation=["cutout"])))
     changed = (cut != plain).any(dim=1)
     assert (cut.permute(0, 2, 3, 1)[changed] == 0).all() and changed.flatten(1).any(dim=1).all()
-    erased = by_row(batches(pipeline(augmentation=["random_erasing"])))
+    erased = by_row(batches(make_loader(augmentation=["random_erasing"])))
     erased = erased[(erased != plain)]
     assert erased.numel() > 500 and abs(erased.mean()) < 0.15 and abs(erased.std() - 1) < 0.1
 
 
 @pytest.mark.parametrize("crop", ["random_crop", "random_resized_crop"])
 def test_prepare_reads_nothing_back(crop):
-    pipe = pipeline(**ALL_OPTIONS | {"augmentation": [crop, *ALL_OPTIONS["augmentation"][1:]]})
-    raws = list(pipe.loader(GlobalBatchSampler(InstanceSampler(37), 8)))
-    pipe.prepare(raws[0])
+    batch_loader = make_loader(**ALL_OPTIONS | {"augmentation": [crop, *ALL_OPTIONS["augmentation"][1:]]})
+    raws = list(batch_loader.loader(GlobalBatchSampler(InstanceSampler(37), 8)))
+    batch_loader.prepare(raws[0])
     with HostReads() as reads:
         for step, raw in enumerate(raws):
-            pipe.prepare(raw, step)
+            batch_loader.prepare(raw, step)
     assert reads.count == 0
     with HostReads() as reads:
         torch.ones(1).item()
@@ -215,20 +215,23 @@ def test_prepare_reads_nothing_back(crop):
 
 
 def test_large_images_are_decoded_by_workers():
-    pipe = pipeline(LARGE_DATASET, image_size=24)
-    assert pipe.loading == "workers" and pipe.augmentation == ["random_resized_crop", "horizontal_flip"]
-    loader = pipe.loader(GlobalBatchSampler(InstanceSampler(9), 4))
+    batch_loader = make_loader(LARGE_DATASET, image_size=24)
+    assert batch_loader.loading == "workers" and batch_loader.augmentation == [
+        "random_resized_crop",
+        "horizontal_flip",
+    ]
+    loader = batch_loader.loader(GlobalBatchSampler(InstanceSampler(9), 4))
     raw = next(iter(loader))
     assert raw["images"].dtype == torch.uint8 and raw["images"].shape == (4, 3, 24, 24)
-    expected = by_row(batches(pipe, 4))
+    expected = by_row(batches(batch_loader, 4))
     for options in ({"num_workers": 2}, {"batch_size": 2, "num_workers": 1}):
-        assert torch.equal(by_row(batches(pipe, **options)), expected)
-    assert not torch.equal(by_row(batches(pipe, 4, epoch=1)), expected)
+        assert torch.equal(by_row(batches(batch_loader, **options)), expected)
+    assert not torch.equal(by_row(batches(batch_loader, 4, epoch=1)), expected)
 
 
 def test_random_resized_crop_of_large_images_is_cut_before_resizing():
     """A box as large as the image gives the antialiased image itself; a small one a part at full resolution."""
-    whole = pipeline(
+    whole = make_loader(
         LARGE_DATASET,
         image_size=24,
         augmentation=["random_resized_crop"],
@@ -246,8 +249,10 @@ def test_random_resized_crop_of_large_images_is_cut_before_resizing():
 
 
 def test_evaluation_resizes_and_cuts_out_the_centre():
-    pipe = pipeline(LARGE_DATASET, image_size=28, train=False, eval_resize_ratio=28 / 32)
-    values = torch.cat([pipe.prepare(raw)["pixel_values"] for raw in pipe.loader(SequentialShards(9, 4))])
+    batch_loader = make_loader(LARGE_DATASET, image_size=28, train=False, eval_resize_ratio=28 / 32)
+    values = torch.cat(
+        [batch_loader.prepare(raw)["pixel_values"] for raw in batch_loader.loader(SequentialShards(9, 4))]
+    )
     for image, value in zip(LARGE, values, strict=True):
         short = min(image.shape[:2])
         size = [round(side * 32 / short) for side in image.shape[:2]]
@@ -264,9 +269,9 @@ def test_large_images_with_policy_and_views():
         "views": ("train", "eval", "weak"),
         "view_augmentations": {"weak": ["horizontal_flip"]},
     }
-    pipe = pipeline(LARGE_DATASET, **options)
-    batch = batches(pipe, 9)[0]
-    again = batches(pipe, 9, num_workers=2)[0]
+    batch_loader = make_loader(LARGE_DATASET, **options)
+    batch = batches(batch_loader, 9)[0]
+    again = batches(batch_loader, 9, num_workers=2)[0]
     plain, weak = batch["extra_views"]
     assert torch.equal(batch["pixel_values"], again["pixel_values"]) and torch.equal(weak, again["extra_views"][1])
     assert (batch["pixel_values"] != plain).flatten(1).any(dim=1).all()
@@ -276,18 +281,18 @@ def test_large_images_with_policy_and_views():
 
 def test_large_images_kept_resident():
     """They are stored larger than the input where a random resized crop will cut from them, else at its size."""
-    kept = pipeline(LARGE_DATASET, image_size=28, loading="resident")
+    kept = make_loader(LARGE_DATASET, image_size=28, loading="resident")
     assert kept._images.shape == (9, 3, 32, 32)
     assert by_row(batches(kept, 4)).shape == (9, 3, 28, 28)
-    evaluation = pipeline(LARGE_DATASET, image_size=28, loading="resident", train=False)
+    evaluation = make_loader(LARGE_DATASET, image_size=28, loading="resident", train=False)
     assert evaluation._images.shape == (9, 3, 28, 28)
-    upsampled = pipeline(image_size=48, augmentation=["random_resized_crop"])
+    upsampled = make_loader(image_size=48, augmentation=["random_resized_crop"])
     assert upsampled._images.shape == (37, 3, 48, 48)
 
 
 def test_resident_limit():
-    assert pipeline(resident_limit_bytes=37 * 3 * 32 * 32).loading == "resident"
-    assert pipeline(resident_limit_bytes=37 * 3 * 32 * 32 - 1).loading == "workers"
+    assert make_loader(resident_limit_bytes=37 * 3 * 32 * 32).loading == "resident"
+    assert make_loader(resident_limit_bytes=37 * 3 * 32 * 32 - 1).loading == "workers"
 
 
 class Ready(torch.utils.data.Dataset):
@@ -305,23 +310,23 @@ class Ready(torch.utils.data.Dataset):
 
 @pytest.mark.parametrize("as_tuple", [False, True])
 def test_ready_pixel_values_pass_through(as_tuple):
-    pipe = pipeline(Ready(as_tuple), image_size=4, label_smoothing=0.1)
-    assert pipe.loading == "ready" and pipe.labels.tolist() == [row % 3 for row in range(10)]
-    found = batches(pipe, 4)
+    batch_loader = make_loader(Ready(as_tuple), image_size=4, label_smoothing=0.1)
+    assert batch_loader.loading == "ready" and batch_loader.labels.tolist() == [row % 3 for row in range(10)]
+    found = batches(batch_loader, 4)
     assert torch.equal(by_row(found), Ready().values)
     assert found[0]["labels"].tolist() == [row % 3 for row in found[0]["index"].tolist()]
     assert found[0]["targets"].shape == (4, 3)
     with pytest.raises(ValueError, match="ready pixel_values"):
-        pipeline(Ready(), image_size=4, augmentation=["horizontal_flip"])
+        make_loader(Ready(), image_size=4, augmentation=["horizontal_flip"])
 
 
 def test_datasets_with_a_transform_pass_through():
     def transform(rows):
         return {"pixel_values": [torch.ones(3, 4, 4) * label for label in rows["label"]], "labels": rows["label"]}
 
-    pipe = pipeline(SMALL_DATASET.with_transform(transform), image_size=4)
-    assert pipe.loading == "ready" and pipe.labels.tolist() == LABELS
-    assert by_row(batches(pipe))[:, 0, 0, 0].tolist() == LABELS
+    batch_loader = make_loader(SMALL_DATASET.with_transform(transform), image_size=4)
+    assert batch_loader.loading == "ready" and batch_loader.labels.tolist() == LABELS
+    assert by_row(batches(batch_loader))[:, 0, 0, 0].tolist() == LABELS
 
 
 class Items(torch.utils.data.Dataset):
@@ -345,58 +350,58 @@ def test_other_datasets_give_the_same_batches(kind):
     }.get(kind, Items(kind))
     if kind == "selected":
         dataset = image_dataset(SMALL[::-1], LABELS[::-1]).select(range(36, -1, -1))
-    pipe = pipeline(dataset)
-    assert pipe.labels.tolist() == LABELS and pipe.loading == "resident"
-    assert torch.equal(by_row(batches(pipe)), by_row(batches(pipeline())))
+    batch_loader = make_loader(dataset)
+    assert batch_loader.labels.tolist() == LABELS and batch_loader.loading == "resident"
+    assert torch.equal(by_row(batches(batch_loader)), by_row(batches(make_loader())))
 
 
 def test_training_without_labels():
-    pipe = pipeline(SMALL_DATASET.remove_columns("label"), num_labels=None)
-    assert pipe.labels is None and "labels" not in batches(pipe)[0]
+    batch_loader = make_loader(SMALL_DATASET.remove_columns("label"), num_labels=None)
+    assert batch_loader.labels is None and "labels" not in batches(batch_loader)[0]
     with pytest.raises(ValueError, match="need labels"):
-        pipeline(SMALL_DATASET.remove_columns("label"), mixup_alpha=0.8)
+        make_loader(SMALL_DATASET.remove_columns("label"), mixup_alpha=0.8)
     with pytest.raises(ValueError, match="no label column 'label' in the dataset; its columns are 'image'"):
-        pipeline(SMALL_DATASET.remove_columns("label"), train=False)
+        make_loader(SMALL_DATASET.remove_columns("label"), train=False)
 
 
 def test_targets_only_when_mixed_or_smoothed():
-    assert "targets" not in batches(pipeline())[0]
-    assert "targets" in batches(pipeline(label_smoothing=0.1))[0]
-    assert "targets" not in batches(pipeline(label_smoothing=0.1, mixup_alpha=1.0, train=False))[0]
+    assert "targets" not in batches(make_loader())[0]
+    assert "targets" in batches(make_loader(label_smoothing=0.1))[0]
+    assert "targets" not in batches(make_loader(label_smoothing=0.1, mixup_alpha=1.0, train=False))[0]
 
 
 def test_mixing_follows_the_step():
-    pipe, plain = pipeline(mixup_alpha=1.0), pipeline()
-    raw = next(iter(pipe.loader(GlobalBatchSampler(InstanceSampler(37), 8))))
+    batch_loader, plain = make_loader(mixup_alpha=1.0), make_loader()
+    raw = next(iter(batch_loader.loader(GlobalBatchSampler(InstanceSampler(37), 8))))
     values = plain.prepare(raw)["pixel_values"]
     for step in (0, 5):
-        weight = pipe.mixing.draw(step, 32, 32).weight
-        mixed = pipe.prepare(raw, step)["pixel_values"]
+        weight = batch_loader.mixing.draw(step, 32, 32).weight
+        mixed = batch_loader.prepare(raw, step)["pixel_values"]
         torch.testing.assert_close(mixed[0], weight * values[0] + (1 - weight) * values[1])
-    assert not torch.equal(pipe.prepare(raw, 0)["pixel_values"], pipe.prepare(raw, 5)["pixel_values"])
+    assert not torch.equal(batch_loader.prepare(raw, 0)["pixel_values"], batch_loader.prepare(raw, 5)["pixel_values"])
     with pytest.raises(ValueError, match="batch size per process is 7"):
-        pipe.loader(GlobalBatchSampler(InstanceSampler(37), 7))
+        batch_loader.loader(GlobalBatchSampler(InstanceSampler(37), 7))
 
 
 def test_views():
-    batch = batches(pipeline(views=("train", "train", "eval"), augmentation="random_crop,cutout"))[0]
+    batch = batches(make_loader(views=("train", "train", "eval"), augmentation="random_crop,cutout"))[0]
     second, plain = batch["extra_views"]
     assert (batch["pixel_values"] != second).flatten(1).any(dim=1).all()
     expected = normalised(SMALL[batch["index"].numpy()].transpose(0, 3, 1, 2))
     torch.testing.assert_close(plain, expected, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="Unknown view: 'strong'"):
-        pipeline(views=("train", "strong"))
+        make_loader(views=("train", "strong"))
 
 
 def test_channels_last():
-    batch = batches(pipeline(memory_format=torch.channels_last, views=("train", "train")))[0]
+    batch = batches(make_loader(memory_format=torch.channels_last, views=("train", "train")))[0]
     assert batch["pixel_values"].is_contiguous(memory_format=torch.channels_last)
     assert batch["extra_views"][0].is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(batch["pixel_values"], batches(pipeline())[0]["pixel_values"])
+    assert torch.equal(batch["pixel_values"], batches(make_loader())[0]["pixel_values"])
 
 
 def test_loaders_of_keys_need_no_workers():
-    loader = pipeline().loader(SequentialShards(37, 8), num_workers=4, persistent_workers=True, pin_memory=True)
+    loader = make_loader().loader(SequentialShards(37, 8), num_workers=4, persistent_workers=True, pin_memory=True)
     assert isinstance(loader, KeyedDataLoader) and loader.num_workers == 0 and not loader.pin_memory
     assert len(loader.dataset) == 37
 
@@ -413,11 +418,11 @@ def test_decode_resident_equals_datasets(shared_data, tmp_path):
 def test_photographs_of_shared_data(shared_data, tmp_path):
     path = shared_data / "grocery96" / "validation-00000-of-00001.parquet"
     dataset = Dataset.from_parquet(str(path), cache_dir=str(tmp_path))
-    pipe = InputPipeline(
+    batch_loader = BatchLoader(
         dataset.select(range(64)), num_labels=81, image_size=96, image_mean=MEAN, image_std=STD, train=True
     )
-    assert pipe.loading == "resident" and pipe.augmentation == ["random_crop", "horizontal_flip"]
-    assert by_row(batches(pipe, 16)).shape == (64, 3, 96, 96)
+    assert batch_loader.loading == "resident" and batch_loader.augmentation == ["random_crop", "horizontal_flip"]
+    assert by_row(batches(batch_loader, 16)).shape == (64, 3, 96, 96)
 
 
 def test_image_kinds():
@@ -478,7 +483,7 @@ def test_unreadable_images_are_named():
     images[4], images[9] = b"no image", images[9][:60]
     dataset = image_dataset(images, [0] * 12, file_name=[f"photo_{row}.png" for row in range(12)])
     with pytest.raises(ValueError) as caught:
-        pipeline(dataset)
+        make_loader(dataset)
     message = str(caught.value)
     assert "2 images" in message and "row 4 (photo_4.png): UnidentifiedImageError" in message
     assert "row 9 (photo_9.png)" in message
@@ -490,12 +495,12 @@ def test_unreadable_images_are_named():
 def test_unreadable_images_of_workers_are_named(workers):
     images = [encoded(image) for image in LARGE]
     images[7] = images[7][: len(images[7]) // 2]  # its header is fine
-    pipe = pipeline(image_dataset(images), num_labels=None)
+    batch_loader = make_loader(image_dataset(images), num_labels=None)
     with pytest.raises(ValueError, match="row 7: OSError"):
-        batches(pipe, num_workers=workers)
+        batches(batch_loader, num_workers=workers)
     images[2] = b"not even a header"
     with pytest.raises(ValueError, match="row 2: UnidentifiedImageError"):
-        pipeline(image_dataset(images), num_labels=None)
+        make_loader(image_dataset(images), num_labels=None)
 
 
 @pytest.mark.parametrize(
@@ -508,34 +513,34 @@ def test_unreadable_images_of_workers_are_named(workers):
 )
 def test_wrong_labels(labels, message):
     with pytest.raises(ValueError, match=message):
-        pipeline(image_dataset(SMALL[:5], labels))
+        make_loader(image_dataset(SMALL[:5], labels))
 
 
 def test_labels_of_other_types():
     strings = SMALL_DATASET.select(range(3)).cast_column("label", Value("string"))
     with pytest.raises(ValueError, match="class_encode_column"):
-        pipeline(strings)
+        make_loader(strings)
     named = SMALL_DATASET.cast_column("label", ClassLabel(names=["a", "b", "c"]))
-    assert pipeline(named).labels.tolist() == LABELS
+    assert make_loader(named).labels.tolist() == LABELS
     with pytest.raises(ValueError, match="label of row 1 is 0.5"):
-        pipeline({"image": SMALL[:2], "label": [0.0, 0.5]})
+        make_loader({"image": SMALL[:2], "label": [0.0, 0.5]})
 
 
 def test_wrong_columns_and_datasets():
     with pytest.raises(ValueError, match="no image column 'img' in the dataset; its columns are 'image', 'label'"):
-        pipeline(image_column="img")
+        make_loader(image_column="img")
     with pytest.raises(ValueError, match="no image column 'image' in the dataset; its columns are 'picture', 'label'"):
-        pipeline([{"picture": SMALL[0], "label": 0}])
+        make_loader([{"picture": SMALL[0], "label": 0}])
     with pytest.raises(TypeError, match=r"one split.*train, test.*DatasetDict.*dataset\['train'\]"):
-        pipeline(DatasetDict(train=SMALL_DATASET, test=SMALL_DATASET))
+        make_loader(DatasetDict(train=SMALL_DATASET, test=SMALL_DATASET))
     with pytest.raises(TypeError, match="without streaming"):
-        pipeline(SMALL_DATASET.to_iterable_dataset())
+        make_loader(SMALL_DATASET.to_iterable_dataset())
     with pytest.raises(ValueError, match="empty"):
-        pipeline(SMALL_DATASET.select([]))
+        make_loader(SMALL_DATASET.select([]))
     with pytest.raises(ValueError, match="different lengths"):
-        pipeline({"image": SMALL, "label": [0]})
+        make_loader({"image": SMALL, "label": [0]})
     with pytest.raises(ValueError, match="must be uint8"):
-        pipeline({"image": SMALL.astype(np.float32), "label": LABELS})
+        make_loader({"image": SMALL.astype(np.float32), "label": LABELS})
 
 
 @pytest.mark.parametrize(
@@ -555,14 +560,14 @@ def test_wrong_columns_and_datasets():
 )
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
-        pipeline(**options)
+        make_loader(**options)
 
 
 def test_options_for_training_are_ignored_in_evaluation():
-    pipe = pipeline(train=False, augmentation=["cutout"], augmentation_options={"cutout": {"size": 2}})
-    assert pipe.augmentation == []
-    pipe = pipeline(train=False, views=("train", "weak"), view_augmentations={"weak": ["random_crop"]})
-    batch = pipe.prepare(next(iter(pipe.loader(SequentialShards(37, 10)))))
+    batch_loader = make_loader(train=False, augmentation=["cutout"], augmentation_options={"cutout": {"size": 2}})
+    assert batch_loader.augmentation == []
+    batch_loader = make_loader(train=False, views=("train", "weak"), view_augmentations={"weak": ["random_crop"]})
+    batch = batch_loader.prepare(next(iter(batch_loader.loader(SequentialShards(37, 10)))))
     assert torch.equal(batch["extra_views"][0], batch["pixel_values"])
 
 
@@ -571,11 +576,11 @@ def test_random_window_of_large_images_follows_each_images_own_size(workers):
     """Resize the shorter side, then a random window: every image as torchvision would make it alone."""
     from torchvision.transforms.v2 import functional
 
-    pipe = pipeline(LARGE_DATASET, augmentation="random_window, horizontal_flip", interpolation="bilinear")
-    assert pipe.loading == "workers"
-    found = batches(pipe, 4, num_workers=workers)
+    batch_loader = make_loader(LARGE_DATASET, augmentation="random_window, horizontal_flip", interpolation="bilinear")
+    assert batch_loader.loading == "workers"
+    found = batches(batch_loader, 4, num_workers=workers)
     keys, values = torch.cat([b["keys"] for b in found]), torch.cat([b["pixel_values"] for b in found])
-    draws = pipe._views[0].uniforms("pixel", keys, pipe.seed)
+    draws = batch_loader._views[0].uniforms("pixel", keys, batch_loader.seed)
     for key, window, flip, value in zip(keys, draws["random_window"], draws["horizontal_flip"], values, strict=True):
         image = torch.from_numpy(LARGE[int(key) & 0xFFFFFFFF]).permute(2, 0, 1)
         resized = functional.resize(image, [37], antialias=True)  # 32 / 0.875
@@ -586,10 +591,10 @@ def test_random_window_of_large_images_follows_each_images_own_size(workers):
 
 
 def test_random_window_resident_is_cut_from_the_kept_square():
-    pipe = pipeline(LARGE_DATASET, augmentation=["random_window"], loading="resident")
-    assert pipe._images.shape[2:] == (37, 37)
-    first, second = by_row(batches(pipe)), by_row(batches(pipe, epoch=1))
+    batch_loader = make_loader(LARGE_DATASET, augmentation=["random_window"], loading="resident")
+    assert batch_loader._images.shape[2:] == (37, 37)
+    first, second = by_row(batches(batch_loader)), by_row(batches(batch_loader, epoch=1))
     assert first.shape == (9, 3, 32, 32) and not torch.equal(first, second)
-    stored = normalised(pipe._images.numpy())
+    stored = normalised(batch_loader._images.numpy())
     windows = stored[0].unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).reshape(36, -1)
     assert ((windows - first[0].reshape(1, -1)).abs().amax(dim=1) < 1e-5).sum() == 1

@@ -1,10 +1,10 @@
 """
 Images per second and core of the input path: crop, flip and normalise with random numbers of its own for every image.
 
-    python benchmarks/input_pipeline.py [--rounds 7] [--steps 10] [--batch-size 128] [--image-size 32]
+    python benchmarks/batch_loading.py [--rounds 7] [--steps 10] [--batch-size 128] [--image-size 32]
 
 Compared in one process, on generated images, one thread:
-- `batched`: `InputPipeline` with resident images, from the loader's keys to the normalised float batch;
+- `batched`: `BatchLoader` with resident images, from the loader's keys to the normalised float batch;
 - `per sample`: the usual recipe, torchvision v2 on PIL images one by one, and stacking. The images are decoded
   already, so what a stock input path spends on decoding (about 50 us per image) comes on top.
 
@@ -25,16 +25,16 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from hf_ltr.data.loading.batch_loader import BatchLoader
 from hf_ltr.data.loading.batches import GlobalBatchSampler
-from hf_ltr.data.loading.pipeline import InputPipeline
 from hf_ltr.data.samplers import InstanceSampler
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 def batched(images: np.ndarray, labels: np.ndarray, batch_size: int, names: list[str]) -> Iterator[torch.Tensor]:
-    """Endless batches of the library's pipeline."""
-    pipeline = InputPipeline(
+    """Endless batches of the library."""
+    batch_loader = BatchLoader(
         {"image": images, "label": labels},
         num_labels=int(labels.max()) + 1,
         image_size=images.shape[1],
@@ -43,11 +43,11 @@ def batched(images: np.ndarray, labels: np.ndarray, batch_size: int, names: list
         train=True,
         augmentation=names,
     )
-    loader = pipeline.loader(GlobalBatchSampler(InstanceSampler(labels), batch_size, drop_last=True))
+    loader = batch_loader.loader(GlobalBatchSampler(InstanceSampler(labels), batch_size, drop_last=True))
     for epoch in itertools.count():
         loader.set_epoch(epoch)
         for raw in loader:
-            yield pipeline.prepare(raw)["pixel_values"]
+            yield batch_loader.prepare(raw)["pixel_values"]
 
 
 def per_sample(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:
