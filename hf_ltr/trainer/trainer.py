@@ -250,7 +250,7 @@ class LongTailTrainer(PublishingTrainer):
             regular = self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]
             # Other datasets come and go: only the last of them is kept.
             kept = {id(d) for d in regular if d is not None}
-            self._eval_batch_loaders = {key: value for key, value in self._eval_pipelines.items() if key in kept}
+            self._eval_batch_loaders = {key: value for key, value in self._eval_batch_loaders.items() if key in kept}
             self._eval_batch_loaders[id(dataset)] = known
         batch_loader = known[1]
         shards = SequentialShards(
