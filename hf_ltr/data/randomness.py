@@ -91,7 +91,7 @@ def rows_of(keys: Keys) -> Keys:
 
 
 def is_padding(keys: Keys) -> Keys:
-    """True where a key stands for a padding row (mass 0), see `GlobalBatchSampler`."""
+    """True where a key stands for a padding row (weight 0), see `GlobalBatchSampler`."""
     return keys < 0
 
 

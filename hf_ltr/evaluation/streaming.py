@@ -82,7 +82,7 @@ class StreamingMetrics:
         logits: Tensor,
         labels: Tensor,
         loss: Tensor | None = None,
-        mass: Tensor | None = None,
+        weights: Tensor | None = None,
         magnitudes: Tensor | None = None,
         modulator_groups: Tensor | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class StreamingMetrics:
             labels (`torch.Tensor` of shape `(batch,)`, integer).
             loss (`torch.Tensor` of shape `(batch,)`, *optional*): The loss of each row; the cross-entropy of the
                 logits by default.
-            mass (`torch.Tensor` of shape `(batch,)`, *optional*): The weight of each row; 0 leaves a row out (the
+            weights (`torch.Tensor` of shape `(batch,)`, *optional*): The weight of each row; 0 leaves a row out (the
                 copies with which samplers fill up the last batch). 1 by default.
             magnitudes (`torch.Tensor` of shape `(batch, modulator groups)`, *optional*): Of a model with a modulator.
             modulator_groups (`torch.Tensor` of shape `(classes,)`, integer, *optional*): The modulator's group of
@@ -106,7 +106,7 @@ class StreamingMetrics:
                 f"`logits` must have shape (batch, {num_classes}), one column per entry of the class counts, "
                 f"got {tuple(logits.shape)}."
             )
-        for name, rows in (("labels", labels), ("loss", loss), ("mass", mass)):
+        for name, rows in (("labels", labels), ("loss", loss), ("weights", weights)):
             if rows is not None and rows.shape != logits.shape[:1]:
                 raise ValueError(f"`{name}` must have shape ({logits.shape[0]},), got {tuple(rows.shape)}.")
         if labels.is_floating_point() or labels.dtype == torch.bool:
@@ -123,8 +123,8 @@ class StreamingMetrics:
         logits = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
         labels = labels.to(self.device).long()
         weight = torch.ones(len(logits), dtype=dtype, device=self.device)
-        if mass is not None:
-            weight = mass.to(self.device, dtype)
+        if weights is not None:
+            weight = weights.to(self.device, dtype)
 
         # One pass each of argmax, logsumexp, minimum and top-k over the logits; everything after is O(batch).
         predicted = logits.argmax(dim=1)

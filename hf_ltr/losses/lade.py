@@ -24,7 +24,7 @@ def lade_regularizer(
     labels: Tensor,
     class_counts: ClassCounts | Sequence[int] | Tensor,
     lambda_: float = 0.01,
-    mass: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """
     LADER, a lower bound (with its sign turned) on how far each class's logit separates its own images from all images
@@ -49,14 +49,14 @@ def lade_regularizer(
             are the weights of the mean `A_c`.
         class_counts (`ClassCounts`, sequence of `int`, or `torch.Tensor`): Training images of every class.
         lambda_ (`float`, defaults to 0.01): Weight of the quadratic term.
-        mass (`torch.Tensor` of shape `(batch,)`, *optional*): Weight of each row, 0 for padding; 1 by default.
+        weights (`torch.Tensor` of shape `(batch,)`, *optional*): Weight of each row, 0 for padding; 1 by default.
 
     Returns:
-        `torch.Tensor`: A scalar; 0 with its graph kept where no row has mass.
+        `torch.Tensor`: A scalar; 0 with its graph kept where no row has weight.
     """
     check_classification_shapes(logits, labels)
-    if mass is not None and mass.shape != logits.shape[:1]:
-        raise ValueError(f"`mass` must have shape ({logits.shape[0]},), got {tuple(mass.shape)}.")
+    if weights is not None and weights.shape != logits.shape[:1]:
+        raise ValueError(f"`weights` must have shape ({logits.shape[0]},), got {tuple(weights.shape)}.")
     if not isinstance(class_counts, Tensor):
         counts = ClassCounts.of(class_counts)
         counts.require_images("lade_regularizer")
@@ -70,27 +70,27 @@ def lade_regularizer(
         if logits.shape[0] == 0:
             return logits.sum()
         labels = labels.to(logits.dtype) if labels.is_floating_point() else labels.long()
-        return _regularizer(logits, as_probabilities(labels, logits), class_counts, lambda_, mass)
+        return _regularizer(logits, as_probabilities(labels, logits), class_counts, lambda_, weights)
 
 
-def _regularizer(logits: Tensor, targets: Tensor, counts: Tensor, lambda_: float, mass: Tensor | None) -> Tensor:
+def _regularizer(logits: Tensor, targets: Tensor, counts: Tensor, lambda_: float, weights: Tensor | None) -> Tensor:
     rows, classes = logits.shape
     importance = math.log(1 / classes + PRIOR_EPSILON) - log_prior(counts, epsilon=PRIOR_EPSILON, dtype=logits.dtype)
     prior = counts.to(logits.dtype) / counts.sum()
     shifted = logits + importance
-    if mass is None:
-        any_mass, log_total = 1.0, math.log(rows)
+    if weights is None:
+        any_weight, log_total = 1.0, math.log(rows)
     else:
-        mass = mass.to(logits.dtype)
-        any_mass = (mass.sum() > 0).to(logits.dtype)
-        # Where nothing has mass every row counts, and the product with `any_mass` = 0 removes the result: no NaN.
-        mass = torch.where(any_mass > 0, mass, torch.ones_like(mass))
-        targets = targets * mass.unsqueeze(1)
-        shifted = shifted + mass.log().unsqueeze(1)
-        log_total = mass.sum().log()
+        weights = weights.to(logits.dtype)
+        any_weight = (weights.sum() > 0).to(logits.dtype)
+        # Where nothing has weight every row counts, and the product with `any_weight` = 0 removes the result: no NaN.
+        weights = torch.where(any_weight > 0, weights, torch.ones_like(weights))
+        targets = targets * weights.unsqueeze(1)
+        shifted = shifted + weights.log().unsqueeze(1)
+        log_total = weights.sum().log()
     of_class = (targets * logits).sum(dim=0) / (targets.sum(dim=0) + COUNT_EPSILON)
     of_all = torch.logsumexp(shifted, dim=0) - log_total
-    return -any_mass * (prior * (of_class - of_all - lambda_ * of_all.square())).sum()
+    return -any_weight * (prior * (of_class - of_all - lambda_ * of_all.square())).sum()
 
 
 class LADELoss(ClassCountLoss):

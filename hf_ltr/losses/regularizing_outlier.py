@@ -75,7 +75,7 @@ def regularizing_outlier_loss(
     margin_positive: float = 100.0,
     margin_negative: float = 0.0,
     normalize_margin: bool = False,
-    mass: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> RegularizingOutlierLoss:
     """
     For each group the mean of [`mutual_exclusive_regularization`] over its own rows, as positives, and over all other
@@ -92,7 +92,7 @@ def regularizing_outlier_loss(
         magnitudes (`torch.Tensor` of shape `(batch, groups)`).
         labels_group (`torch.Tensor` of shape `(batch,)`, integer): The group of each row's class.
         margin_positive, margin_negative, normalize_margin: As in [`mutual_exclusive_regularization`].
-        mass (`torch.Tensor` of shape `(batch,)`, *optional*): Weight of each row; 1 by default.
+        weights (`torch.Tensor` of shape `(batch,)`, *optional*): Weight of each row; 1 by default.
 
     Returns:
         [`RegularizingOutlierLoss`]
@@ -105,7 +105,7 @@ def regularizing_outlier_loss(
     positive, negative = mutual_exclusive_regularization(
         magnitudes, margin_positive, margin_negative, normalize_margin
     )
-    rows = torch.ones_like(positive[:, :1]) if mass is None else mass.to(positive.dtype).unsqueeze(1)
+    rows = torch.ones_like(positive[:, :1]) if weights is None else weights.to(positive.dtype).unsqueeze(1)
     belongs = labels_group.unsqueeze(1) == torch.arange(magnitudes.shape[1], device=magnitudes.device)
     positive_weight = belongs * rows
     negative_weight = rows - positive_weight

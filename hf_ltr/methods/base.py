@@ -58,13 +58,13 @@ class Stage:
     new_classifier: bool = False
 
 
-def row_mass(batch: Batch) -> torch.Tensor:
+def sample_weights(batch: Batch) -> torch.Tensor:
     """Weight of every row, shape `(B,)`, float32: one, or zero for a row that only pads an uneven process."""
-    mass = batch.get("mass")
-    if mass is None:
+    weights = batch.get("weight")
+    if weights is None:
         pixel_values = batch["pixel_values"]
-        mass = torch.ones(pixel_values.shape[0], device=pixel_values.device)
-    return mass
+        weights = torch.ones(pixel_values.shape[0], device=pixel_values.device)
+    return weights
 
 
 def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -170,7 +170,7 @@ class LongTailMethod(nn.Module):
 
         Args:
             model (`nn.Module`): The (wrapped) model; call it exactly once where DDP must see one forward.
-            batch (`dict`): `pixel_values` `(B, channels, H, W)`, `labels` `(B,)`, `index` `(B,)`, `mass` `(B,)`,
+            batch (`dict`): `pixel_values` `(B, channels, H, W)`, `labels` `(B,)`, `index` `(B,)`, `weight` `(B,)`,
                 maybe `targets` `(B, C)` and `extra_views`.
 
         Returns:
@@ -178,7 +178,7 @@ class LongTailMethod(nn.Module):
             that start with `log/` are logged, not summed. Outputs are row-aligned with `labels`.
         """
         outputs = model(pixel_values=batch["pixel_values"])
-        return {"supervised": weighted_mean(self.row_losses(outputs, batch), row_mass(batch))}, outputs
+        return {"supervised": weighted_mean(self.row_losses(outputs, batch), sample_weights(batch))}, outputs
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
         """

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..losses import CrossEntropyLoss, difficulty_weights
 from ..naming import unknown_name
-from .base import Batch, LongTailMethod, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, sample_weights, weighted_mean
 from .validation import validation_split
 
 logger = logging.getLogger(__name__)
@@ -156,12 +156,12 @@ class ClassDifficultyBalance(LongTailMethod):
         losses = self.row_losses(outputs, batch)
         weights = self.class_weights[batch["labels"]]
         if self.reduction == "mean_weight":
-            loss = weighted_mean(losses, weights * row_mass(batch))
+            loss = weighted_mean(losses, weights * sample_weights(batch))
         else:
-            loss = weighted_mean(losses * weights.to(losses.dtype), row_mass(batch))
+            loss = weighted_mean(losses * weights.to(losses.dtype), sample_weights(batch))
         return {"supervised": loss}, outputs
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
         if self.reduction == "mean_batch":
             return {}
-        return {"supervised": (self.class_weights[batch["labels"]] * row_mass(batch)).sum()}
+        return {"supervised": (self.class_weights[batch["labels"]] * sample_weights(batch)).sum()}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..losses import ClassBalancedLoss
-from .base import Batch, LongTailMethod, batch_targets, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, batch_targets, sample_weights, weighted_mean
 
 # Forms of one classifier per class, whose outputs begin far on the negative side: C - 1 of C answers are "no".
 ONE_VS_ALL_FORMS = ("sigmoid", "focal")
@@ -103,4 +103,4 @@ class ClassBalanced(LongTailMethod):
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
         weighted = self.loss(outputs.raw_logits, batch_targets(batch), reduction="none")
-        return {"supervised": weighted_mean(weighted, row_mass(batch))}, outputs
+        return {"supervised": weighted_mean(weighted, sample_weights(batch))}, outputs

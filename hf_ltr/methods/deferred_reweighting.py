@@ -10,7 +10,7 @@ from torch import nn
 
 from ..losses import effective_number_weights
 from ..validation import number
-from .base import Batch, LongTailMethod, MethodWrapper, check_same_counts, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, MethodWrapper, check_same_counts, sample_weights, weighted_mean
 from .cross_entropy import CrossEntropy
 from .ldam import LDAM
 
@@ -86,7 +86,7 @@ class DeferredReweighting(MethodWrapper):
         self.class_weights.copy_(self.balanced_weights if started else torch.ones_like(self.class_weights))
 
     def _row_weights(self, batch: Batch) -> torch.Tensor:
-        return self.class_weights[batch["labels"]] * row_mass(batch)
+        return self.class_weights[batch["labels"]] * sample_weights(batch)
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..losses import LADELoss, gather_rows, lade_regularizer
 from ..losses.base import at_least_float32
-from .base import Batch, LongTailMethod, batch_targets, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, batch_targets, sample_weights, weighted_mean
 
 
 class LADE(LongTailMethod):
@@ -69,17 +69,17 @@ class LADE(LongTailMethod):
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
-        mass = row_mass(batch)
+        weights = sample_weights(batch)
         # Every process computes the same number of the same rows; those that only pad a process weigh nothing in it.
         regularizer = lade_regularizer(
             gather_rows(at_least_float32(outputs.raw_logits)),
             gather_rows(batch_targets(batch)),
             self.loss.class_counts,
             self.lambda_,
-            mass=gather_rows(mass),
+            weights=gather_rows(weights),
         )
         terms = {
-            "supervised": weighted_mean(self.row_losses(outputs, batch), mass),
+            "supervised": weighted_mean(self.row_losses(outputs, batch), weights),
             "regularizer": self.alpha * regularizer,
         }
         return terms, outputs

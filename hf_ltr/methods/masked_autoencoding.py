@@ -9,7 +9,7 @@ from torch import nn
 
 from ..data.randomness import uniform
 from ..validation import flag, number
-from .base import Batch, LongTailMethod, Stage, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, Stage, sample_weights, weighted_mean
 
 # Stream of the counter-based generator, apart from those of the augmentations.
 MASK_STREAM = 1_000
@@ -67,7 +67,7 @@ class MaskedAutoencoding(LongTailMethod):
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         noise = uniform(batch["keys"], self.seed, MASK_STREAM, self.num_patches)
         outputs = model(pixel_values=batch["pixel_values"], noise=noise)
-        return {"reconstruction": weighted_mean(outputs.loss_per_sample, row_mass(batch))}, outputs
+        return {"reconstruction": weighted_mean(outputs.loss_per_sample, sample_weights(batch))}, outputs
 
 
 def pretraining_stage(method: MaskedAutoencoding) -> Stage:

@@ -11,7 +11,7 @@ from ..data.samplers import SAMPLERS
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..naming import unknown_name
 from ..validation import flag, number
-from .base import Batch, LongTailMethod, Stage, check_same_counts, row_mass, weighted_mean
+from .base import Batch, LongTailMethod, Stage, check_same_counts, sample_weights, weighted_mean
 from .cross_entropy import CrossEntropy
 from .decoupled import BACKBONE, configure_network, make_sampler, single_stage
 from .masked_autoencoding import MaskedAutoencoding, with_pretraining
@@ -230,14 +230,14 @@ class MutualExclusiveModulation(LongTailMethod):
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
         losses = self.sample_loss(outputs, batch["labels"])
-        terms = {"data_aware": weighted_mean(losses, row_mass(batch))}
+        terms = {"data_aware": weighted_mean(losses, sample_weights(batch))}
         regularization = regularizing_outlier_loss(
             outputs.magnitudes,
             self.group_of_class[batch["labels"]],
             margin_positive=self.margin_positive,
             margin_negative=self.margin_negative,
             normalize_margin=self.normalize_margin,
-            mass=row_mass(batch),
+            weights=sample_weights(batch),
         )
         prefix, weight = self._regularization_terms()
         for group in range(self.group_count):
@@ -252,28 +252,28 @@ class MutualExclusiveModulation(LongTailMethod):
     @torch.no_grad()
     def _observations(self, outputs: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """What tells how the modulator is doing: means over the rows, not part of the loss."""
-        mass = row_mass(batch)
+        weights = sample_weights(batch)
         group = self.group_of_class[batch["labels"]]
         by_magnitude = outputs.magnitudes.argmax(dim=1)
         by_class = self.group_of_class[outputs.raw_logits.argmax(dim=1)]
         observations = {
-            "log/magnitude_group_accuracy": weighted_mean((by_magnitude == group).to(mass.dtype), mass),
-            "log/group_accuracy": weighted_mean((by_class == group).to(mass.dtype), mass),
+            "log/magnitude_group_accuracy": weighted_mean((by_magnitude == group).to(weights.dtype), weights),
+            "log/group_accuracy": weighted_mean((by_class == group).to(weights.dtype), weights),
         }
         for place in range(self.group_count):
-            magnitude, positive = outputs.magnitudes[:, place], (group == place) * mass
-            observations[f"log/group_weight_{place}"] = weighted_mean(outputs.group_weights[:, place], mass)
+            magnitude, positive = outputs.magnitudes[:, place], (group == place) * weights
+            observations[f"log/group_weight_{place}"] = weighted_mean(outputs.group_weights[:, place], weights)
             observations[f"log/magnitude_{place}_positive"] = weighted_mean(magnitude, positive)
-            observations[f"log/magnitude_{place}_negative"] = weighted_mean(magnitude, mass - positive)
+            observations[f"log/magnitude_{place}_negative"] = weighted_mean(magnitude, weights - positive)
         return observations
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
-        mass = row_mass(batch)
+        weights = sample_weights(batch)
         # Not one_hot: on the CPU it reads the smallest and the largest label back.
-        groups = torch.arange(self.group_count, device=mass.device)
-        belongs = (self.group_of_class[batch["labels"]].unsqueeze(1) == groups) * mass[:, None]
+        groups = torch.arange(self.group_count, device=weights.device)
+        belongs = (self.group_of_class[batch["labels"]].unsqueeze(1) == groups) * weights[:, None]
         positive = belongs.sum(dim=0)
-        negative = mass.sum() - positive
+        negative = weights.sum() - positive
         masses = {}
         for group in range(self.group_count):
             for name in (self._regularization_terms()[0], "log/magnitude"):

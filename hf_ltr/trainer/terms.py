@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from ..methods.base import Batch, LongTailMethod, row_mass
+from ..methods.base import Batch, LongTailMethod, sample_weights
 
 ROWS = "rows"
 _SCALE = "term_scale"
@@ -26,7 +26,7 @@ def attach_term_scales(method: LongTailMethod, batches: list[Batch], world_size:
     """
     masses = []
     for batch in batches:
-        named = {ROWS: row_mass(batch).sum()}
+        named = {ROWS: sample_weights(batch).sum()}
         named.update(method.term_mass(batch))
         # Shares of a whole must add up to it: double precision wherever the device has it.
         dtype = torch.float32 if named[ROWS].device.type == "mps" else torch.float64

@@ -149,14 +149,14 @@ def test_rows_of_mass_zero_are_left_out():
     keep = torch.arange(400) % 3 != 0
     dirty = logits.clone()
     dirty[0] = torch.nan  # a padding row may hold anything
-    computed = stream(dirty, labels, mass=keep.float())
+    computed = stream(dirty, labels, weights=keep.float())
     kept = stream(logits[keep], labels[keep])
     assert computed.compute() == pytest.approx(kept.compute(), rel=1e-9)
     errors = kept.compute(per_class=True)["group_errors"]
     assert computed.compute(per_class=True)["group_errors"] == errors
     # Weights that are no whole numbers leave no errors behind where there are none.
     labels = torch.arange(7)
-    right = stream(F.one_hot(labels, 7).float(), labels, mass=torch.full((7,), 0.1))
+    right = stream(F.one_hot(labels, 7).float(), labels, weights=torch.full((7,), 0.1))
     assert right.compute(per_class=True)["group_errors"] == {}
 
 
@@ -224,8 +224,8 @@ def test_bad_shapes_are_refused_at_once():
         metrics.update(logits, labels[:4])
     with pytest.raises(ValueError, match="labels"):
         metrics.update(logits, labels.float())
-    with pytest.raises(ValueError, match="mass"):
-        metrics.update(logits, labels, mass=torch.ones(4))
+    with pytest.raises(ValueError, match="weights"):
+        metrics.update(logits, labels, weights=torch.ones(4))
     assert (metrics.state == 0).all()
 
 
@@ -234,7 +234,7 @@ def test_an_update_reads_nothing_to_the_host_and_keeps_no_logits():
     metrics = StreamingMetrics(COUNTS)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         groups = torch.tensor([0, 0, 0, 0, 1, 1, 1])
-        metrics.update(logits, labels, mass=torch.ones(64), magnitudes=torch.ones(64, 2), modulator_groups=groups)
+        metrics.update(logits, labels, weights=torch.ones(64), magnitudes=torch.ones(64, 2), modulator_groups=groups)
     called = {event.key for event in profile.key_averages()}
     assert "aten::argmax" in called
     assert not {"aten::_local_scalar_dense", "aten::item", "aten::nonzero"} & called

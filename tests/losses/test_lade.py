@@ -28,17 +28,17 @@ def test_the_whole_loss_equals_the_reference_code(case, alpha, lambda_):
     assert_golden(case, LADELoss(COUNTS, alpha=alpha, lambda_=lambda_)(logits, golden_labels()), logits)
 
 
-def slow_regularizer(logits, targets, counts, lambda_, mass):
+def slow_regularizer(logits, targets, counts, lambda_, weights):
     """Scalar Python; targets are rows of probabilities."""
     classes, total = len(counts), 0.0
     for index in range(classes):
         prior = counts[index] / sum(counts)
-        weights = [m * row[index] for m, row in zip(mass, targets, strict=True)]
-        numerator = sum(weight * row[index] for weight, row in zip(weights, logits, strict=True))
-        own = numerator / (sum(weights) + 1e-8)
+        of_class = [weight * row[index] for weight, row in zip(weights, targets, strict=True)]
+        numerator = sum(weight * row[index] for weight, row in zip(of_class, logits, strict=True))
+        own = numerator / (sum(of_class) + 1e-8)
         importance = (1 / classes + 1e-9) / (prior + 1e-9)
-        everyone = sum(m * math.exp(row[index]) * importance for m, row in zip(mass, logits, strict=True))
-        all_rows = math.log(everyone / sum(mass))
+        everyone = sum(weight * math.exp(row[index]) * importance for weight, row in zip(weights, logits, strict=True))
+        all_rows = math.log(everyone / sum(weights))
         total -= prior * (own - all_rows - lambda_ * all_rows**2)
     return total
 
@@ -67,25 +67,25 @@ def test_soft_labels_weigh_the_mean_of_a_class():
 
 def test_mass_leaves_padding_out():
     logits, labels = random_batch(rows=7)
-    mass = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
-    value = lade_regularizer(logits, labels, UNSORTED, 0.2, mass=mass)
+    weights = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    value = lade_regularizer(logits, labels, UNSORTED, 0.2, weights=weights)
     (gradient,) = torch.autograd.grad(value, logits)
-    own = logits.detach()[mass.bool()].requires_grad_()
-    expected = lade_regularizer(own, labels[mass.bool()], UNSORTED, 0.2)
+    own = logits.detach()[weights.bool()].requires_grad_()
+    expected = lade_regularizer(own, labels[weights.bool()], UNSORTED, 0.2)
     (expected_gradient,) = torch.autograd.grad(expected, own)
     close(value.detach(), expected.detach())
-    close(gradient[mass.bool()], expected_gradient)
-    assert not gradient[~mass.bool()].any()
+    close(gradient[weights.bool()], expected_gradient)
+    assert not gradient[~weights.bool()].any()
     weights = [2.0, 0.5, 1.0, 0.25, 1.0, 3.0, 0.125]
     slow = slow_regularizer(logits.tolist(), F.one_hot(labels, 5).tolist(), UNSORTED, 0.2, weights)
-    close(lade_regularizer(logits, labels, UNSORTED, 0.2, mass=torch.tensor(weights).double()), slow)
+    close(lade_regularizer(logits, labels, UNSORTED, 0.2, weights=torch.tensor(weights).double()), slow)
 
 
-@pytest.mark.parametrize("mass", [None, torch.zeros(3)])
-def test_no_row_is_zero_with_its_graph(mass):
-    logits, labels = random_batch(rows=3 if mass is not None else 1)
-    rows = slice(None) if mass is not None else slice(0)
-    value = lade_regularizer(logits[rows], labels[rows], UNSORTED, 0.5, mass=mass)
+@pytest.mark.parametrize("weights", [None, torch.zeros(3)])
+def test_no_row_is_zero_with_its_graph(weights):
+    logits, labels = random_batch(rows=3 if weights is not None else 1)
+    rows = slice(None) if weights is not None else slice(0)
+    value = lade_regularizer(logits[rows], labels[rows], UNSORTED, 0.5, weights=weights)
     value.backward()
     assert value.item() == 0 and torch.equal(logits.grad, torch.zeros_like(logits))
 
@@ -152,8 +152,8 @@ def test_bad_input_is_refused():
         lade_regularizer(logits, labels, [1, 2, 0, 4, 5])
     with pytest.raises(ValueError, match="3 classes.*5 columns"):
         lade_regularizer(logits, labels, [1, 2, 3])
-    with pytest.raises(ValueError, match="mass"):
-        lade_regularizer(logits, labels, UNSORTED, mass=torch.ones(9, 1))
+    with pytest.raises(ValueError, match="weights"):
+        lade_regularizer(logits, labels, UNSORTED, weights=torch.ones(9, 1))
     with pytest.raises(ValueError, match="alpha"):
         LADELoss([5, 2], alpha=-0.1)
     with pytest.raises(ValueError, match="lambda_"):

@@ -66,10 +66,10 @@ def test_masses_combine_uneven_parts_into_the_whole():
 
 def test_rows_of_mass_zero_count_for_nothing():
     magnitudes, labels_group = batch()
-    mass = torch.ones(12)
-    mass[[1, 4, 9]] = 0
-    kept = mass.bool()
-    result = regularizing_outlier_loss(magnitudes, labels_group, mass=mass)
+    weights = torch.ones(12)
+    weights[[1, 4, 9]] = 0
+    kept = weights.bool()
+    result = regularizing_outlier_loss(magnitudes, labels_group, weights=weights)
     expected = regularizing_outlier_loss(magnitudes[kept], labels_group[kept])
     for left, right in zip(result, expected, strict=True):
         torch.testing.assert_close(left, right)

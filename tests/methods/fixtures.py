@@ -39,14 +39,14 @@ def outputs_of(logits: torch.Tensor) -> SimpleNamespace:
     return SimpleNamespace(raw_logits=logits, logits=inference_logits(logits))
 
 
-def batch_of(labels: torch.Tensor, mass: list[float] | None = None, **more) -> dict:
+def batch_of(labels: torch.Tensor, weight: list[float] | None = None, **more) -> dict:
     """A training batch of rows 0..B-1; keys are those of epoch 0."""
     return {
         "pixel_values": torch.zeros(len(labels), 1),
         "labels": labels,
         "index": torch.arange(len(labels)),
         "keys": torch.arange(len(labels)),
-        "mass": torch.ones(len(labels)) if mass is None else torch.tensor(mass),
+        "weight": torch.ones(len(labels)) if weight is None else torch.tensor(weight),
         **more,
     }
 

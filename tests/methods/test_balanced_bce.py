@@ -30,9 +30,9 @@ def test_sum_over_classes_with_the_log_odds_of_the_prior(tau, soft):
     if soft:
         targets = 0.6 * targets + 0.4 * targets.flip(0)
         more = {"targets": targets}
-    mass = [1.0] * 4 + [0.0] + [1.0] * 6
-    rows = [slow_row(logits[i], targets[i].tolist(), tau) * mass[i] for i in range(11)]
-    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, mass, **more))
+    weight = [1.0] * 4 + [0.0] + [1.0] * 6
+    rows = [slow_row(logits[i], targets[i].tolist(), tau) * weight[i] for i in range(11)]
+    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, weight, **more))
     torch.testing.assert_close(terms["supervised"], sum(rows) / 10, rtol=1e-9, atol=0)
 
 

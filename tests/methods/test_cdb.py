@@ -44,16 +44,16 @@ def test_training_loss_over_micro_batches(reduction):
     method = get_method("cdb", class_counts=COUNTS, reduction=reduction).double()
     method.class_weights.copy_(torch.tensor([3.0, 0.1, 1.0, 0.2, 0.7]))
     logits, labels = some_logits(), some_labels()
-    mass = [1.0] * 9 + [0.0, 1.0]
+    weight = [1.0] * 9 + [0.0, 1.0]
     rows = [slow_cross_entropy(r, int(y)) for r, y in zip(logits, labels, strict=True)]
-    weights = [method.class_weights[y].item() * m for y, m in zip(labels, mass, strict=True)]
-    total = sum(mass) if reduction == "mean_batch" else sum(weights)
+    weights = [method.class_weights[y].item() * m for y, m in zip(labels, weight, strict=True)]
+    total = sum(weight) if reduction == "mean_batch" else sum(weights)
     expected = sum(w * r for w, r in zip(weights, rows, strict=True)) / total
     value, whole = 0.0, 0.0
     for part in (slice(0, 4), slice(4, 11)):
-        batch = batch_of(labels[part], mass[part])
+        batch = batch_of(labels[part], weight[part])
         terms, _ = method.training_loss(FixedModel(logits[part]), batch)
-        share = method.term_mass(batch).get("supervised", batch["mass"].sum())
+        share = method.term_mass(batch).get("supervised", batch["weight"].sum())
         value, whole = value + terms["supervised"] * share, whole + share
     torch.testing.assert_close(value / whole, expected, rtol=1e-9, atol=0)
 

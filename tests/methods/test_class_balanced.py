@@ -33,16 +33,16 @@ def test_weighted_rows_are_averaged_over_the_rows_of_the_step(form, gamma):
     """Micro-batches combined by their masses, which are rows: as published, and not the sum of the weights."""
     method = get_method("class_balanced", class_counts=COUNTS, beta=0.99, form=form, gamma=gamma)
     logits, labels = some_logits(), some_labels()
-    mass = [1.0] * 8 + [0.0, 1.0, 1.0]
+    weight = [1.0] * 8 + [0.0, 1.0, 1.0]
     weights = slow_weights(0.99)
     rows = [slow_row(logits[i], int(labels[i]), form, gamma) for i in range(11)]
-    expected = sum(weights[labels[i]] * rows[i] * mass[i] for i in range(11)) / sum(mass)
+    expected = sum(weights[labels[i]] * rows[i] * weight[i] for i in range(11)) / sum(weight)
     value, whole = 0.0, 0.0
     for part in (slice(0, 3), slice(3, 11)):
-        batch = batch_of(labels[part], mass[part])
+        batch = batch_of(labels[part], weight[part])
         assert method.term_mass(batch) == {}
         terms, _ = method.training_loss(FixedModel(logits[part]), batch)
-        value, whole = value + terms["supervised"] * batch["mass"].sum(), whole + batch["mass"].sum()
+        value, whole = value + terms["supervised"] * batch["weight"].sum(), whole + batch["weight"].sum()
     torch.testing.assert_close(value / whole, expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(method.sample_loss(outputs_of(logits), labels), torch.stack(rows), rtol=1e-9, atol=0)
 

@@ -32,7 +32,7 @@ class FixedModel(torch.nn.Module):
 
 
 def batch_of(labels: torch.Tensor) -> dict:
-    return {"pixel_values": torch.zeros(len(labels), 1), "labels": labels, "mass": torch.ones(len(labels))}
+    return {"pixel_values": torch.zeros(len(labels), 1), "labels": labels, "weight": torch.ones(len(labels))}
 
 
 def test_weights_come_at_the_published_epoch():
@@ -66,7 +66,7 @@ def test_padding_rows_weigh_nothing():
     method = get_method("ldam_drw", class_counts=COUNTS).double()
     labels = torch.tensor([0, 1, 2, 2])
     batch = batch_of(labels)
-    batch["mass"] = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    batch["weight"] = torch.tensor([1.0, 1.0, 1.0, 0.0])
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     terms, _ = method.training_loss(FixedModel(logits), batch)
     expected = method.sample_loss(SimpleNamespace(raw_logits=logits[:3]), labels[:3]).mean()

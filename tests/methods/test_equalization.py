@@ -26,9 +26,9 @@ def test_rare_entries_are_left_out_by_the_coins_of_the_rows(gamma):
     logits, labels = some_logits(), some_labels()
     keys = pack_keys(3, torch.arange(11) % 2, torch.arange(11) + 40)
     coins = uniform(keys, 11, STREAM_GATE, 5) < gamma
-    mass = [1.0] * 10 + [0.0]
+    weight = [1.0] * 10 + [0.0]
     expected = sum(slow_row(logits[i], int(labels[i]), coins[i]) for i in range(10)) / 10
-    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, mass, keys=keys))
+    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, weight, keys=keys))
     torch.testing.assert_close(terms["supervised"], expected, rtol=1e-9, atol=0)
     plain = sum(slow_cross_entropy(logits[i], int(labels[i])) for i in range(10)) / 10
     assert abs(plain - expected) > 1e-3

@@ -21,12 +21,12 @@ def slow_focal(row: torch.Tensor, label: int, gamma: float, detach: bool) -> tor
 def test_value_and_gradient_of_the_mean_without_padding(gamma, detach):
     method = get_method("focal", class_counts=COUNTS, gamma=gamma, detach_modulator=detach)
     model, labels = FixedModel(some_logits()), some_labels()
-    mass = [1.0, 0.0] + [1.0] * 9
-    terms, _ = method.training_loss(model, batch_of(labels, mass))
+    weight = [1.0, 0.0] + [1.0] * 9
+    terms, _ = method.training_loss(model, batch_of(labels, weight))
     (gradient,) = torch.autograd.grad(terms["supervised"], model.logits)
     slow = some_logits().requires_grad_()
-    rows = [slow_focal(slow[i], int(labels[i]), gamma, detach) * mass[i] for i in range(11)]
-    expected = sum(rows) / sum(mass)
+    rows = [slow_focal(slow[i], int(labels[i]), gamma, detach) * weight[i] for i in range(11)]
+    expected = sum(rows) / sum(weight)
     (slow_gradient,) = torch.autograd.grad(expected, slow)
     torch.testing.assert_close(terms["supervised"], expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(gradient, slow_gradient, rtol=1e-9, atol=1e-14)

@@ -36,7 +36,7 @@ def test_smoothing_follows_the_counts_of_the_label(shape, exclude):
         **power,
     )
     logits, labels = some_logits(), some_labels()
-    mass = [0.0] + [1.0] * 10
+    weight = [0.0] + [1.0] * 10
     total = 0.0
     for i in range(1, 11):
         label = int(labels[i])
@@ -44,7 +44,7 @@ def test_smoothing_follows_the_counts_of_the_label(shape, exclude):
         losses = -torch.log_softmax(logits[i], 0)
         others = [c for c in range(5) if not exclude or c != label]
         total = total + (1 - epsilon) * losses[label] + epsilon * sum(losses[c] for c in others) / len(others)
-    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, mass))
+    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, weight))
     torch.testing.assert_close(terms["supervised"], total / 10, rtol=1e-9, atol=0)
 
 

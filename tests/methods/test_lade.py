@@ -30,17 +30,17 @@ def test_terms_without_the_padding_rows(alpha, lambda_):
     method = get_method("lade", class_counts=COUNTS, alpha=alpha, lambda_=lambda_)
     logits, labels = some_logits(), some_labels()
     labels[labels == 3] = 1  # class 3 is absent from the batch
-    mass = [1.0] * 5 + [0.0] + [1.0] * 5
-    kept = [i for i in range(11) if mass[i]]
+    weight = [1.0] * 5 + [0.0] + [1.0] * 5
+    kept = [i for i in range(11) if weight[i]]
     model, slow = FixedModel(logits), logits.clone().requires_grad_()
-    terms, _ = method.training_loss(model, batch_of(labels, mass))
+    terms, _ = method.training_loss(model, batch_of(labels, weight))
     prior = torch.tensor([count / sum(COUNTS) + 1e-9 for count in COUNTS], dtype=torch.float64)
     expected = {
         "supervised": sum(slow_cross_entropy(slow[i] + prior.log(), int(labels[i])) for i in kept) / 10,
         "regularizer": alpha * slow_regularizer(slow[kept], labels[kept].tolist(), lambda_),
     }
     assert terms.keys() == expected.keys()
-    assert method.term_mass(batch_of(labels, mass)) == {}
+    assert method.term_mass(batch_of(labels, weight)) == {}
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value, rtol=1e-9, atol=1e-12)
         (gradient,) = torch.autograd.grad(terms[name], model.logits)

@@ -17,8 +17,8 @@ def test_adds_tau_log_prior_to_the_raw_logits(tau):
     prior = torch.tensor([count / sum(COUNTS) for count in COUNTS], dtype=torch.float64)
     rows = [slow_cross_entropy(r + tau * prior.log(), int(y)) for r, y in zip(logits, labels, strict=True)]
     torch.testing.assert_close(method.sample_loss(outputs_of(logits), labels), torch.stack(rows), rtol=1e-9, atol=0)
-    mass = [1.0] * 10 + [0.0]
-    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, mass))
+    weight = [1.0] * 10 + [0.0]
+    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels, weight))
     torch.testing.assert_close(terms["supervised"], torch.stack(rows[:10]).mean(), rtol=1e-9, atol=0)
 
 

@@ -19,7 +19,7 @@ def test_masks_belong_to_the_images(tmp_path):
     batch = batches[0]
     _, whole = trainer.method.training_loss(trainer.model, batch)
     order = torch.tensor([5, 2, 7])
-    part = {key: batch[key][order] for key in ("pixel_values", "keys", "mass")}
+    part = {key: batch[key][order] for key in ("pixel_values", "keys", "weight")}
     _, small = trainer.method.training_loss(trainer.model, part)
     assert torch.equal(whole.mask[order], small.mask)
     torch.testing.assert_close(whole.loss_per_sample[order], small.loss_per_sample)

@@ -34,7 +34,7 @@ def step(labels, seed=0, **options):
         torch.rand(rows, 3, generator=generator, dtype=torch.float64) * 8,
     )
     method = get_method("mem", class_counts=COUNTS, **options)
-    batch = {"pixel_values": torch.zeros(rows, 1), "labels": torch.tensor(labels), "mass": torch.ones(rows)}
+    batch = {"pixel_values": torch.zeros(rows, 1), "labels": torch.tensor(labels), "weight": torch.ones(rows)}
     terms, _ = method.training_loss(model, batch)
     return method, model, batch, terms
 

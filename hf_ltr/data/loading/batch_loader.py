@@ -320,14 +320,14 @@ class BatchLoader:
         Returns:
             `dict`: `pixel_values` float32 `(B, C, H, W)`; `labels` int64 `(B,)` if the dataset has any; `index` int64
             `(B,)`, rows of the dataset; `keys` int64 `(B,)` for further draws (masks, gates; see `randomness.py`);
-            `mass` float32 `(B,)`, 0 for padding rows and else 1; `targets` float32 `(B, num_labels)` only when mixed
+            `weight` float32 `(B,)`, 0 for padding rows and else 1; `targets` float32 `(B, num_labels)` only when mixed
             or smoothed; `extra_views` (list of tensors) only with more than one view.
         """
         if "unreadable" in raw:
             raise UnreadableImagesError(raw["unreadable"])
         keys = raw["keys"].to(self.device, non_blocking=True)
         rows = rows_of(keys)
-        batch: Batch = {"index": rows, "keys": keys, "mass": (~is_padding(keys)).to(torch.float32)}
+        batch: Batch = {"index": rows, "keys": keys, "weight": (~is_padding(keys)).to(torch.float32)}
         if self.loading == "ready":
             pixels = [raw["pixel_values"].to(self.device, non_blocking=True, dtype=torch.float32)]
         else:

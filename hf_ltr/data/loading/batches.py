@@ -33,7 +33,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
     The last global batch of an epoch may be smaller. It is split as evenly as possible, in whole pairs of neighbours
     when `batch_size_per_process` is even (only the very last row may be alone), so that rows (2i, 2i+1) stay together
     for mixup and cutmix; `pairing` decides which rows these are. A process for which nothing is left gets one repeated
-    row flagged as padding (`is_padding`, mass 0): every process takes part in every step.
+    row flagged as padding (`is_padding`, weight 0): every process takes part in every step.
 
     It is made to be used without `accelerator.prepare`, which would shard a second time. It survives
     `accelerate.skip_first_batches` (mid-epoch resume): that wraps it in a `SkipBatchSampler`, and

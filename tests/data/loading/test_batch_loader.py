@@ -61,8 +61,8 @@ def batches(batch_loader: BatchLoader, batch_size: int = 8, world: int = 1, rank
 def by_row(found: list[dict]) -> torch.Tensor:
     """pixel_values in the order of the dataset."""
     index, values = torch.cat([b["index"] for b in found]), torch.cat([b["pixel_values"] for b in found])
-    mass = torch.cat([b["mass"] for b in found])
-    index, values = index[mass > 0], values[mass > 0]
+    weight = torch.cat([b["weight"] for b in found])
+    index, values = index[weight > 0], values[weight > 0]
     assert sorted(index.tolist()) == list(range(len(index)))
     return values[index.argsort()]
 
@@ -100,8 +100,8 @@ def test_evaluation_batches():
     torch.testing.assert_close(values, normalised(SMALL.transpose(0, 3, 1, 2)), atol=1e-5, rtol=0)
     assert torch.cat([batch["labels"] for batch in found]).tolist() == LABELS
     assert torch.cat([batch["index"] for batch in found]).tolist() == list(range(37))
-    assert set(found[0]) == {"pixel_values", "labels", "index", "keys", "mass"}
-    assert found[0]["pixel_values"].dtype == torch.float32 and found[0]["mass"].tolist() == [1.0] * 10
+    assert set(found[0]) == {"pixel_values", "labels", "index", "keys", "weight"}
+    assert found[0]["pixel_values"].dtype == torch.float32 and found[0]["weight"].tolist() == [1.0] * 10
 
 
 def test_training_batches_are_crops_and_flips():
@@ -118,10 +118,10 @@ def test_training_batches_are_crops_and_flips():
         assert min((candidate - value).abs().max() for candidate in candidates) < 1e-5
 
 
-def test_padding_rows_have_no_mass():
+def test_padding_rows_have_no_weight():
     found = [batches(make_loader(SMALL_DATASET.select(range(9))), 2, world=4, rank=rank) for rank in range(4)]
-    masses = [part[-1]["mass"].tolist() for part in found]
-    assert sorted(masses) == [[0.0], [0.0], [0.0], [1.0]]
+    weights = [part[-1]["weight"].tolist() for part in found]
+    assert sorted(weights) == [[0.0], [0.0], [0.0], [1.0]]
     assert torch.cat([by_row([batch for part in found for batch in part])]).shape[0] == 9
 
 
@@ -149,10 +149,10 @@ def test_same_for_any_process_count():
         ranks = [batches(batch_loader, size, world, rank, epoch=2) for rank in range(world)]
         for step, whole in enumerate(one):
             for name in ("pixel_values", "targets", "labels", "index", "keys"):
-                parts = torch.cat([part[step][name][part[step]["mass"] > 0] for part in ranks])
+                parts = torch.cat([part[step][name][part[step]["weight"] > 0] for part in ranks])
                 assert torch.equal(parts, whole[name]), name
             for view in (0, 1):
-                parts = [part[step]["extra_views"][view][part[step]["mass"] > 0] for part in ranks]
+                parts = [part[step]["extra_views"][view][part[step]["weight"] > 0] for part in ranks]
                 assert torch.equal(torch.cat(parts), whole["extra_views"][view])
 
 
