@@ -6,12 +6,12 @@ Names are imported on first use, so that `import hf_ltr` and `hf-ltr --help` do 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .lazy import lazy_names
 from .version import __version__
 
-_HOMES = {
+_MODULE_OF_NAME = {
     "load_long_tailed": "data",
     "class_counts": "data",
     "ClassCounts": "data",
@@ -25,21 +25,12 @@ _HOMES = {
     "get_method": "methods",
 }
 
-__all__ = ["__version__", *_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; public names: {', '.join(_HOMES)}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
+__all__ = ["__version__", *_MODULE_OF_NAME]
 
 if TYPE_CHECKING:
     from .data import ClassCounts, class_counts, load_long_tailed
     from .methods import METHODS, LongTailMethod, get_method
     from .models import LongTailConfig, LongTailForImageClassification, LongTailImageProcessor
     from .trainer import LongTailTrainer, LongTailTrainingArguments
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF_NAME)

@@ -21,7 +21,9 @@ def lazy_names(
 
     def get(name: str) -> Any:
         if name not in module_of_name:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}; public names: {', '.join(module_of_name)}"
+            )
         value = getattr(importlib.import_module(f"{package}.{module_of_name[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value

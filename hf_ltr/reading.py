@@ -6,6 +6,8 @@ them, and bounds for what a few bytes may become.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,8 +81,24 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
-    """A JSON file, see `parse_json`."""
+    """A JSON file, see [`parse_json`]."""
     return parse_json(read_text(path, largest), str(path))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """A YAML file, see [`parse_yaml`]."""
+    return parse_yaml(read_text(path), str(path))
+
+
+def json_form(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
+    """
+    `value` as it comes back from a file of JSON.
+
+    Args:
+        value: Of types that JSON has, tuples among them.
+        default (`Callable`, *optional*): What others are written as.
+    """
+    return json.loads(json.dumps(value, default=default))
 
 
 def _no_number(word: str) -> Any:
@@ -90,8 +108,7 @@ def _no_number(word: str) -> Any:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {twice!r} is there twice")
     return content
 

@@ -101,8 +101,8 @@ def remember_secret(value: Any) -> None:
 def without_secrets(text: str) -> str:
     """`text` without values that are known, or look, to be secret."""
     for value in sorted(_known | _of_environment(), key=len, reverse=True):
-        for form in {value, json.dumps(value)[1:-1]}:
-            text = text.replace(form, HIDDEN)
+        for written in {value, json.dumps(value)[1:-1]}:
+            text = text.replace(written, HIDDEN)
     for form in (_FORMS, _IN_URL, _BEARER):
         text = form.sub(HIDDEN, text)
     return text
@@ -168,11 +168,12 @@ def public_command(program: Sequence[str], argv: Sequence[str]) -> str:
         program (sequence of `str`): What is started; a script by its place in the checkout.
         argv (sequence of `str`): `--name value ...`, `--name=value`, JSON and `key=value` among the values.
     """
-    pairs, name = [], ""
+    pairs: list[tuple[str, str, str | None]] = []
+    name = ""
     for word in argv:
         if word.startswith("--"):
-            name, equals, value = word.partition("=")
-            pairs.append((name, f"{name}{equals}", value if equals else None))
+            name, equals, given = word.partition("=")
+            pairs.append((name, f"{name}{equals}", given if equals else None))
         else:
             pairs.append((name, "", word))
     for option, _, value in pairs:

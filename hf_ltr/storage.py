@@ -43,7 +43,7 @@ def storage_error(error: BaseException, folder: str | Path | None = None) -> Sto
         if isinstance(seen, StorageError):
             return seen
         number = _number_of(seen)
-        if number is not None and getattr(seen, "filename", None):
+        if number is not None and isinstance(seen, OSError) and seen.filename:
             place = seen.filename
         seen = seen.__cause__ or seen.__context__
     if number is None and folder is not None and isinstance(error, RuntimeError):

@@ -79,8 +79,9 @@ def whole_number(name: str, value: Any, *, minimum: int | None = None, maximum: 
     """
     value = plain(value)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
-            return int(value)
+        whole = int(value)
+        if (minimum is None or whole >= minimum) and (maximum is None or whole <= maximum):
+            return whole
     if minimum == 1 and maximum is None:
         raise ValueError(f"{name} must be a positive integer, not {shown(value)}")
     raise ValueError(f"{name} must be a whole number{_range(minimum, maximum)}, got {shown(value)}")
@@ -194,19 +195,19 @@ def check_type(name: str, value: Any, kind: Any) -> None:
 
 
 def _check_of(kind: Any) -> Callable[[str, Any], Any] | None:
-    simple = {int: whole_number, float: number, bool: flag, str: text}.get(kind)
-    if simple is not None:
-        return simple
+    simple: dict[Any, Callable[[str, Any], Any]] = {int: whole_number, float: number, bool: flag, str: text}
+    if kind in simple:
+        return simple[kind]
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (list, tuple, Sequence) and inner and _check_of(inner[0]) is not None:
-        item_check = _check_of(inner[0])
+    check_item = _check_of(inner[0]) if origin in (list, tuple, Sequence) and inner else None
+    if check_item is None:
+        return None
 
-        def check(name: str, value: Any) -> None:
-            for place, item in enumerate(sequence(name, value)):
-                item_check(f"{name}[{place}]", item)
+    def check(name: str, value: Any) -> None:
+        for place, item in enumerate(sequence(name, value)):
+            check_item(f"{name}[{place}]", item)
 
-        return check
-    return None
+    return check
 
 
 def _in_words(kind: Any) -> str:

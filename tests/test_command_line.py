@@ -101,7 +101,6 @@ def test_evaluate_matches_classes_by_name(tmp_path, capsys):
 def test_options_of_the_data_reach_the_loader(command, tmp_path, monkeypatch):
     """Every command takes what says how a folder is read."""
     from hf_ltr import LongTailForImageClassification, data
-    from hf_ltr.data import datasets
 
     LongTailForImageClassification(make_config([3, 2])).save_pretrained(tmp_path / "model")
     given: dict = {}
@@ -110,8 +109,7 @@ def test_options_of_the_data_reach_the_loader(command, tmp_path, monkeypatch):
         given.update(options)
         raise ValueError("seen")
 
-    monkeypatch.setattr(datasets, "load_long_tailed", load)
-    monkeypatch.setattr(data, "load_long_tailed", load, raising=False)
+    monkeypatch.setattr(data, "load_long_tailed", load)
     said = {"labels_from": "labels.csv", "splits": "train=a,test=b", "dataset_config": "c", "label_column": "d"}
     words = {"evaluate": ["--dataset", "digits"], "adjust": ["--dataset", "digits", "--method", "ncm"], "prepare": []}
     target = "digits" if command == "prepare" else str(tmp_path / "model")

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prepare, and say how to use the result."""
-    from ..data.datasets import load_long_tailed
+    from ..data import load_long_tailed
     from ..data.sources.prepare import Preparation, prepare
 
     preparation = Preparation(options.size, options.format, options.quality, options.interpolation, options.shard_rows)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 
 # Imported at once (it needs NumPy only): the function has the name of its module, and Python would otherwise hand out
 # the module under that name.
@@ -45,8 +46,4 @@ if TYPE_CHECKING:
         SquareRootSampler,
     )
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF_NAME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF_NAME)
