@@ -29,7 +29,7 @@ from .best_model import check_metric_for_best_model
 from .checkpoint_files import STATE, begin_checkpoint, best_checkpoint_of, forget_places, problems_of, write_manifest
 from .checkpoints import check_folder, claim_folder
 from .degenerate import check_length
-from .evaluation import run_evaluation
+from .evaluation_loop import run_evaluation
 from .forward import (
     HALF_PRECISIONS,
     forward_as,

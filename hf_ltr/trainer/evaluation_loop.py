@@ -1,0 +1,105 @@
+"""Evaluation that streams: counts per class are summed on the device, logits are forgotten batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction
+from transformers.trainer_utils import EvalLoopOutput
+
+from ..data.class_counts import GROUP_NAMES, ClassCounts
+from ..evaluation import StreamingMetrics
+
+
+@torch.no_grad()
+def run_evaluation(
+    model: nn.Module,
+    dataloader: DataLoader,
+    class_counts: ClassCounts | None,
+    args: Any,
+    *,
+    modulator_groups: torch.Tensor | None = None,
+    keep_logits: bool = False,
+    compute_metrics: Callable | None = None,
+    after_batch: Callable[[], None] = lambda: None,
+    prefix: str = "eval",
+) -> EvalLoopOutput:
+    """
+    Evaluate a prepared model.
+
+    Args:
+        model (`nn.Module`): Returns `logits` of shape `(B, C)`; put in evaluation mode here.
+        dataloader (`DataLoader`): Raw batches of this process's shard, with the `batch_loader` that prepares them.
+        class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
+            none.
+        args ([`LongTailTrainingArguments`]).
+        modulator_groups (`torch.Tensor` of shape `(classes,)`, *optional*): Group of every class in the model's
+            modulator, if it has one; its magnitudes are measured then.
+        keep_logits (`bool`): Also return all logits and labels in row order, on every process.
+        compute_metrics (`Callable`, *optional*): Called with all of them.
+        after_batch (`Callable`): Progress.
+        prefix (`str`): Of the metric names.
+
+    Returns:
+        [`~transformers.trainer_utils.EvalLoopOutput`] with metrics `<prefix>_accuracy`, `_balanced_accuracy`, `_many`,
+        `_medium`, `_few`, `_loss` and others of [`StreamingMetrics`].
+    """
+    model.eval()
+    batch_loader = dataloader.batch_loader
+    if batch_loader.labels is None and not keep_logits:
+        raise ValueError("The evaluation set has no labels, so there is no accuracy; use predict() for its logits")
+    counts = class_counts or ClassCounts([1] * batch_loader.num_labels)
+    metrics = StreamingMetrics(counts, device=args.device)
+    kept_logits: list[torch.Tensor] = []
+    kept_labels: list[torch.Tensor] = []
+    for raw in dataloader:
+        batch = batch_loader.prepare(raw)
+        output = model(pixel_values=batch["pixel_values"])
+        logits = output.logits
+        if "labels" in batch:
+            magnitudes = None if modulator_groups is None else output.magnitudes
+            metrics.update(logits, batch["labels"], magnitudes=magnitudes, modulator_groups=modulator_groups)
+        if keep_logits:
+            kept_logits.append(logits.float().cpu())
+            kept_labels.append(batch.get("labels", torch.empty(0, dtype=torch.int64)).cpu())
+        after_batch()
+    metrics.all_reduce()
+    values: dict[str, Any] = metrics.compute(per_class=True) if batch_loader.labels is not None else {}
+    if class_counts is None:
+        values = {key: value for key, value in values.items() if key not in GROUP_NAMES}
+    predictions = label_ids = None
+    if keep_logits:
+        predictions = rows_of_all_processes(joined_rows(kept_logits, counts.num_classes), args).numpy()
+        label_ids = (
+            rows_of_all_processes(joined_rows(kept_labels), args).numpy() if batch_loader.labels is not None else None
+        )
+        if compute_metrics is not None:
+            values.update(compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids)))
+    named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": _plain(v) for key, v in values.items()}
+    return EvalLoopOutput(
+        predictions=predictions, label_ids=label_ids, metrics=named, num_samples=batch_loader.num_rows
+    )
+
+
+def joined_rows(parts: list[torch.Tensor], *width: int) -> torch.Tensor:
+    """All rows of this process, of which a small dataset may leave it none."""
+    return torch.cat(parts) if parts else torch.empty(0, *width)
+
+
+def rows_of_all_processes(rows: torch.Tensor, args: Any) -> torch.Tensor:
+    """Rows of all processes, in process order, which is row order because shards are contiguous."""
+    if args.world_size == 1:
+        return rows
+    gathered: list[Any] = [None] * args.world_size
+    dist.all_gather_object(gathered, rows)
+    return torch.cat(gathered)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic | torch.Tensor) and np.size(value) == 1 else value
