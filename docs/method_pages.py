@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ltr.markup import markdown_table
+
 from .docstrings import options, read_docstring
 from .page_facts import class_facts, stage_names
 from .page_numbers import MEASURED_COLUMNS, PUBLISHED_COLUMNS, card_rows, measured_table, published_table
@@ -85,7 +87,7 @@ def readme_table(repository: Path, configs: list[RecipeConfig]) -> str:
         paper = f"[{_short(method.paper)}]({method.paper['url']})" if method.paper else ""
         stages = str(len(stage_names(name)))
         rows.append([f"[`{name}`](recipes/{name}.md)", method.summary, paper, stages, link])
-    return markdown_table(["name", "what it does", "paper", "stages", "settings"], rows)
+    return _table(["name", "what it does", "paper", "stages", "settings"], rows)
 
 
 def readme_results(repository: Path) -> str:
@@ -95,7 +97,7 @@ def readme_results(repository: Path) -> str:
     rows = [row[1:] for name in METHODS for row in measured_table(repository, name) if README_PROTOCOL in row[0]]
     if not rows:
         return "Nothing was measured yet."
-    return markdown_table(MEASURED_COLUMNS[1:], sorted(rows, key=lambda row: -float(row[1].split()[0])))
+    return _table(MEASURED_COLUMNS[1:], sorted(rows, key=lambda row: -float(row[1].split()[0])))
 
 
 def recipe_results(repository: Path, tables: Sequence[str]) -> str:
@@ -152,12 +154,11 @@ def find_repository(repository: str | Path | None = None) -> Path:
     return found
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; columns that are empty in every row are left out."""
     kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
-    lines = [[columns[place] for place in kept], ["---"] * len(kept)]
-    lines += [[row[place].replace("|", "\\|") for place in kept] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    shown = [[row[place] for place in kept] for row in rows]
+    return markdown_table([columns[place] for place in kept], shown, padded=False)
 
 
 def _source(name: str, method: Any) -> str:
@@ -207,7 +208,7 @@ def _options(method: Any, meanings: dict[str, str]) -> str:
         default = parameter.default
         shown = "required" if default is parameter.empty else "unset" if default is None else f"`{_value(default)}`"
         rows.append([f"`{name}`", shown, meanings.get(name, "")])
-    return markdown_table(["name", "default", "meaning"], rows) if rows else "None."
+    return _table(["name", "default", "meaning"], rows) if rows else "None."
 
 
 def _value(value: Any) -> str:
@@ -229,7 +230,7 @@ def _settings(configs: list[RecipeConfig], repository: Path) -> str:
     if not rows:
         return "No source gives settings for a dataset; start from those of `cross_entropy`."
     columns = ["config", "data", "network", "stage", *_SETTINGS, "options"]
-    return markdown_table(columns, rows) + "\n\nWhere the numbers come from:\n\n" + "\n".join(comments)
+    return _table(columns, rows) + "\n\nWhere the numbers come from:\n\n" + "\n".join(comments)
 
 
 def _published(name: str, method: Any) -> str:
@@ -242,7 +243,7 @@ def _published(name: str, method: Any) -> str:
         "Top-1 accuracy in percent on the balanced test set, as printed in the source. Compare only rows of one "
         "protocol (network, epochs, augmentation); none of them is a result of this package."
     )
-    return f"{intro}\n\n{markdown_table(PUBLISHED_COLUMNS, rows)}"
+    return f"{intro}\n\n{_table(PUBLISHED_COLUMNS, rows)}"
 
 
 def _ours(name: str, repository: Path) -> str:
@@ -253,7 +254,7 @@ def _ours(name: str, repository: Path) -> str:
         "Top-1 accuracy in percent, weights of the last epoch. Protocols are those of `hf-ltr table`, which ship with "
         "the package; a card has its settings inside."
     )
-    return f"{intro}\n\n{markdown_table(MEASURED_COLUMNS, rows)}"
+    return f"{intro}\n\n{_table(MEASURED_COLUMNS, rows)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

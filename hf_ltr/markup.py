@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 LONGEST = 200
 
@@ -45,6 +46,34 @@ def code_block(text: str, language: str = "") -> str:
 def cell(text: str) -> str:
     """`text`, which may be Markdown, as the cell of a table: a bar or a line break would end it."""
     return re.sub(r"(?<!\\)((?:\\\\)*)\|", r"\1\\|", one_line(text, 10 * LONGEST))
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], align: str | None = None, *, padded: bool = True
+) -> str:
+    """
+    A table whose cells may be Markdown.
+
+    Args:
+        header (sequence of `str`): Names of the columns.
+        rows (sequence of sequences of `str`): One cell for each column.
+        align (`str`, *optional*): A letter per column: `l` as the reader's program has it, usually to the left, `r` to
+            the right; all of the first kind if not given.
+        padded (`bool`, defaults to `True`): Whether columns are as wide as their widest cell, so that the table reads
+            as plain text too.
+
+    Returns:
+        `str`: the lines of the table, without a newline at the end.
+    """
+    lines = [[cell(text) for text in line] for line in (header, *rows)]
+    widths = [max(3, *(len(line[column]) for line in lines)) if padded else 3 for column in range(len(header))]
+    columns = list(zip(align or "l" * len(header), widths, strict=True))
+    rule = ["-" * (width - 1) + (":" if side == "r" else "-") for side, width in columns]
+    lines.insert(1, rule)
+    if padded:
+        to_side = {"l": str.ljust, "r": str.rjust}
+        lines = [[to_side[side](text, width) for text, (side, width) in zip(line, columns, strict=True)] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def figure_text(text: object, longest: int = 60) -> str:

@@ -1,13 +1,18 @@
-"""One way to say that a name is unknown: what was asked for, the nearest valid names, and all of them if few."""
+"""Names as people give them: the valid ones nearest to an unknown one, and which may be of something on the Hub."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 # A message shows this much of a value.
 _LONGEST = 120
+# As the Hub has it: letters, digits, `-`, `_` and `.`, with none of the last three at an end but `_`.
+_HUB_NAME = r"\w(?:[\w.-]{0,94}\w)?"
+_HUB_ID = re.compile(rf"(?P<owner>{_HUB_NAME}/)?{_HUB_NAME}", re.ASCII)
 
 
 def shown(value: Any) -> str:
@@ -51,3 +56,29 @@ def unknown_name(kind: str, name: object, valid: Iterable[str], hint: str = "") 
     if len(valid) <= 40:
         message += f" Valid names: {', '.join(valid) if valid else '(none)'}."
     return ValueError(message + (f" {hint}" if hint else ""))
+
+
+def is_hub_id(name: str | None, *, bare: bool = False) -> TypeGuard[str]:
+    """
+    Whether `name` can only be that of something on the Hub: it has the form `owner/name` (without a revision or a
+    configuration), and nothing on this machine lies there, since a folder goes before the Hub everywhere.
+
+    Args:
+        name (`str`, *optional*): What was given; None is no Hub id.
+        bare (`bool`, defaults to `False`): Whether the first models' names, which have no owner, count too.
+    """
+    if not name or "--" in name or ".." in name or name.endswith(".git"):
+        return False
+    form = _HUB_ID.fullmatch(name)
+    return form is not None and bool(bare or form["owner"]) and not Path(name).exists()
+
+
+def check_initial_checkpoint(place: str) -> None:
+    """
+    Refuse a checkpoint to start from that is not there, before anything is loaded.
+
+    Raises:
+        `FileNotFoundError`: for what lies nowhere on this machine and is no Hub id either.
+    """
+    if not is_hub_id(place, bare=True) and not Path(place).exists():
+        raise FileNotFoundError(f"There is no checkpoint folder {place!r} to start from")

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..models.quiet import quiet_loading
+from ..naming import is_hub_id
 from ..storage import naming_storage_errors
 from .features import number_of_channels, pixel_values
 from .head import logits_of
@@ -59,7 +60,7 @@ def load_classifier(checkpoint: str | Path, image_processor: str | Path | None =
 
     checkpoint = str(checkpoint)
     for place in (checkpoint, str(image_processor or checkpoint)):
-        if not Path(place).exists() and place.count("/") != 1:
+        if not is_hub_id(place) and not Path(place).exists():
             raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
     try:
         with quiet_loading():

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from ..files import write_text
-from ..hub.eval_results import is_hub_id
 from ..hub.tables import format_table, write_metrics
 from ..markup import markdown, markdown_code
+from ..naming import is_hub_id
 from ..redaction import name_of_place, without_secrets
 from .options import ADJUSTMENTS
 

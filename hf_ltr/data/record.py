@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..markup import markdown, markdown_code
+from ..markup import markdown, markdown_code, markdown_table
 from ..redaction import public
 from .class_counts import ClassCounts, class_counts, label_array
 from .row_identity import hash_rows
@@ -195,6 +195,6 @@ def dataset_card(data: Any) -> str:
             for key in ("source", "imbalance_factor", "imbalance_type", "order_column", "seed", "row_hash"):
                 if record.get(key) is not None:
                     lines.append(f"- {key.replace('_', ' ')}: {markdown_code(public(record[key], key))}")
-        lines += ["", "| class | images |", "|---|---:|"]
-        lines += [f"| {markdown(counts.name_of(index))} | {count} |" for index, count in enumerate(counts)]
+        classes = [[markdown(counts.name_of(index)), str(count)] for index, count in enumerate(counts)]
+        lines += ["", markdown_table(["class", "images"], classes, align="lr", padded=False)]
     return "\n".join(lines) + "\n"

@@ -4,8 +4,9 @@ What a model says about itself on the Hub: its card, evaluation results in the H
 This room lies below the trainer, which writes a card whenever it pushes.
 """
 
+from ..naming import is_hub_id
 from .card import has_own_card, model_card, write_model_card
-from .eval_results import is_hub_id, write_eval_results
+from .eval_results import write_eval_results
 from .facts import AUTOENCODER, CLASSIFIER, CardFacts
 
 __all__ = [

@@ -9,22 +9,11 @@ from typing import Any
 
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+
+from ..naming import is_hub_id
 
 FOLDER = ".eval_results"
 COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")
-
-
-def is_hub_id(dataset: str | None) -> bool:
-    """Whether `dataset` has the form `owner/name` of a Hub id and is no folder on this machine."""
-    if not dataset or dataset.count("/") != 1 or dataset.startswith((".", "/", "~")):
-        return False
-    try:
-        validate_repo_id(dataset)
-    except HFValidationError:
-        return False
-    return not Path(dataset).exists()
 
 
 def write_eval_results(

@@ -8,7 +8,8 @@ import re
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..markup import one_line
-from .eval_results import COLUMNS, is_hub_id
+from ..naming import is_hub_id
+from .eval_results import COLUMNS
 from .facts import CLASSIFIER, CardFacts
 
 TAGS = ("hf_ltr", "long-tailed-recognition", "class-imbalance", "image-classification")

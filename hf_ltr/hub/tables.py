@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
-from ..markup import cell
+from ..markup import markdown_table
 
 ABSENT = "-"
 
@@ -33,29 +33,20 @@ def format_table(
     Raises:
         `ValueError`: for a value that is not finite, naming row and column.
     """
-    table = [["", *("all" if column == "accuracy" else column.replace("_", " ") for column in columns)]]
+    lines = []
     for name, metrics in rows.items():
-        cells = [cell(name)]
+        line = [name]
         for column in columns:
             value = metrics.get(column)
             if value is None:
-                cells.append(ABSENT)
+                line.append(ABSENT)
                 continue
             if not math.isfinite(value):
                 raise ValueError(f"{column!r} of {name!r} is {value}, not a number that can be reported.")
-            cells.append(f"{100 * value:.{digits}f}")
-        table.append(cells)
-    widths = [max(3, *(len(line[column]) for line in table)) for column in range(len(columns) + 1)]
-    lines = []
-    for line in table:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines.insert(1, f"| {' | '.join(rule)} |")
-    return "\n".join(lines)
+            line.append(f"{100 * value:.{digits}f}")
+        lines.append(line)
+    header = ["", *("all" if column == "accuracy" else column.replace("_", " ") for column in columns)]
+    return markdown_table(header, lines, align="l" + "r" * len(columns))
 
 
 def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> Path:

@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from ..naming import is_hub_id
+
 # Meta released the weights of facebookresearch/mae under CC-BY-NC 4.0. Some copies on the Hub name another licence,
 # which only the owner could have given.
 _MAE_RELEASE = "facebook/vit-mae-"
 _MAE_LICENSE = "cc-by-nc-4.0"
 
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 # A folder of the Hub's cache says which repository it is a copy of.
 _CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)[/\\]snapshots[/\\]")
 
@@ -50,7 +51,7 @@ def weights_of_checkpoint(source: str, stored: dict[str, Any]) -> dict[str, Any]
         else's checkpoints it is `None`.
     """
     name, made_from = _name_of(source), str(stored.get("_name_or_path") or "")
-    if not _HUB_ID.match(name) and _HUB_ID.match(made_from):
+    if not is_hub_id(name) and is_hub_id(made_from):
         name = made_from
     released = name.startswith(_MAE_RELEASE) or made_from.startswith(_MAE_RELEASE)
     return {"name": name, "license": _MAE_LICENSE if released else None}

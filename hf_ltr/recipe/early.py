@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ..naming import check_initial_checkpoint, is_hub_id
 from .options import ParsedOptions
 
 # A made-up training set on which methods and models are built before the real one is opened: every group has classes.
@@ -28,19 +29,12 @@ def check_paths(argv: Sequence[str], default_dataset: str = "digits") -> None:
     given = _words(argv)
     check_source(given.get("dataset", default_dataset), given.get("data_dir"))
     if "start" in given:
-        check_checkpoint_path(given["start"])
-
-
-def check_checkpoint_path(place: str) -> None:
-    """Refuse a path, as opposed to a Hub id, at which nothing lies."""
-    is_path = Path(place).is_absolute() or place.startswith((".", "~")) or place.count("/") > 1
-    if is_path and not Path(place).expanduser().exists():
-        raise FileNotFoundError(f"There is no checkpoint folder {place!r} to start from")
+        check_initial_checkpoint(str(Path(given["start"]).expanduser()))
 
 
 def require_folder_or_hub_id(place: str) -> None:
     """Refuse what is neither a folder nor could be a Hub id."""
-    if not Path(place).exists() and (place.count("/") != 1 or place.startswith((".", "/", "~"))):
+    if not is_hub_id(place) and not Path(place).exists():
         raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..naming import check_initial_checkpoint
 from .options import ParsedOptions
 
 
@@ -138,9 +139,8 @@ class ModelOptions:
 def take_statistics(options: ParsedOptions, start: str) -> None:
     """Normalise images as the weights at `start` (folder or Hub id) were trained, where the options do not say how."""
     from ..models import LongTailConfig
-    from ..trainer.stages import check_start_exists
 
-    check_start_exists(start)
+    check_initial_checkpoint(start)
     theirs = LongTailConfig.from_pretrained(start)
     if theirs.num_channels != options.values.get("num_channels", ModelOptions.num_channels):
         return  # the weights do not fit, and loading says so

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..evaluation.statistics import format_p
-from ..markup import cell
+from ..markup import markdown_table
 from ..redaction import public
 from .computation import computation_notes
 from .published import protocol_in_words
@@ -38,14 +38,15 @@ def accuracy_table(rows: Sequence[TableRow], seeds: int) -> str:
     """Accuracy by group, beside the nearest published number; see [`published_notes`] for its notes."""
     columns = group_columns(rows)
     numbers = {text: number for number, text in enumerate(published_notes(rows), start=1)}
-    table = [["", "seeds", *(HEADS.get(name, name) for name in columns), "published", "its protocol"]]
+    header = ["", "seeds", *(HEADS.get(name, name) for name in columns), "published", "its protocol"]
+    lines = []
     for row in rows:
-        cells = [cell(row.label), f"{len(row.runs)} of {seeds}" if len(row.runs) < seeds else str(seeds)]
+        cells = [row.label, f"{len(row.runs)} of {seeds}" if len(row.runs) < seeds else str(seeds)]
         if not row.values:
             cells[1] = NOT_RUN
         cells += [_value(row.values[name]) if name in row.values else "-" for name in columns]
-        table.append([*cells, *_published(row, numbers)])
-    return _markdown(table)
+        lines.append([*cells, *_published(row, numbers)])
+    return markdown_table(header, lines)
 
 
 def published_notes(rows: Sequence[TableRow]) -> list[str]:
@@ -59,9 +60,10 @@ def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
     if not rows:
         return ""
     columns = group_columns(rows)
-    table = [[f"minus {cell(baseline)}", *(HEADS.get(name, name) for name in columns)]]
+    header = [f"minus {baseline}", *(HEADS.get(name, name) for name in columns)]
+    lines = []
     for row in rows:
-        cells = [cell(row.label)]
+        cells = [row.label]
         for name in columns:
             part = row.differences[baseline].get(name)
             cells.append(
@@ -69,27 +71,27 @@ def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
                 if part
                 else "-"
             )
-        table.append(cells)
-    return _markdown(table)
+        lines.append(cells)
+    return markdown_table(header, lines)
 
 
 def cost_table(rows: Sequence[TableRow]) -> str:
     """Step time and memory; empty if nothing was measured."""
     if not any(row.cost for row in rows):
         return ""
-    table = [["", "step", "memory", "minutes"]]
+    lines = []
     for row in rows:
         steps = [f"{stage['ratio']:.2f}" for stage in row.cost.get("stages", [])]
         memory = row.cost.get("memory", {}).get("ratio")
-        table.append(
+        lines.append(
             [
-                cell(row.label),
+                row.label,
                 " + ".join(steps) or "-",
                 "-" if memory is None else f"{memory:.2f}",
                 "-" if row.minutes is None else f"{row.minutes:.1f}",
             ]
         )
-    return _markdown(table)
+    return markdown_table(["", "step", "memory", "minutes"], lines)
 
 
 def notes(rows: Sequence[TableRow], test: TestSet | None, data: Mapping[str, Any]) -> list[str]:
@@ -156,13 +158,4 @@ def _published(row: TableRow, notes: Mapping[str, int]) -> list[str]:
     if all(value is not None for value in groups):
         text += f" ({'/'.join(f'{value:.1f}' for value in groups)})"
     note = f" (note {notes[nearest['note']]})" if nearest["note"] else ""
-    return [text, cell(protocol_in_words(nearest)) + note]
-
-
-def _markdown(table: Sequence[Sequence[str]]) -> str:
-    widths = [max(3, *(len(line[column]) for line in table)) for column in range(len(table[0]))]
-    lines = [
-        f"| {' | '.join(text.ljust(width) for text, width in zip(line, widths, strict=True))} |" for line in table
-    ]
-    lines.insert(1, f"| {' | '.join('-' * width for width in widths)} |")
-    return "\n".join(lines)
+    return [text, protocol_in_words(nearest) + note]

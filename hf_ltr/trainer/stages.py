@@ -22,7 +22,7 @@ from ..data.map_style import number_of_rows
 from ..files import clear_temporaries, write_json
 from ..methods import Stage
 from ..models.quiet import quiet_loading
-from ..naming import unknown_name
+from ..naming import check_initial_checkpoint, unknown_name
 from ..storage import naming_storage_errors
 from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
@@ -323,13 +323,6 @@ def _tell(announce: Callable[[str], None], text: str) -> None:
         announce(text)
 
 
-def check_start_exists(start: str) -> None:
-    """Refuse a path, as opposed to a Hub id, at which nothing lies."""
-    is_path = Path(start).is_absolute() or start.startswith((".", "~")) or start.count("/") > 1
-    if is_path and not Path(start).exists():
-        raise FileNotFoundError(f"There is no checkpoint folder {start!r} to start from")
-
-
 def check_start_classes(start: str, config: Any, new_classifier: bool = False) -> None:
     """
     Refuse a starting checkpoint whose classes, in any order, or whose encoder are not those of `config`.
@@ -347,7 +340,7 @@ def check_start_classes(start: str, config: Any, new_classifier: bool = False) -
     from ..models.mae.checkpoint_conversion import check_same_encoder
     from ..models.mae.vit_checkpoints import knows_no_classes
 
-    check_start_exists(start)
+    check_initial_checkpoint(start)
     theirs = LongTailConfig.from_pretrained(start)
     check_same_encoder(theirs, config, start)
     same_channels = theirs.num_channels == config.num_channels

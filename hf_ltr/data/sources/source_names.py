@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...naming import nearest_names, unknown_name
+from ...naming import is_hub_id, nearest_names, unknown_name
 from .lists.listed import LISTED
 
 
@@ -39,8 +39,10 @@ def check_source(name: str, data_dir: str | Path | None = None) -> None:
         `ValueError`: for a name that is no dataset, or one that needs another argument.
     """
     path = Path(name).expanduser()
+    # `owner/name:configuration`
+    on_hub = is_hub_id(name.partition(":")[0]) and not path.exists()
     if data_dir is not None:
-        if name not in (*BENCHMARKS, *LISTED, *FOLDER_BUILDERS) and not (_is_hub_id(name) and not path.exists()):
+        if name not in (*BENCHMARKS, *LISTED, *FOLDER_BUILDERS) and not on_hub:
             raise ValueError(
                 f"data_dir= is the local copy of a named dataset ({', '.join((*BENCHMARKS, *LISTED))}) or of "
                 f"a Hub id; for your own data give the folder itself: load_long_tailed({str(data_dir)!r})"
@@ -48,7 +50,7 @@ def check_source(name: str, data_dir: str | Path | None = None) -> None:
         if not Path(data_dir).expanduser().exists():
             raise FileNotFoundError(f"data_dir={str(data_dir)!r} does not exist")
         return
-    if name in DATASETS or path.exists() or _is_hub_id(name):
+    if name in DATASETS or path.exists() or on_hub:
         return
     if name in FOLDER_BUILDERS:
         raise ValueError(
@@ -57,10 +59,6 @@ def check_source(name: str, data_dir: str | Path | None = None) -> None:
     if "/" not in name and "\\" not in name:
         raise unknown_name("dataset", name, DATASETS, "A Hub id has the form owner/name; a folder must exist.")
     raise FileNotFoundError(f"There is no folder {name!r}.{meant_dataset(path.name)}")
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def meant_dataset(name: str) -> str:
