@@ -7,7 +7,7 @@ LOWEST_VENV ?= .venv-lowest
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install quickstart test test-other-processor test-slow test-lowest constraints lint format pages bench clean
+.PHONY: install quickstart test test-other-processor test-slow test-lowest constraints lint format hooks pages bench clean
 
 install: $(STAMP)
 
@@ -60,6 +60,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Git runs what `make lint` runs before every commit.
+hooks: $(STAMP)
+	$(BIN)/pre-commit install
 
 # recipes/<method>.md and the table of methods in README.md, from the methods, their configs and the measured runs.
 pages: $(STAMP)
