@@ -113,7 +113,7 @@ class RecipeConfig:
     def _stages(self) -> list[tuple[str, Any, dict[str, Any]]]:
         """`(name, method, arguments the method sets)` of every stage that the script runs."""
         from hf_ltr.methods import get_method
-        from hf_ltr.methods.masked_autoencoding import with_pretraining
+        from hf_ltr.methods.pretraining import with_pretraining
 
         counts = [200, 50, 5]
         extra = {}

@@ -53,7 +53,7 @@ def build_method(recipe: ClassifierOptions, counts):
 def build_stages(recipe: ClassifierOptions, method, options) -> list:
     """The method's one stage, behind pretraining where that is asked for."""
     from hf_ltr import get_method
-    from hf_ltr.methods.masked_autoencoding import with_pretraining
+    from hf_ltr.methods.pretraining import with_pretraining
 
     stages = method.stages()
     if recipe.start is not None:

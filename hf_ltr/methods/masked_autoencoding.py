@@ -60,6 +60,11 @@ class MaskedAutoencoding(LongTailMethod):
                 )
         config.masked_autoencoder = options
 
+    def stages(self) -> list[Stage]:
+        from ..models import MaskedAutoencoder
+
+        return [Stage("pretraining", self, model_class=MaskedAutoencoder)]
+
     def setup(self, trainer) -> None:
         self.seed = trainer.args.seed
         self.num_patches = trainer.model.num_patches
@@ -68,32 +73,3 @@ class MaskedAutoencoding(LongTailMethod):
         noise = uniform(batch["keys"], self.seed, MASK_STREAM, self.num_patches)
         outputs = model(pixel_values=batch["pixel_values"], noise=noise)
         return {"reconstruction": weighted_mean(outputs.loss_per_sample, sample_weights(batch))}, outputs
-
-
-def pretraining_stage(method: MaskedAutoencoding) -> Stage:
-    """The stage `"pretraining"` of a system that begins with masked autoencoding."""
-    from ..models import MaskedAutoencoder
-
-    return Stage("pretraining", method, model_class=MaskedAutoencoder)
-
-
-def with_pretraining(stages: list[Stage], method: MaskedAutoencoding) -> list[Stage]:
-    """
-    Stages of a method behind masked autoencoding on the same images.
-
-    Args:
-        stages (`list[Stage]`): The first one starts from scratch. A system that begins with masked autoencoding itself
-            does so with `method` instead.
-        method ([`MaskedAutoencoding`]).
-
-    Raises:
-        `ValueError`: if the first stage starts from other weights.
-    """
-    if isinstance(stages[0].method, MaskedAutoencoding):
-        return [pretraining_stage(method), *stages[1:]]
-    if stages[0].start is not None:
-        raise ValueError(
-            f"Stage {stages[0].name!r} starts from {stages[0].start!r}, so there is nothing for pretraining to begin"
-        )
-    stages[0].start = "stage:pretraining"
-    return [pretraining_stage(method), *stages]

@@ -14,7 +14,8 @@ from ..validation import flag, number
 from .base import Batch, LongTailMethod, Stage, check_same_counts, sample_weights, weighted_mean
 from .cross_entropy import CrossEntropy
 from .decoupled import BACKBONE, configure_network, make_sampler, single_stage
-from .masked_autoencoding import MaskedAutoencoding, with_pretraining
+from .masked_autoencoding import MaskedAutoencoding
+from .pretraining import with_pretraining
 
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data import ClassCounts
 from ..methods import LongTailMethod, Stage, get_method
-from ..methods.masked_autoencoding import MaskedAutoencoding, with_pretraining
+from ..methods.pretraining import with_pretraining
 from ..redaction import public
 from .protocol import Protocol, json_form
 from .protocol_files import PLACES
@@ -64,7 +64,7 @@ class Plan:
         if protocol.pretraining is not None:
             pretraining = get_method("masked_autoencoding", class_counts=counts, **protocol.pretraining)
             stages = with_pretraining(stages, pretraining)
-        if isinstance(stages[0].method, MaskedAutoencoding):
+        if not stages[0].method.uses_labels:
             stages[0].config["masked_autoencoder"] = protocol.model_options(row.name).get("masked_autoencoder")
         protocol.check_stages(row.name, [stage.name for stage in stages])
         if stages[0].start is not None:
