@@ -68,11 +68,11 @@ def markdown_table(
     lines = [[cell(text) for text in line] for line in (header, *rows)]
     widths = [max(3, *(len(line[column]) for line in lines)) if padded else 3 for column in range(len(header))]
     columns = list(zip(align or "l" * len(header), widths, strict=True))
-    rule = ["-" * (width - 1) + (":" if side == "r" else "-") for side, width in columns]
-    lines.insert(1, rule)
+    lines.insert(1, ["-" * (width - 1) + (":" if side == "r" else "-") for side, width in columns])
     if padded:
         to_side = {"l": str.ljust, "r": str.rjust}
-        lines = [[to_side[side](text, width) for text, (side, width) in zip(line, columns, strict=True)] for line in lines]
+        sized = [(to_side[side], width) for side, width in columns]
+        lines = [[pad(text, width) for text, (pad, width) in zip(line, sized, strict=True)] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
