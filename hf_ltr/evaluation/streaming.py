@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from ..data.class_counts import ClassCounts
 from .groups import error_shares
 from .metrics import accuracies, summarize
+
+if TYPE_CHECKING:  # models need seconds to import
+    from ..models.auxiliary_module import ModuleMetrics
 
 CALIBRATION_BINS = 15
 # Of float32 scores, a megabyte.
@@ -30,6 +33,8 @@ class StreamingMetrics:
     Args:
         class_counts (`ClassCounts` or sequence of `int`): Training images of every class, in label order.
         device (`torch.device` or `str`, *optional*): Where the logits will be; the CPU by default.
+        module_metrics (iterable of [`~hf_ltr.models.auxiliary_module.ModuleMetrics`], *optional*): Further metrics, of
+            what the model's auxiliary modules add to its output.
 
     Example:
         ```python
@@ -42,7 +47,12 @@ class StreamingMetrics:
         ```
     """
 
-    def __init__(self, class_counts: ClassCounts | Sequence[int], device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        class_counts: ClassCounts | Sequence[int],
+        device: torch.device | str | None = None,
+        module_metrics: Iterable[ModuleMetrics] = (),
+    ) -> None:
         self.class_counts = ClassCounts.of(class_counts)
         self.device = torch.device("cpu" if device is None else device)
         classes, groups = self.class_counts.num_classes, len(self.class_counts.groups)
@@ -59,12 +69,12 @@ class StreamingMetrics:
             "confusion": groups**2,
             "errors": groups**2,
             "oracle_correct": classes,
-            "modulated": 1,
-            "modulated_group_correct": 1,
-            "magnitude_correct": 1,
             "not_finite": 1,
             "outside_classes": 1,
         }
+        self._module_metrics = {f"module {place}: ": metric for place, metric in enumerate(module_metrics)}
+        for prefix, metric in self._module_metrics.items():
+            self._sizes |= {prefix + name: size for name, size in metric.sizes.items()}
         self.state = torch.zeros(sum(self._sizes.values()), dtype=dtype, device=self.device)
         self._views = dict(zip(self._sizes, self.state.split(list(self._sizes.values())), strict=True))
         self._group_of_class = torch.as_tensor(self.class_counts.group_of_class, device=self.device)
@@ -83,8 +93,7 @@ class StreamingMetrics:
         labels: Tensor,
         loss: Tensor | None = None,
         weights: Tensor | None = None,
-        magnitudes: Tensor | None = None,
-        modulator_groups: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
     ) -> None:
         """
         Add a batch. Reads nothing to the host: what is wrong in the values is counted here and refused by `compute`.
@@ -96,9 +105,8 @@ class StreamingMetrics:
                 logits by default.
             weights (`torch.Tensor` of shape `(batch,)`, *optional*): The weight of each row; 0 leaves a row out (the
                 copies with which samplers fill up the last batch). 1 by default.
-            magnitudes (`torch.Tensor` of shape `(batch, modulator groups)`, *optional*): Of a model with a modulator.
-            modulator_groups (`torch.Tensor` of shape `(classes,)`, integer, *optional*): The modulator's group of
-                every class, which need not be those of the class counts; needed with `magnitudes`.
+            extras (`dict[str, torch.Tensor]`, *optional*): What auxiliary modules added to the output, for
+                `module_metrics`.
         """
         num_classes, state = self.class_counts.num_classes, self._views
         if logits.ndim != 2 or logits.shape[1] != num_classes:
@@ -111,12 +119,6 @@ class StreamingMetrics:
                 raise ValueError(f"`{name}` must have shape ({logits.shape[0]},), got {tuple(rows.shape)}.")
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise ValueError(f"`labels` must be integer class ids, got {labels.dtype}.")
-        if magnitudes is not None and (magnitudes.ndim != 2 or len(magnitudes) != len(logits)):
-            raise ValueError(f"`magnitudes` must have shape ({len(logits)}, groups), got {tuple(magnitudes.shape)}.")
-        if magnitudes is not None and (modulator_groups is None or modulator_groups.shape != (num_classes,)):
-            raise ValueError(
-                f"`magnitudes` need `modulator_groups`, one group index for each of {num_classes} classes."
-            )
 
         dtype = self.state.dtype
         logits = logits.detach().to(self.device)
@@ -164,12 +166,8 @@ class StreamingMetrics:
         if len(self.class_counts.groups) > 1:
             best_inside = self._best_inside(logits, labels)
             state["oracle_correct"].index_add_(0, labels, weight * (best_inside == labels))
-        if magnitudes is not None:
-            own = modulator_groups.to(self.device)
-            largest = magnitudes.detach().to(self.device).argmax(dim=1)
-            state["modulated"] += weight.sum()
-            state["modulated_group_correct"] += (weight * (own[predicted] == own[labels])).sum()
-            state["magnitude_correct"] += (weight * (largest == own[labels])).sum()
+        for prefix, metric in self._module_metrics.items():
+            metric.update(_part(state, prefix), extras or {}, predicted, labels, weight)
 
     def _best_inside(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The best class of the group of each label, `(batch,)`."""
@@ -203,10 +201,8 @@ class StreamingMetrics:
             `expected_calibration_error` over 15 equal bins of the highest probability (Guo et al., 2017);
             `worst_class_accuracy`. With more than one group also `group_accuracy`, the share of images predicted as
             some class of their own group, and `oracle_accuracy`, `oracle_many`, `oracle_medium`, `oracle_few`: the
-            accuracies if the group of every image were known ([`~hf_ltr.evaluation.oracle_group_accuracy`]). If
-            magnitudes were given, `magnitude_group_accuracy`, the share of images whose largest magnitude is that of
-            their group, and `modulator_group_accuracy`, the share predicted as a class of it, both for the groups of
-            the modulator.
+            accuracies if the group of every image were known ([`~hf_ltr.evaluation.oracle_group_accuracy`]). Then
+            the metrics of auxiliary modules.
 
         Raises:
             `ValueError`: if nothing was seen, or rows had logits that are not finite or labels outside the classes.
@@ -236,6 +232,8 @@ class StreamingMetrics:
         )
         metrics["worst_class_accuracy"] = min(value for value in per_class_accuracy if value is not None)
         metrics |= self._group_metrics(host)
+        for prefix, metric in self._module_metrics.items():
+            metrics |= metric.compute(_part(host, prefix))
         if per_class:
             metrics["per_class_accuracy"] = per_class_accuracy
             if len(self.class_counts.groups) > 1:
@@ -257,12 +255,6 @@ class StreamingMetrics:
             oracle = summarize(host["oracle_correct"], host["total"], self.class_counts)
             names = ("accuracy", *self.class_counts.groups)
             found |= {f"oracle_{name}": oracle[name] for name in names if name in oracle}
-        if host["modulated"][0] > 0:
-            for name, part in (
-                ("modulator_group_accuracy", "modulated_group_correct"),
-                ("magnitude_group_accuracy", "magnitude_correct"),
-            ):
-                found[name] = float(host[part][0] / host["modulated"][0])
         return found
 
     def _by_group(self, values: np.ndarray) -> np.ndarray:
@@ -272,6 +264,11 @@ class StreamingMetrics:
     def _host(self) -> dict[str, np.ndarray]:
         parts = self.state.cpu().split(list(self._sizes.values()))
         return {name: part.double().numpy() for name, part in zip(self._sizes, parts, strict=True)}
+
+
+def _part(sums: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The sums whose names begin with `prefix`, under the rest of their names."""
+    return {name.removeprefix(prefix): values for name, values in sums.items() if name.startswith(prefix)}
 
 
 def _weighted_sum(values: Tensor, weight: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from .pretraining import with_pretraining
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."
 
-# Options that describe the network and therefore live in the model's config (`config.modulator`).
+# Options that describe the network and therefore live in the model's config (`config.modules["modulator"]`).
 _NETWORK_OPTIONS = (
     "width",
     "depth",
@@ -188,19 +188,20 @@ class MutualExclusiveModulation(LongTailMethod):
 
     def configure(self, config) -> None:
         configure_network(self.representation, config)
-        given = dict(config.modulator or {})
+        modules = dict(config.modules or {})
+        given = modules["modulator"] = dict(modules.get("modulator") or {})
         for key, value in self._network_options().items():
             if value is None:
                 continue  # the model decides
             if given.setdefault(key, value) != value:
                 raise ValueError(
-                    f"mem was asked for {key}={value!r} but config.modulator has {given[key]!r}; leave "
-                    "config.modulator unset, or give the method the same value"
+                    f"mem was asked for {key}={value!r} but config.modules['modulator'] has {given[key]!r}; leave it "
+                    "out of config.modules, or give the method the same value"
                 )
-        config.modulator = given
+        config.modules = modules
 
     def _network_options(self) -> dict[str, Any]:
-        """What `config.modulator` is to say."""
+        """What `config.modules["modulator"]` is to say."""
         options = {name: getattr(self, name) for name in _NETWORK_OPTIONS}
         return options | {"group_of_class": self.group_of_class.tolist()}
 
@@ -233,7 +234,7 @@ class MutualExclusiveModulation(LongTailMethod):
         losses = self.sample_loss(outputs, batch["labels"])
         terms = {"data_aware": weighted_mean(losses, sample_weights(batch))}
         regularization = regularizing_outlier_loss(
-            outputs.magnitudes,
+            outputs.extras["magnitudes"],
             self.group_of_class[batch["labels"]],
             margin_positive=self.margin_positive,
             margin_negative=self.margin_negative,
@@ -255,15 +256,17 @@ class MutualExclusiveModulation(LongTailMethod):
         """What tells how the modulator is doing: means over the rows, not part of the loss."""
         weights = sample_weights(batch)
         group = self.group_of_class[batch["labels"]]
-        by_magnitude = outputs.magnitudes.argmax(dim=1)
+        by_magnitude = outputs.extras["magnitudes"].argmax(dim=1)
         by_class = self.group_of_class[outputs.raw_logits.argmax(dim=1)]
         observations = {
             "log/magnitude_group_accuracy": weighted_mean((by_magnitude == group).to(weights.dtype), weights),
             "log/group_accuracy": weighted_mean((by_class == group).to(weights.dtype), weights),
         }
         for place in range(self.group_count):
-            magnitude, positive = outputs.magnitudes[:, place], (group == place) * weights
-            observations[f"log/group_weight_{place}"] = weighted_mean(outputs.group_weights[:, place], weights)
+            magnitude, positive = outputs.extras["magnitudes"][:, place], (group == place) * weights
+            observations[f"log/group_weight_{place}"] = weighted_mean(
+                outputs.extras["group_weights"][:, place], weights
+            )
             observations[f"log/magnitude_{place}_positive"] = weighted_mean(magnitude, positive)
             observations[f"log/magnitude_{place}_negative"] = weighted_mean(magnitude, weights - positive)
         return observations

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .heads import CosineHead
+from .modules import modules_in_order
 
 
 def names_in_config(config: Any) -> list[str] | None:
@@ -68,9 +69,8 @@ def reorder_fields(fields: dict[str, Any], order: Sequence[int]) -> dict[str, An
             key: _picked(value, order) if isinstance(value, list | tuple) else value
             for key, value in fields["logit_adjustment"].items()
         }
-    if fields.get("modulator") is not None and fields["modulator"].get("group_of_class") is not None:
-        groups = _picked(fields["modulator"]["group_of_class"], order)
-        changed["modulator"] = {**fields["modulator"], "group_of_class": groups}
+    if fields.get("modules"):
+        changed["modules"] = modules_in_order(fields["modules"], order)
     return changed
 
 

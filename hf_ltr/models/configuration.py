@@ -19,7 +19,7 @@ from .errors import unknown_name
 from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
 from .initial_weights import check_initial_weights
 from .mae.vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config
-from .modulator_options import modulator_options
+from .modules import MODULES, complete_modules, gather_modules, modules_for_other_classes
 from .size_limits import (
     LARGEST_IMAGE,
     LARGEST_PIXEL,
@@ -120,7 +120,8 @@ class LongTailConfig(PretrainedConfig):
             `-tau * log(prior of remove) + log(prior of add)` to the raw logits. Lists are priors or counts, one
             positive number per class; either may be `None`. Assign a new `dict` to change it: a change inside the
             old one is not seen.
-        modulator (`dict`, *optional*): Options of [`MutualExclusiveModulator`]; unset means none is built.
+        modules (`dict[str, dict]`, *optional*): Auxiliary networks by name (those of `hf_ltr.models.modules.MODULES`)
+            with their options; an empty `dict` means the defaults. A name may also be given as an argument of its own.
         masked_autoencoder (`dict`, *optional*): Options of [`MaskedAutoencoder`]: `mask_ratio`, `norm_pix_loss`,
             `decoder_dim`, `decoder_depth`, `decoder_heads`.
         method (`dict`, *optional*): Description of the method that trained the model; provenance only.
@@ -154,9 +155,8 @@ class LongTailConfig(PretrainedConfig):
         "raw_logits",
         "features",
         "base_logits",
-        "magnitudes",
-        "group_weights",
         "expert_logits",
+        "extras",
     ]
 
     def __init__(
@@ -184,7 +184,7 @@ class LongTailConfig(PretrainedConfig):
         num_experts: int = 1,
         reduce_experts: bool = True,
         logit_adjustment: dict[str, Any] | None = None,
-        modulator: dict[str, Any] | None = None,
+        modules: dict[str, Any] | None = None,
         masked_autoencoder: dict[str, Any] | None = None,
         method: dict[str, Any] | None = None,
         initial_weights: dict[str, Any] | None = None,
@@ -218,7 +218,8 @@ class LongTailConfig(PretrainedConfig):
         self.num_experts = num_experts
         self.reduce_experts = reduce_experts
         self.logit_adjustment = logit_adjustment
-        self.modulator = modulator
+        kwargs = gather_modules({"modules": modules, **kwargs})
+        self.modules = kwargs.pop("modules")
         self.masked_autoencoder = masked_autoencoder
         self.method = method
         self.initial_weights = initial_weights
@@ -240,6 +241,8 @@ class LongTailConfig(PretrainedConfig):
             value = plain(value)
             if key in ("image_mean", "image_std", "group_thresholds") and isinstance(value, tuple):
                 value = list(value)
+        elif key in MODULES:
+            raise AttributeError(f"A config has no field {key!r}: set config.modules = {{{key!r}: {{...}}}}")
         super().__setattr__(key, value)
 
     @classmethod
@@ -275,10 +278,11 @@ class LongTailConfig(PretrainedConfig):
         Build a config from a dict, with fields replaced by keyword arguments and checked together.
 
         Replacing the classes (`num_labels`, `class_counts` or `id2label` of another length) drops what the stored
-        config says about the old ones: names, counts, logit adjustment and modulator.
+        config says about the old ones: names, counts, logit adjustment, and modules that were made for them.
         """
-        config_dict = dict(config_dict)
-        replaced = {key: kwargs.pop(key) for key in list(kwargs) if key in _FIELDS}
+        config_dict = gather_modules(dict(config_dict))
+        replaced = {key: kwargs.pop(key) for key in list(kwargs) if key in _FIELDS or key in MODULES}
+        replaced = gather_modules(replaced, config_dict.get("modules"))
         if any(replaced.get(key) is not None for key in _CLASS_FIELDS):
             before = _stored_num_labels(config_dict)
             after = _number_of_labels(*(replaced.get(key) for key in ("num_labels", "class_counts", "id2label")))
@@ -288,17 +292,20 @@ class LongTailConfig(PretrainedConfig):
                 for key in ("id2label", "label2id"):
                     config_dict.pop(key, None)
             if after != before:
-                for key in ("class_counts", "logit_adjustment", "modulator", "num_labels"):
-                    if config_dict.pop(key, None) is not None and key not in replaced:
-                        logger.warning(
-                            f"{key} of the stored config is for {before} classes and is dropped for {after}."
-                        )
+                dropped = [
+                    key for key in _FOR_CLASSES if config_dict.pop(key, None) is not None and key not in replaced
+                ]
+                if config_dict.get("modules") and "modules" not in replaced:
+                    config_dict["modules"], without = modules_for_other_classes(config_dict["modules"])
+                    dropped += without
+                for key in dropped:
+                    logger.warning(f"{key} of the stored config is for {before} classes and is dropped for {after}.")
         config_dict.update(replaced)
         return super().from_dict(config_dict, **kwargs)
 
     def validate(self) -> None:
         """
-        Check all fields together and complete the options of modulator and masked autoencoder.
+        Check all fields together and complete the options of modules and masked autoencoder.
 
         Called at construction and again by the models, since fields may be assigned in between.
 
@@ -321,8 +328,7 @@ class LongTailConfig(PretrainedConfig):
         check_initial_weights(self.initial_weights)
         if self.logit_adjustment is not None:
             self._check_logit_adjustment(self.logit_adjustment)
-        if self.modulator is not None:
-            self.modulator = self.complete_modulator_options()
+        self.modules = complete_modules(self.modules, self)
         if self.masked_autoencoder is not None:
             self.masked_autoencoder = self.complete_masked_autoencoder_options()
         native = native_settings(self.backbone)["image_size"]
@@ -336,18 +342,6 @@ class LongTailConfig(PretrainedConfig):
             if name not in known:
                 raise unknown_name(f"option of a {self.head or 'linear'} head", name, known)
         return {**known, **given}
-
-    def complete_modulator_options(self) -> dict[str, Any]:
-        """All options of the modulator: those of `self.modulator` and defaults for the rest, groups included."""
-        options = modulator_options(
-            self.modulator or {}, self.num_labels, self.class_counts, tuple(self.group_thresholds)
-        )
-        if options["pooling"] == "cls" and not backbone_shape(self).num_prefix_tokens:
-            raise ValueError(
-                f"modulator pooling 'cls' needs a class token, which backbone {self.backbone!r} does not have; "
-                "use 'mean'"
-            )
-        return options
 
     def complete_masked_autoencoder_options(self) -> dict[str, Any]:
         """All options of the masked autoencoder: those of `self.masked_autoencoder` and defaults for the rest."""
@@ -498,6 +492,8 @@ class LongTailConfig(PretrainedConfig):
 
 
 _CLASS_FIELDS = ("num_labels", "class_counts", "id2label")
+# What a stored config says about its classes and nothing else.
+_FOR_CLASSES = ("class_counts", "logit_adjustment", "num_labels")
 _FIELDS = frozenset(inspect.signature(LongTailConfig.__init__).parameters) - {"self", "kwargs"} | {
     "id2label",
     "label2id",

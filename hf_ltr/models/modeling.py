@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .auxiliary_module import AuxiliaryModule
 from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
 from .class_order import counts_history, match_head, names_in_config, order_of, reorder_fields, reorder_head
 from .configuration import HUB_ARGUMENTS, LongTailConfig
@@ -24,11 +25,11 @@ from .initial_weights import weights_of_timm
 from .initialization import building_on_meta, copy_tensors, is_loaded, missing_tensors, needs_random_numbers
 from .mae.checkpoint_conversion import check_same_encoder, convert_checkpoint
 from .mae.vit_checkpoints import knows_no_classes
-from .modulator import MutualExclusiveModulator
+from .modules import MODULES
 from .prior_offset import prior_offset
 
 # Fields of the config that have one part per class.
-_CLASSWISE = ("class_counts", "previous_class_counts", "logit_adjustment", "modulator")
+_CLASSWISE = ("class_counts", "previous_class_counts", "logit_adjustment", "modules")
 # Standard deviation of a linear head on a backbone whose timm classifier is not one linear layer.
 _FALLBACK_HEAD_STD = 0.02
 
@@ -43,10 +44,10 @@ class LongTailOutput(ModelOutput):
         logits (`Tensor` of shape `(B, C)`): What inference uses, with the config's logit adjustment applied.
         raw_logits (`Tensor` of shape `(B, C)`): Before the adjustment; what training losses take.
         features (`Tensor` of shape `(B, D)`): Pooled features that the classifier reads.
-        base_logits (`Tensor` of shape `(B, C)`, *optional*): Before the modulator, if there is one.
-        magnitudes (`Tensor` of shape `(B, G)`, *optional*): Of the modulator's group networks.
-        group_weights (`Tensor` of shape `(B, G)`, *optional*): Of the modulator.
+        base_logits (`Tensor` of shape `(B, C)`, *optional*): Of the head, before the auxiliary modules, if there are
+            any.
         expert_logits (`Tensor` of shape `(B, E, C)`, *optional*): Per expert, where experts exist.
+        extras (`dict[str, Tensor]`, *optional*): What the auxiliary modules add, each tensor with one part per row.
     """
 
     loss: Tensor | None = None
@@ -54,9 +55,8 @@ class LongTailOutput(ModelOutput):
     raw_logits: Tensor | None = None
     features: Tensor | None = None
     base_logits: Tensor | None = None
-    magnitudes: Tensor | None = None
-    group_weights: Tensor | None = None
     expert_logits: Tensor | None = None
+    extras: dict[str, Tensor] | None = None
 
 
 class LongTailPreTrainedModel(PreTrainedModel):
@@ -232,7 +232,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
     Attributes:
         backbone (`nn.Module`): The timm model without its classifier.
         classifier (`nn.Module`): The head: `nn.Linear`, [`CosineHead`], [`ScaledHead`] or [`CentroidHead`].
-        modulator ([`MutualExclusiveModulator`] or `None`): Built if `config.modulator` is set.
+
+    Each auxiliary network of `config.modules` is the attribute of its name.
 
     Example:
 
@@ -265,7 +266,9 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             config.backbone, backbone_arguments(config), config.num_labels, pretrained=pretrained
         )
         self.classifier = self._create_head(timm_head)
-        self.modulator = None if config.modulator is None else MutualExclusiveModulator(config)
+        self._auxiliary_names = tuple(config.modules or ())
+        for name in self._auxiliary_names:
+            self.add_module(name, MODULES[name](config))
         if isinstance(self.classifier, ScaledHead):
             # One is what a linear checkpoint means by the factors it does not have.
             self._keys_to_ignore_on_load_missing = [r"^classifier\.scale$"]
@@ -298,22 +301,33 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         if self.config.logit_adjustment is not self._applied_adjustment:
             self._apply_logit_adjustment()
         pixel_values = pixel_values.to(self.classifier.weight.dtype)
-        reads_tokens = self.modulator is not None and self.modulator.reads_tokens
+        modules = self.auxiliary_modules
+        reads_tokens = any(module.reads_tokens for module in modules)
         features, tokens = extract_features(self.backbone, pixel_values, with_tokens=reads_tokens)
-        raw_logits = self.classifier(features)
-        modulated = {}
-        if self.modulator is not None:
-            modulated["base_logits"] = raw_logits
-            raw_logits, modulated["magnitudes"], modulated["group_weights"] = self.modulator(
-                tokens if reads_tokens else features, raw_logits
-            )
+        raw_logits = base_logits = self.classifier(features)
+        extras: dict[str, Tensor] = {}
+        for module in modules:
+            raw_logits, added = module.contribute(features, tokens, raw_logits)
+            extras.update(added)
         logits = raw_logits if self._applied_adjustment is None else raw_logits + self.logit_offset
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
-        output = LongTailOutput(loss=loss, logits=logits, raw_logits=raw_logits, features=features, **modulated)
+        output = LongTailOutput(
+            loss=loss,
+            logits=logits,
+            raw_logits=raw_logits,
+            features=features,
+            base_logits=base_logits if modules else None,
+            extras=extras or None,
+        )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
+
+    @property
+    def auxiliary_modules(self) -> list[AuxiliaryModule]:
+        """The networks that `config.modules` asks for, in the order in which they see the logits."""
+        return [getattr(self, name) for name in self._auxiliary_names]
 
     def reset_classifier(self) -> None:
         """
@@ -351,8 +365,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         self.config.id2label = dict(enumerate(names))
         self.config.label2id = {name: index for index, name in enumerate(names)}
         reorder_head(self.classifier, order)
-        if self.modulator is not None:
-            self.modulator.set_groups(self.config.modulator["group_of_class"])
+        for module in self.auxiliary_modules:
+            module.reorder_classes(self.config.modules[module.name], order)
         self._apply_logit_adjustment()
 
     def forget_normalization(self) -> None:
@@ -448,10 +462,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if not self._is_being_loaded:
             return
-        if isinstance(module, MutualExclusiveModulator):
-            # Inside loading, torch's initialisers leave parameters from the checkpoint alone.
-            module.reset_parameters()
-            module.fill_buffers()
+        if isinstance(module, AuxiliaryModule):
+            module.initialize()
         elif module is self:
             # Called last: children come before their parent.
             self._fill_what_loading_left()

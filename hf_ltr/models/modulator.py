@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from .auxiliary_module import AuxiliaryModule, ModuleMetrics
 from .backbone import backbone_shape
+from .modulator_options import modulator_options
 
 # Under the square root of a magnitude: the norm has no gradient at zero.
 _EPSILON = 1e-12
@@ -38,7 +42,7 @@ class GroupNetwork(nn.Module):
             return self.output(vector.to(self.output.weight.dtype))
 
 
-class MutualExclusiveModulator(nn.Module):
+class MutualExclusiveModulator(AuxiliaryModule):
     """
     Multiplies each logit of a classifier with a weight of its group of classes (Long et al., arXiv 2302.09498).
 
@@ -55,7 +59,7 @@ class MutualExclusiveModulator(nn.Module):
     networks on it is switched off: magnitudes grow to 100 and their squares enter the loss.
 
     Args:
-        config ([`LongTailConfig`]): `config.modulator` holds the options, all of them optional:
+        config ([`LongTailConfig`]): `config.modules["modulator"]` holds the options, all of them optional:
 
             - `width` (256), `depth` (1), `heads` (at most `width // 64`), `mlp_ratio` (4.0): of the group networks;
             - `top_k` (5): logits per group that the fusion network sees; `fusion_width` (64): its hidden size;
@@ -73,9 +77,12 @@ class MutualExclusiveModulator(nn.Module):
         `ValueError`: for fewer than two groups, an empty group, or classes in no or several groups.
     """
 
+    name = "modulator"
+    metric_names = ("modulator_group_accuracy", "magnitude_group_accuracy")
+
     def __init__(self, config: Any):
-        super().__init__()
-        options = config.complete_modulator_options()
+        super().__init__(config)
+        options = self.complete_options((config.modules or {}).get(self.name) or {}, config)
         shape = backbone_shape(config)
         self.activation = options["activation"]
         self.logit_reference = options["logit_reference"]
@@ -110,6 +117,30 @@ class MutualExclusiveModulator(nn.Module):
         self.fill_buffers()
         self._initialize_fusion()
 
+    @classmethod
+    def complete_options(cls, options: Mapping[str, Any], config: Any) -> dict[str, Any]:
+        """All options, groups included."""
+        complete = modulator_options(options, config.num_labels, config.class_counts, tuple(config.group_thresholds))
+        if complete["pooling"] == "cls" and not backbone_shape(config).num_prefix_tokens:
+            raise ValueError(
+                f"modulator pooling 'cls' needs a class token, which backbone {config.backbone!r} does not have; "
+                "use 'mean'"
+            )
+        return complete
+
+    @classmethod
+    def options_in_order(cls, options: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
+        """Every class stays in its group."""
+        groups = options.get("group_of_class")
+        if groups is None or len(groups) != len(order):
+            return options
+        return {**options, "group_of_class": [groups[index] for index in order]}
+
+    @classmethod
+    def options_for_other_classes(cls, options: dict[str, Any]) -> None:
+        """Groups of other classes mean nothing."""
+        return None
+
     @torch.no_grad()
     def fill_buffers(self) -> None:
         """Write the group tables from the config (again after loading, which leaves garbage in what is not saved)."""
@@ -128,9 +159,14 @@ class MutualExclusiveModulator(nn.Module):
         self.group_padding.copy_(padding)
         self.top_positions.copy_(torch.tensor(positions))
 
-    def set_groups(self, group_of_class: list[int]) -> None:
-        """Other classes in the same groups: their order has changed."""
-        self._group_list = list(group_of_class)
+    def reorder_classes(self, options: Mapping[str, Any], order: Sequence[int]) -> None:
+        """Other classes in the same groups."""
+        self._group_list = list(options["group_of_class"])
+        self.fill_buffers()
+
+    def initialize(self) -> None:
+        """As for a new one."""
+        self.reset_parameters()
         self.fill_buffers()
 
     def reset_parameters(self) -> None:
@@ -204,3 +240,49 @@ class MutualExclusiveModulator(nn.Module):
             logits = logits.to(dtype)
             weights = self.group_weights(magnitudes, logits)
             return self._referenced(logits) * weights[:, self.group_of_class], magnitudes, weights
+
+    def contribute(self, features: Tensor, tokens: Tensor | None, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Modulated logits; `magnitudes` and `group_weights`, both `(B, G)`, are the extras."""
+        logits, magnitudes, group_weights = self(tokens if self.reads_tokens else features, logits)
+        return logits, {"magnitudes": magnitudes, "group_weights": group_weights}
+
+    def metrics(self) -> list[ModuleMetrics]:
+        """How well the groups of this modulator, which need not be those of the class counts, are told apart."""
+        return [GroupsByMagnitude(self.group_of_class)]
+
+
+class GroupsByMagnitude(ModuleMetrics):
+    """
+    `magnitude_group_accuracy`, the share of images whose largest magnitude is that of their group, and
+    `modulator_group_accuracy`, the share predicted as a class of it.
+
+    Args:
+        group_of_class (`Tensor` of shape `(C,)`, integer): The modulator's.
+    """
+
+    sizes = {"images": 1, "predicted": 1, "largest": 1}
+
+    def __init__(self, group_of_class: Tensor):
+        self.group_of_class = group_of_class
+
+    def update(
+        self,
+        sums: Mapping[str, Tensor],
+        extras: Mapping[str, Tensor],
+        predicted: Tensor,
+        labels: Tensor,
+        weight: Tensor,
+    ) -> None:
+        """Add a batch."""
+        group = self.group_of_class.to(labels.device)
+        largest = extras["magnitudes"].detach().to(labels.device).argmax(dim=1)
+        sums["images"].add_(weight.sum())
+        sums["predicted"].add_((weight * (group[predicted] == group[labels])).sum())
+        sums["largest"].add_((weight * (largest == group[labels])).sum())
+
+    def compute(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Both shares."""
+        return {
+            "modulator_group_accuracy": float(sums["predicted"][0] / sums["images"][0]),
+            "magnitude_group_accuracy": float(sums["largest"][0] / sums["images"][0]),
+        }

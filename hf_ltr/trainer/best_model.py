@@ -9,6 +9,7 @@ import torch
 
 from ..data.class_counts import GROUP_NAMES, ClassCounts, label_array
 from ..evaluation import StreamingMetrics
+from ..models.modules import metric_names as module_metric_names
 from ..naming import unknown_name
 
 _ALWAYS = ("loss", "accuracy", "balanced_accuracy", "worst_class_accuracy")
@@ -24,7 +25,7 @@ def check_metric_for_best_model(args: Any, config: Any, eval_dataset: Any) -> No
 
     Args:
         args ([`LongTailTrainingArguments`]).
-        config ([`LongTailConfig`]): Of the model: its classes and groups, and whether it has a modulator.
+        config ([`LongTailConfig`]): Of the model: its classes and groups, and its auxiliary modules.
         eval_dataset (`datasets.Dataset` or dict of them): Names of a dict are part of the metrics' names.
 
     Raises:
@@ -65,12 +66,9 @@ def metric_names(config: Any, dataset: Any) -> list[str]:
     metrics = StreamingMetrics(known or ClassCounts([1] * num_labels), device=torch.device("cpu"))
     # What is reported for these classes is what is computed for one image of each.
     for part in labels.split(_ROWS):
-        options = {}
-        if config.modulator is not None:
-            own = torch.zeros(num_labels, dtype=torch.int64)
-            options = {"magnitudes": torch.zeros(len(part), 1), "modulator_groups": own}
-        metrics.update(torch.zeros(len(part), num_labels), part, **options)
+        metrics.update(torch.zeros(len(part), num_labels), part)
     values = metrics.compute()
     if known is None:
         values = {name: value for name, value in values.items() if name not in GROUP_NAMES}
-    return [name for name, value in values.items() if isinstance(value, int | float)]
+    names = [name for name, value in values.items() if isinstance(value, int | float)]
+    return [*names, *module_metric_names(config.modules)]

@@ -34,7 +34,7 @@ from .optimization import check_parameter_options
 logger = logging.getLogger(__name__)
 
 # Fields of the model's config that say which modules were built.
-_ARCHITECTURE = ("head", "head_scale", "num_experts", "modulator", "masked_autoencoder")
+_ARCHITECTURE = ("head", "head_scale", "num_experts", "modules", "masked_autoencoder")
 # What a config says about groups where nobody said anything.
 DEFAULT_GROUPS = ((100, 20), "thresholds")
 

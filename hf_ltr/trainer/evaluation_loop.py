@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.class_counts import GROUP_NAMES, ClassCounts
 from ..evaluation import StreamingMetrics
+from ..models.auxiliary_module import ModuleMetrics
 
 
 @torch.no_grad()
@@ -24,7 +25,7 @@ def run_evaluation(
     class_counts: ClassCounts | None,
     args: Any,
     *,
-    modulator_groups: torch.Tensor | None = None,
+    module_metrics: Iterable[ModuleMetrics] = (),
     keep_logits: bool = False,
     compute_metrics: Callable | None = None,
     after_batch: Callable[[], None] = lambda: None,
@@ -39,8 +40,8 @@ def run_evaluation(
         class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
             none.
         args ([`LongTailTrainingArguments`]).
-        modulator_groups (`torch.Tensor` of shape `(classes,)`, *optional*): Group of every class in the model's
-            modulator, if it has one; its magnitudes are measured then.
+        module_metrics (iterable of [`~hf_ltr.models.auxiliary_module.ModuleMetrics`]): Of the model's auxiliary
+            modules.
         keep_logits (`bool`): Also return all logits and labels in row order, on every process.
         compute_metrics (`Callable`, *optional*): Called with all of them.
         after_batch (`Callable`): Progress.
@@ -55,7 +56,7 @@ def run_evaluation(
     if batch_loader.labels is None and not keep_logits:
         raise ValueError("The evaluation set has no labels, so there is no accuracy; use predict() for its logits")
     counts = class_counts or ClassCounts([1] * batch_loader.num_labels)
-    metrics = StreamingMetrics(counts, device=args.device)
+    metrics = StreamingMetrics(counts, args.device, module_metrics)
     kept_logits: list[torch.Tensor] = []
     kept_labels: list[torch.Tensor] = []
     for raw in dataloader:
@@ -63,8 +64,7 @@ def run_evaluation(
         output = model(pixel_values=batch["pixel_values"])
         logits = output.logits
         if "labels" in batch:
-            magnitudes = None if modulator_groups is None else output.magnitudes
-            metrics.update(logits, batch["labels"], magnitudes=magnitudes, modulator_groups=modulator_groups)
+            metrics.update(logits, batch["labels"], extras=getattr(output, "extras", None))
         if keep_logits:
             kept_logits.append(logits.float().cpu())
             kept_labels.append(batch.get("labels", torch.empty(0, dtype=torch.int64)).cpu())

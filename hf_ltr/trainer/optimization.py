@@ -26,7 +26,7 @@ _EMBEDDINGS = re.compile(r"(^|\.)(cls_token|pos_embed|reg_token|dist_token|mask_
 def layer_numbers(model: nn.Module) -> dict[str, int]:
     """
     Layer of every parameter for layer-wise decay, as in MAE fine-tuning: 0 for patch and position embeddings (a stem),
-    `i + 1` for block i, and one above the last block for everything behind it (norm, head, modulator).
+    `i + 1` for block i, and one above the last block for everything behind it (norm, head, auxiliary modules).
 
     The backbone's own division is timm's `group_matcher`, which every timm model has and which need not be guessed.
 

@@ -21,6 +21,7 @@ from ..data.loading.batches import GlobalBatchSampler, SequentialShards
 from ..distributed import available_cores, check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
 from ..methods.decoupled import make_sampler
+from ..models.auxiliary_module import declared_metrics
 from ..models.quiet import quiet_loading, without_messages
 from ..storage import StorageError, naming_storage_errors
 from . import agreement, checks
@@ -632,7 +633,7 @@ class LongTailTrainer(PublishingTrainer):
                 dataloader,
                 checks.model_counts(self.model),
                 self.args,
-                modulator_groups=getattr(getattr(self.model, "modulator", None), "group_of_class", None),
+                module_metrics=declared_metrics(self.model),
                 keep_logits=keep_logits,
                 compute_metrics=self.compute_metrics,
                 after_batch=after_batch,

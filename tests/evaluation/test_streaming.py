@@ -12,6 +12,7 @@ from hf_ltr.evaluation import (
     oracle_group_accuracy,
     per_class_accuracy,
 )
+from hf_ltr.models.modulator import GroupsByMagnitude
 
 from .test_metrics import COUNTS, random_test_set
 
@@ -118,10 +119,10 @@ def test_groups_by_magnitude_equal_a_slow_reference():
         values = magnitudes[row].tolist()
         by_magnitude += values.index(max(values)) == own
         by_prediction += groups[logits[row].argmax()].item() == own
-    metrics = StreamingMetrics(COUNTS)
+    metrics = StreamingMetrics(COUNTS, module_metrics=[GroupsByMagnitude(groups)])
     for start in range(0, 400, 37):
         rows = slice(start, start + 37)
-        metrics.update(logits[rows], labels[rows], magnitudes=magnitudes[rows], modulator_groups=groups)
+        metrics.update(logits[rows], labels[rows], extras={"magnitudes": magnitudes[rows]})
     computed = metrics.compute()
     assert computed["magnitude_group_accuracy"] == pytest.approx(by_magnitude / 400)
     assert computed["modulator_group_accuracy"] == pytest.approx(by_prediction / 400)
@@ -129,19 +130,6 @@ def test_groups_by_magnitude_equal_a_slow_reference():
     plain = stream(logits, labels).compute()
     assert {name: computed[name] for name in plain} == plain
     assert not [name for name in plain if name.startswith(("magnitude", "modulator"))]
-
-
-def test_magnitudes_of_the_wrong_form_are_refused():
-    logits, labels = tensors(5)
-    groups = torch.zeros(7, dtype=torch.int64)
-    metrics = StreamingMetrics(COUNTS)
-    for magnitudes, given in ((torch.ones(4, 3), groups), (torch.ones(5), groups)):
-        with pytest.raises(ValueError, match="`magnitudes` must have shape"):
-            metrics.update(logits, labels, magnitudes=magnitudes, modulator_groups=given)
-    for given in (None, groups[:6]):
-        with pytest.raises(ValueError, match="one group index for each of 7 classes"):
-            metrics.update(logits, labels, magnitudes=torch.ones(5, 3), modulator_groups=given)
-    assert (metrics.state == 0).all()
 
 
 def test_rows_of_mass_zero_are_left_out():
@@ -231,15 +219,15 @@ def test_bad_shapes_are_refused_at_once():
 
 def test_an_update_reads_nothing_to_the_host_and_keeps_no_logits():
     logits, labels = tensors(64)
-    metrics = StreamingMetrics(COUNTS)
+    groups = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    metrics = StreamingMetrics(COUNTS, module_metrics=[GroupsByMagnitude(groups)])
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
-        groups = torch.tensor([0, 0, 0, 0, 1, 1, 1])
-        metrics.update(logits, labels, weights=torch.ones(64), magnitudes=torch.ones(64, 2), modulator_groups=groups)
+        metrics.update(logits, labels, weights=torch.ones(64), extras={"magnitudes": torch.ones(64, 2)})
     called = {event.key for event in profile.key_averages()}
     assert "aten::argmax" in called
     assert not {"aten::_local_scalar_dense", "aten::item", "aten::nonzero"} & called
     size = metrics.state.numel()
-    metrics.update(logits, labels)
+    metrics.update(logits, labels, extras={"magnitudes": torch.ones(64, 2)})
     assert metrics.state.numel() == size < 100
 
 

@@ -22,7 +22,8 @@ class FixedModel(torch.nn.Module):
 
     def forward(self, pixel_values):
         return SimpleNamespace(
-            raw_logits=self.logits, magnitudes=self.magnitudes, group_weights=self.magnitudes.detach() / 3
+            raw_logits=self.logits,
+            extras={"magnitudes": self.magnitudes, "group_weights": self.magnitudes.detach() / 3},
         )
 
 
@@ -113,7 +114,8 @@ def test_the_first_prediction_is_the_classifiers_own(tmp_path):
     trainer.model.eval()
     with torch.no_grad():
         out = trainer.model(pixel_values=torch.randn(5, 1, 8, 8))
-    torch.testing.assert_close(out.group_weights, torch.ones_like(out.group_weights))
+    group_weights = out.extras["group_weights"]
+    torch.testing.assert_close(group_weights, torch.ones_like(group_weights))
     torch.testing.assert_close(out.raw_logits, out.base_logits)
 
 
@@ -122,7 +124,7 @@ def test_contradicting_config_and_margins_are_refused(tmp_path):
     from ..contracts.builders import make_config
 
     config = make_config(counts, get_method("mem", class_counts=counts, top_k=2))
-    with pytest.raises(ValueError, match="top_k=3 but config.modulator has 2"):
+    with pytest.raises(ValueError, match=r"top_k=3 but config.modules\['modulator'\] has 2"):
         get_method("mem", class_counts=counts, top_k=3).configure(config)
     with pytest.raises(ValueError, match="margin_positive .1.0. must exceed margin_negative .2.0."):
         get_method("mem", class_counts=counts, margin_positive=1.0, margin_negative=2.0)
@@ -304,16 +306,18 @@ def test_magnitudes_are_logged_by_side():
 
 
 def test_heads_divide_the_width_by_themselves():
-    config = LongTailConfig(backbone="vit_tiny_patch4_32", class_counts=COUNTS, modulator={"width": 224})
-    assert config.modulator["heads"] == 2
+    config = LongTailConfig(backbone="vit_tiny_patch4_32", class_counts=COUNTS, modules={"modulator": {"width": 224}})
+    assert config.modules["modulator"]["heads"] == 2
     for width, heads in ((256, 4), (352, 4), (200, 2), (48, 1)):
-        config = LongTailConfig(backbone="vit_tiny_patch4_32", class_counts=COUNTS, modulator={"width": width})
-        assert config.modulator["heads"] == heads
+        config = LongTailConfig(
+            backbone="vit_tiny_patch4_32", class_counts=COUNTS, modules={"modulator": {"width": width}}
+        )
+        assert config.modules["modulator"]["heads"] == heads
 
 
 def test_a_class_token_is_asked_for_before_anything_is_built():
     with pytest.raises(ValueError, match="needs a class token, which backbone 'resnet20_cifar'"):
-        LongTailConfig(backbone="resnet20_cifar", class_counts=COUNTS, modulator={"pooling": "cls"})
+        LongTailConfig(backbone="resnet20_cifar", class_counts=COUNTS, modules={"modulator": {"pooling": "cls"}})
 
 
 def test_modulators_are_trained_on_class_balanced_rows():

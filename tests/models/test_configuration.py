@@ -31,7 +31,7 @@ def test_round_trip_keeps_every_field(tmp_path):
         head_scale=16.0,
         drop_path_rate=0.1,
         logit_adjustment={"tau": 1.5, "remove": [120, 30, 4, 2]},
-        modulator={"width": 64},
+        modules={"modulator": {"width": 64}},
         masked_autoencoder={"mask_ratio": 0.5},
         method={"name": "mem"},
         crop_ratio=0.9,
@@ -44,7 +44,7 @@ def test_round_trip_keeps_every_field(tmp_path):
     for ignored in ("transformers_version", "_name_or_path"):
         before.pop(ignored, None), after.pop(ignored, None)
     assert before == after
-    assert loaded.modulator["group_of_class"] == [0, 1, 2, 2]
+    assert loaded.modules["modulator"]["group_of_class"] == [0, 1, 2, 2]
 
 
 def test_statistics_given_for_a_vit_survive_although_they_are_the_default_of_another_backbone(tmp_path):
@@ -84,7 +84,7 @@ def test_defaults_of_the_image():
 
 def test_what_a_method_may_fill_is_unset():
     config = LongTailConfig(num_labels=2)
-    fillable = ("head", "head_scale", "modulator", "masked_autoencoder", "logit_adjustment", "class_counts", "method")
+    fillable = ("head", "head_scale", "modules", "masked_autoencoder", "logit_adjustment", "class_counts", "method")
     assert [getattr(config, name) for name in fillable] == [None] * len(fillable)
 
 
@@ -132,7 +132,7 @@ def test_shape_of_a_backbone():
         ({"num_labels": 3, "masked_autoencoder": {"mask_ration": 0.5}}, "mask_ratio"),
         ({"num_labels": 3, "masked_autoencoder": {"mask_ratio": 1.0}}, "above 0 and below 1"),
         ({"num_labels": 3, "masked_autoencoder": {"decoder_dim": 50}}, "divisible"),
-        ({"num_labels": 3, "modulator": {}}, "group_of_class"),
+        ({"num_labels": 3, "modules": {"modulator": {}}}, "group_of_class"),
     ],
 )
 def test_a_wrong_field_is_refused_at_once(fields, message):
@@ -158,13 +158,13 @@ def test_new_classes_drop_what_the_stored_config_says_about_the_old_ones(tmp_pat
         class_counts=counts,
         id2label={0: "a", 1: "b", 2: "c"},
         logit_adjustment={"remove": counts},
-        modulator={"top_k": 2},
+        modules={"modulator": {"top_k": 2}},
     ).save_pretrained(tmp_path)
     other = LongTailConfig.from_pretrained(tmp_path, num_labels=4)
     assert other.num_labels == 4 and other.id2label[3] == "LABEL_3"
-    assert other.class_counts is None and other.logit_adjustment is None and other.modulator is None
+    assert other.class_counts is None and other.logit_adjustment is None and other.modules is None
     counted = LongTailConfig.from_pretrained(tmp_path, class_counts=Counts([9, 8], ["x", "y"]))
     assert counted.id2label == {0: "x", 1: "y"} and counted.class_counts == [9, 8]
     same = LongTailConfig.from_pretrained(tmp_path, class_counts=[100, 20, 2], head="cosine")
     assert same.id2label == {0: "a", 1: "b", 2: "c"} and same.class_counts == [100, 20, 2]
-    assert same.modulator["top_k"] == 2 and same.head == "cosine"
+    assert same.modules["modulator"]["top_k"] == 2 and same.head == "cosine"

@@ -354,5 +354,5 @@ def test_no_report_when_nothing_is_missing(tmp_path, caplog):
 
 def test_modules_are_where_methods_look_for_them():
     model = make_model()
-    assert isinstance(model.classifier, nn.Linear) and model.modulator is None
+    assert isinstance(model.classifier, nn.Linear) and model.auxiliary_modules == []
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"backbone", "classifier"}

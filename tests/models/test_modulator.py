@@ -15,7 +15,7 @@ TINY_VIT = {**VIT, "backbone_kwargs": {"depth": 2, "embed_dim": 16, "num_heads":
 
 def make_config(fields=None, **options) -> LongTailConfig:
     options = {"width": 16, "top_k": 2, **options}
-    return LongTailConfig(**{**TINY_VIT, "class_counts": COUNTS, **(fields or {}), "modulator": options})
+    return LongTailConfig(**{**TINY_VIT, "class_counts": COUNTS, **(fields or {}), "modules": {"modulator": options}})
 
 
 def make_modulator(seed: int = 0, trained: bool = True, **options) -> MutualExclusiveModulator:
@@ -185,7 +185,7 @@ def test_under_autocast_only_the_blocks_are_rounded():
 
 
 def test_sizes():
-    config = LongTailConfig(backbone="vit_tiny_patch4_32", class_counts=COUNTS, modulator={})
+    config = LongTailConfig(backbone="vit_tiny_patch4_32", class_counts=COUNTS, modules={"modulator": {}})
     modulator = MutualExclusiveModulator(config)
     assert modulator.top_k == [3, 3, 2] and modulator.fusion[0].in_features == 3 + 8
     assert modulator.fusion[0].out_features == 64 and modulator.networks[0].blocks[0].attn.num_heads == 4
@@ -232,7 +232,8 @@ def test_a_class_token_must_exist():
 
 def test_explicit_groups_become_a_map(tmp_path):
     config = make_config(groups=[[7, 6], [0, 1, 2, 3, 4, 5]])
-    assert config.modulator["group_of_class"] == [1, 1, 1, 1, 1, 1, 0, 0] and "groups" not in config.modulator
+    options = config.modules["modulator"]
+    assert options["group_of_class"] == [1, 1, 1, 1, 1, 1, 0, 0] and "groups" not in options
 
 
 BACKBONES = {
@@ -266,17 +267,15 @@ def test_in_the_classifier_and_back_from_disk(name, tmp_path):
         torch.testing.assert_close(output.logits, output.base_logits, rtol=0, atol=1e-5)
         torch.nn.init.normal_(model.modulator.fusion[-1].weight)
         output = model(images)
-    assert output.magnitudes.shape == output.group_weights.shape == (3, 3)
-    assert output.group_weights.std() > 1e-3 and not torch.allclose(
-        output.logits, output.base_logits, rtol=1e-3, atol=0
-    )
+    assert output.extras["magnitudes"].shape == output.extras["group_weights"].shape == (3, 3)
+    assert output.extras["group_weights"].std() > 1e-3
+    assert not torch.allclose(output.logits, output.base_logits, rtol=1e-3, atol=0)
     model.save_pretrained(tmp_path)
     loaded, info = LongTailForImageClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values())
     with torch.no_grad():
         again = loaded(images)
-    for key in output:
-        assert torch.equal(output[key], again[key]), key
+    torch.testing.assert_close(dict(again), dict(output), rtol=0, atol=0)
 
 
 def test_tokens_are_those_before_the_final_norm():
@@ -305,11 +304,11 @@ def test_added_to_a_checkpoint_without_one_it_starts_at_the_base_classifier(tmp_
     model = LongTailForImageClassification(LongTailConfig(**TINY_VIT, class_counts=COUNTS)).eval()
     model.save_pretrained(tmp_path)
     images = torch.randn(3, 1, 16, 16)
-    loaded = LongTailForImageClassification.from_pretrained(tmp_path, modulator={"width": 32, "top_k": 2})
+    loaded = LongTailForImageClassification.from_pretrained(tmp_path, modules={"modulator": {"width": 32, "top_k": 2}})
     with torch.no_grad():
         output = loaded(images)
         torch.testing.assert_close(output.logits, model(images).logits, rtol=0, atol=1e-5)
-    assert output.group_weights.sub(1).abs().max() < 1e-6
+    assert output.extras["group_weights"].sub(1).abs().max() < 1e-6
     reference = MutualExclusiveModulator(loaded.config)
     for (key, value), (_, other) in zip(
         loaded.modulator.state_dict().items(), reference.state_dict().items(), strict=True
@@ -325,7 +324,7 @@ def test_changed_groups_in_the_config_win_over_the_stored_map(tmp_path):
     torch.manual_seed(0)
     LongTailForImageClassification(make_config()).save_pretrained(tmp_path)
     options = {"width": 16, "top_k": 2, "group_of_class": [0, 0, 1, 1, 1, 2, 2, 2]}
-    loaded = LongTailForImageClassification.from_pretrained(tmp_path, modulator=options)
+    loaded = LongTailForImageClassification.from_pretrained(tmp_path, modules={"modulator": options})
     assert loaded.modulator.group_of_class.tolist() == options["group_of_class"]
     fresh = MutualExclusiveModulator(loaded.config)
     for name, buffer in loaded.modulator.named_buffers():

@@ -20,6 +20,7 @@ from hf_ltr.data.sources.lists.coco_lists import read_annotations, read_categori
 from hf_ltr.data.sources.lists.split_lists import parse_list, read_text
 from hf_ltr.methods import METHODS, get_method
 from hf_ltr.models import LongTailConfig
+from hf_ltr.models.modules import MODULES
 from hf_ltr.recipe.options import parse_options
 from hf_ltr.recipe.recipe import DataOptions, ModelOptions
 from hf_ltr.table import published_results
@@ -203,7 +204,7 @@ def check_class_counts(counts: Any, names: Any, thresholds: Any, grouping: Any) 
 
 CONFIG_FIELDS = [
     *(set(inspect.signature(LongTailConfig.__init__).parameters) - {"self", "kwargs"}),
-    *("id2label", "label2id", "dtype", "problem_type", "attn_implementation", "quantization_config"),
+    *("id2label", "label2id", "dtype", "problem_type", "attn_implementation", "quantization_config", *MODULES),
 ]
 CONFIG_FIELDS.sort()
 NESTED = {
@@ -217,6 +218,7 @@ NESTED = {
         "class_token",
         "layers",
     ],
+    "modules": ["modulator", "modulators"],
     "modulator": [
         "width",
         "depth",

@@ -65,7 +65,11 @@ def test_counts_in_the_order_of_something_else(counts, message):
         {"logit_adjustment": {"tau": np.float32(1), "remove": np.array([1, 2, 3]), "add": None}},
         {"backbone_pretrained": np.False_, "num_experts": np.int64(1)},
         {"backbone": "convnext_atto", "backbone_kwargs": {"depths": np.array([1, 1, 1, 1]), "conv_mlp": np.True_}},
-        {"backbone": "vit_pico_patch4_16", "modulator": {"width": np.int64(32)}, "class_counts": np.array([9, 5, 1])},
+        {
+            "backbone": "vit_pico_patch4_16",
+            "modules": {"modulator": {"width": np.int64(32)}},
+            "class_counts": np.array([9, 5, 1]),
+        },
     ],
 )
 def test_fields_of_a_config(fields):

@@ -165,7 +165,7 @@ def test_a_method_is_a_name_or_a_description(name):
         ({"id2label": {0: "ant", "0": "bee"}}, "keys 0 to 1"),
         ({"id2label": {0: "ant", 1: None}}, r"id2label\[1\] must be text"),
         ({"masked_autoencoder": {"decoder_heads": 0}}, "decoder_heads must be a whole number"),
-        ({"class_counts": [9, 5, 1], "modulator": {"heads": 0}}, "heads must be a positive integer"),
+        ({"class_counts": [9, 5, 1], "modules": {"modulator": {"heads": 0}}}, "heads must be a positive integer"),
         ({"backbone": "vit_tiny_patch4_32", "backbone_kwargs": {"num_heads": 0}}, "timm cannot create backbone"),
         ({"dtype": "float99"}, "Unknown dtype: 'float99'"),
         ({"drop_rate": NAN}, "drop_rate must be a finite number"),

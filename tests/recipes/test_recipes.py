@@ -87,7 +87,7 @@ def test_mem_recipe_end_to_end(recipe, tmp_path, capsys):
     assert set(metrics["seconds"]) == {*script.STAGES, "tau_norm"}
     config = json.loads((output / "config.json").read_text())
     assert config["method"]["name"] == "mem"
-    assert config["modulator"]["group_of_class"] == [0, 1, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert config["modules"]["modulator"]["group_of_class"] == [0, 1, 1, 1, 1, 2, 2, 2, 2, 2]
 
 
 def test_mem_recipe_without_pretraining(recipe, tmp_path, capsys):

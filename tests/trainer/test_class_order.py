@@ -43,7 +43,7 @@ IMAGES = torch.linspace(-1, 1, 3 * 64).reshape(3, 1, 8, 8)
 @pytest.mark.parametrize("head", [None, "cosine", "scaled", "centroid"])
 def test_classes_are_reordered_in_every_head(tmp_path, head):
     fields = {"logit_adjustment": {"tau": 1.0, "remove": COUNTS, "add": [1, 2, 3, 4]}}
-    fields |= {"modulator": {"width": 8, "groups": [[0], [1, 2], [3]]}} if head is None else {}
+    fields |= {"modules": {"modulator": {"width": 8, "groups": [[0], [1, 2], [3]]}}} if head is None else {}
     model = headed(head, **fields)
     with torch.no_grad():
         before = model(IMAGES).logits

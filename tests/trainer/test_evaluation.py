@@ -129,7 +129,7 @@ def test_groups_of_a_modulator_are_measured(tmp_path):
     with torch.no_grad():
         inputs = processor([row["image"] for row in test], return_tensors="pt")
         output = trainer.model(**inputs)
-    right = (output.magnitudes.argmax(1) == groups[labels]).double().mean().item()
+    right = (output.extras["magnitudes"].argmax(1) == groups[labels]).double().mean().item()
     predicted = (groups[output.logits.argmax(1)] == groups[labels]).double().mean().item()
     metrics = trainer.evaluate_once(test)
     assert metrics["magnitude_group_accuracy"] == pytest.approx(right) and 0 < right < 1

@@ -16,6 +16,7 @@ from ..backbones.convolutional_patch_embedding import ConvolutionalPatchEmbed
 from ..configuration import LongTailConfig
 from ..initialization import building_on_meta, copy_tensors, missing_tensors
 from ..modeling import LongTailPreTrainedModel
+from ..modules import MODULES
 from .decoder import MaskedAutoencoderDecoder, MultiScaleFusion, gather_tokens
 from .position_embedding import sine_cosine_position_embedding
 
@@ -88,7 +89,11 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         `ValueError`: if the backbone is not a plain vision transformer with a learned table of position embeddings.
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"^classifier\.", r"^modulator\.", r"^backbone\.fc_norm\."]
+    _keys_to_ignore_on_load_unexpected = [
+        r"^classifier\.",
+        r"^backbone\.fc_norm\.",
+        *(rf"^{name}\." for name in MODULES),
+    ]
 
     def __init__(self, config: LongTailConfig):
         super().__init__(config)

@@ -258,7 +258,7 @@ def test_classifier_begins_as_timm_and_survives_saving(tmp_path):
 
 
 def test_modulator_reads_the_tokens_after_the_last_block(tmp_path):
-    config = make_config(class_counts=[300, 200, 50, 30, 5], modulator={"width": 8, "heads": 1})
+    config = make_config(class_counts=[300, 200, 50, 30, 5], modules={"modulator": {"width": 8, "heads": 1}})
     model = LongTailForImageClassification(config).eval()
     images = make_images()
     _, tokens = extract_features(model.backbone, images, with_tokens=True)
@@ -267,7 +267,7 @@ def test_modulator_reads_the_tokens_after_the_last_block(tmp_path):
     seen = []
     model.modulator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     output = model(images)
-    assert torch.equal(seen[0], tokens) and output.magnitudes.shape == (2, 3)
+    assert torch.equal(seen[0], tokens) and output.extras["magnitudes"].shape == (2, 3)
     model.save_pretrained(tmp_path)
     assert torch.equal(LongTailForImageClassification.from_pretrained(tmp_path).eval()(images).logits, output.logits)
 

@@ -1,0 +1,131 @@
+"""What an auxiliary network is: the one thing that classifier, config, trainer and evaluation know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+
+class ModuleMetrics:
+    """
+    Metrics that need what a module adds to the output: sums over evaluated rows, and what follows from them.
+
+    The evaluation owns the sums (zeros at first, joined over processes, read to the host once); an object of this kind
+    only says what they are.
+
+    Attributes:
+        sizes (`dict[str, int]`): Length of each sum.
+    """
+
+    sizes: Mapping[str, int]
+
+    def update(
+        self,
+        sums: Mapping[str, Tensor],
+        extras: Mapping[str, Tensor],
+        predicted: Tensor,
+        labels: Tensor,
+        weight: Tensor,
+    ) -> None:
+        """
+        Add a batch to the sums, in place and without reading anything to the host.
+
+        Args:
+            sums (`dict[str, Tensor]`): One vector for each of `sizes`.
+            extras (`dict[str, Tensor]`): Of the model's output.
+            predicted, labels (`Tensor` of shape `(B,)`): Classes.
+            weight (`Tensor` of shape `(B,)`): Of each row; 0 for rows that do not count.
+        """
+        raise NotImplementedError
+
+    def compute(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """The metrics, by the names of the module's `metric_names`, in [0, 1]."""
+        raise NotImplementedError
+
+
+class AuxiliaryModule(nn.Module):
+    """
+    A network beside backbone and head that `config.modules = {name: options}` asks for.
+
+    A subclass and its line in `hf_ltr.models.modules.MODULES` are all there is to add: config and classifier check its
+    options, build it, run it, save and load it. It is the model's attribute of its name, so that its parameters are
+    `<name>.*` in checkpoints, for `model.freeze(r"^<name>\\\\.")` and for `parameter_options`.
+
+    Its tensors are registered parameters and buffers; its constructor reads no value of a tensor, because
+    `from_pretrained` builds models on the meta device.
+
+    Args:
+        config ([`LongTailConfig`]): Its options are in `config.modules[name]`.
+
+    Attributes:
+        name (`str`): Key in `MODULES` and in `config.modules`, and attribute of the model.
+        metric_names (`tuple[str, ...]`): Of the metrics that its `metrics()` compute.
+        reads_tokens (`bool`): Whether `contribute` needs tokens, which cost something to hand over.
+    """
+
+    name: ClassVar[str]
+    metric_names: ClassVar[tuple[str, ...]] = ()
+    reads_tokens: bool = False
+
+    def __init__(self, config: Any):
+        super().__init__()
+
+    @classmethod
+    def complete_options(cls, options: Mapping[str, Any], config: Any) -> dict[str, Any]:
+        """
+        Every option: those given, checked, and defaults for the rest. Plain values, which are written to the config.
+
+        Raises:
+            `ValueError`: for an unknown option or a wrong value.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def options_in_order(cls, options: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
+        """The options after class `i` has become what was class `order[i]`, where they have a part per class."""
+        return options
+
+    @classmethod
+    def options_for_other_classes(cls, options: dict[str, Any]) -> dict[str, Any] | None:
+        """The options for a model of another number of classes; `None` where the module was made for the old ones."""
+        return options
+
+    def contribute(self, features: Tensor, tokens: Tensor | None, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """
+        What the module adds to the output of the classifier.
+
+        Args:
+            features (`Tensor` of shape `(B, D)`): What the head reads.
+            tokens (`Tensor` of shape `(B, N, D')`, *optional*): After the last block; given if `reads_tokens`.
+            logits (`Tensor` of shape `(B, C)`): Of the head, or of the module before this one.
+
+        Returns:
+            `tuple`: the logits, changed or as they are, and tensors for `LongTailOutput.extras`, each with one part
+                per row and a name that no other module uses. What only training needs is left out in eval mode.
+        """
+        raise NotImplementedError
+
+    def initialize(self) -> None:
+        """
+        Called by loading: fill the buffers that checkpoints do not have, and draw parameters. (Inside loading, torch's
+        initialisers leave those alone that the checkpoint has.)
+        """
+        for module in self.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
+
+    def reorder_classes(self, options: Mapping[str, Any], order: Sequence[int]) -> None:
+        """Class `i` has become what was class `order[i]`, and `options` are those of the new order."""
+
+    def metrics(self) -> list[ModuleMetrics]:
+        """What evaluation measures beside accuracies."""
+        return []
+
+
+def declared_metrics(model: nn.Module) -> list[ModuleMetrics]:
+    """The metrics that the auxiliary modules of a model declare."""
+    return [metric for child in model.children() if isinstance(child, AuxiliaryModule) for metric in child.metrics()]

@@ -1,0 +1,74 @@
+"""The auxiliary networks there are, and what a config says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .auxiliary_module import AuxiliaryModule
+from .checks import mapping
+from .errors import unknown_name
+from .modulator import MutualExclusiveModulator
+
+MODULES: dict[str, type[AuxiliaryModule]] = {
+    "modulator": MutualExclusiveModulator,
+}
+
+
+def complete_modules(modules: Mapping[str, Any] | None, config: Any) -> dict[str, dict[str, Any]] | None:
+    """
+    `config.modules` with every option of every module, or `None` where there is none.
+
+    Raises:
+        `ValueError`: for an unknown module or option, or a wrong value.
+    """
+    if modules is None:
+        return None
+    return {name: module.complete_options(options, config) for name, module, options in _each(modules)} or None
+
+
+def modules_in_order(modules: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    """`config.modules` after class `i` has become what was class `order[i]`."""
+    return {name: module.options_in_order(options, order) for name, module, options in _each(modules)}
+
+
+def modules_for_other_classes(modules: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """`config.modules` for another number of classes, and the names of the modules that are not kept."""
+    kept = {name: module.options_for_other_classes(options) for name, module, options in _each(modules)}
+    dropped = [name for name, options in kept.items() if options is None]
+    return {name: options for name, options in kept.items() if options is not None} or None, dropped
+
+
+def gather_modules(fields: dict[str, Any], modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    Fields of a config with every module in `modules`: before there was that field, a module was a field of its own
+    (`LongTailConfig(modulator={...})`), which config.json files and keyword arguments may still have.
+
+    Args:
+        fields (`dict`): Some fields of a config.
+        modules (`dict`, *optional*): What fields without `modules` are added to.
+    """
+    own = {name: fields[name] for name in MODULES if name in fields}
+    if not own:
+        return fields
+    gathered = {**mapping("modules", fields.get("modules") or modules or {}), **own}
+    others = {name: value for name, value in fields.items() if name not in own}
+    return {**others, "modules": {name: options for name, options in gathered.items() if options is not None} or None}
+
+
+def metric_names(modules: Mapping[str, Any] | None) -> list[str]:
+    """Names of the metrics that the modules of a config declare."""
+    return [metric for name in modules or () for metric in MODULES[name].metric_names]
+
+
+def _each(modules: Mapping[str, Any]) -> Iterator[tuple[str, type[AuxiliaryModule], dict[str, Any]]]:
+    """
+    Name, class and options of every module.
+
+    Raises:
+        `ValueError`: for an unknown module, or options that are no dict.
+    """
+    for name, options in mapping("modules", modules).items():
+        if name not in MODULES:
+            raise unknown_name("module", name, MODULES)
+        yield name, MODULES[name], mapping(name, {} if options is None else options)
