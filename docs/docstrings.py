@@ -64,16 +64,16 @@ def plain_links(text: str) -> str:
     )
 
 
-def options(documented: type, without: tuple[str, ...] = ("self", "class_counts")) -> dict[str, inspect.Parameter]:
+def options(documented: type, without: tuple[str, ...] = ("class_counts",)) -> dict[str, inspect.Parameter]:
     """Parameters of the constructor by name, but for those that are data."""
-    parameters = inspect.signature(documented.__init__).parameters
+    parameters = inspect.signature(documented).parameters
     return {name: parameter for name, parameter in parameters.items() if name not in without}
 
 
 def undocumented(documented: type) -> list[str]:
     """Options that the docstring does not explain, and entries of the docstring that are no options (with a `-`)."""
     known = read_docstring(documented, others=list(documented.__mro__)).arguments
-    taken = options(documented, without=("self",))
+    taken = options(documented, without=())
     missing = [name for name in taken if name not in known and name != "class_counts"]
     missing += [name for name in options(documented) if name in known and not known[name]]
     return missing + [f"-{name}" for name in known if name not in taken]

@@ -8,6 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hf_ltr.methods import get_method
+from hf_ltr.methods.pretraining import with_pretraining
+from hf_ltr.reading import parse_yaml
+from hf_ltr.trainer import LongTailTrainingArguments
+from hf_ltr.trainer.arguments import merge_arguments
+
 DATASET_TITLES = {
     "digits": "digits-LT",
     "cifar10": "CIFAR-10-LT",
@@ -43,8 +49,6 @@ class RecipeConfig:
     @classmethod
     def read(cls, path: Path) -> RecipeConfig:
         """Read a file with the rules of the command line (`no` stays a word)."""
-        from hf_ltr.reading import parse_yaml
-
         text = path.read_text(encoding="utf-8")
         lines = []
         for line in text.splitlines():
@@ -88,8 +92,6 @@ class RecipeConfig:
             stage (`str`, *optional*): Its name; None for a script without sections.
             own (`dict`, *optional*): What the method sets for it.
         """
-        from hf_ltr.trainer.arguments import merge_arguments
-
         defaults = training_defaults()
         flat = {name: value for name, value in self.values.items() if name in defaults}
         section = self.values.get(stage) if stage else None
@@ -100,7 +102,7 @@ class RecipeConfig:
         stages = self._stages()
         if len(stages) == 1:
             return [(None, self.stage_settings(None, stages[0][2]))]
-        found = []
+        found: list[tuple[str | None, dict[str, Any]]] = []
         for name, method, own in stages:
             if self.stage in (None, name):
                 settings = self.stage_settings(name, own)
@@ -112,9 +114,6 @@ class RecipeConfig:
 
     def _stages(self) -> list[tuple[str, Any, dict[str, Any]]]:
         """`(name, method, arguments the method sets)` of every stage that the script runs."""
-        from hf_ltr.methods import get_method
-        from hf_ltr.methods.pretraining import with_pretraining
-
         counts = [200, 50, 5]
         extra = {}
         if "representation_method" in self.values:
@@ -135,8 +134,6 @@ class RecipeConfig:
 @cache
 def training_defaults() -> dict[str, Any]:
     """Default of every field of the training arguments."""
-    from hf_ltr.trainer import LongTailTrainingArguments
-
     return {
         item.name: item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
         for item in dataclasses.fields(LongTailTrainingArguments)
@@ -147,6 +144,25 @@ def training_defaults() -> dict[str, Any]:
 def read_configs(repository: Path) -> list[RecipeConfig]:
     """All of them, by script and name."""
     return [RecipeConfig.read(path) for path in sorted((repository / "recipes" / "configs").glob("*/*.yaml"))]
+
+
+def configs_of(method: str, configs: list[RecipeConfig]) -> list[RecipeConfig]:
+    """Those that name the method as theirs."""
+    return [config for config in configs if config.names_a_method and config.method == method]
+
+
+def as_stage(method: str, configs: list[RecipeConfig]) -> list[RecipeConfig]:
+    """Those in which the method is one stage of another system, reduced to that stage."""
+    return [config.only(stage) for config in configs for stage in config.stages_that_are(method)]
+
+
+def config_to_show(method: str, configs: list[RecipeConfig]) -> RecipeConfig | None:
+    """The config that a method is shown with: CIFAR-100-LT, and there the one named after the method."""
+    return min(
+        configs_of(method, configs) or as_stage(method, configs),
+        key=lambda config: (config.values.get("dataset") != "cifar100", len(config.path.name), config.path.name),
+        default=None,
+    )
 
 
 def settings_row(settings: dict[str, Any]) -> dict[str, str]:
@@ -193,4 +209,13 @@ def _augmentation(settings: dict[str, Any]) -> str:
     return ", ".join(names) or "none"
 
 
-__all__ = ["DATASET_TITLES", "RecipeConfig", "read_configs", "settings_row", "training_defaults"]
+__all__ = [
+    "DATASET_TITLES",
+    "RecipeConfig",
+    "as_stage",
+    "config_to_show",
+    "configs_of",
+    "read_configs",
+    "settings_row",
+    "training_defaults",
+]

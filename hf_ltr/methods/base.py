@@ -107,6 +107,7 @@ class LongTailMethod(nn.Module):
         when_to_use (`str`): For whom it is the right choice, in plain words.
         published_names (`tuple[str, ...]`): Its names in the column `method` of the published results.
         paper (`dict`): `title`, `authors`, `year`, `url`, `bibtex` of the source, for the card.
+        without_paper (`str`): Why there is none, as a sentence.
         accepts_soft_targets (`bool`): Whether mixed or smoothed targets are meaningful. If not, mixing is refused.
         batch_coupled (`bool`): The loss mixes samples of a batch, so accumulation changes it.
         sharded_parameters (`bool`): False when parameters are read outside forward (refused under FSDP and ZeRO-3).
@@ -126,6 +127,7 @@ class LongTailMethod(nn.Module):
     when_to_use: str = ""
     published_names: tuple[str, ...] = ()
     paper: Mapping[str, Any] = {}
+    without_paper: str = ""
     accepts_soft_targets: bool = True
     batch_coupled: bool = False
     sharded_parameters: bool = True

@@ -24,6 +24,7 @@ class CrossEntropy(LongTailMethod):
         "As the number to beat, and as the first stage of decoupled methods. With post-hoc logit adjustment the same "
         "weights are already a strong classifier for balanced test sets."
     )
+    without_paper = "The common baseline; it has no single source."
     published_names = ("ce",)
 
     def __init__(self, class_counts):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+
+from hf_ltr.methods import LongTailMethod, get_method
+from hf_ltr.models import LongTailConfig
 
 _COUNTS = [200, 50, 5]
 
 
 @cache
-def example(name: str) -> Any:
+def example(name: str) -> LongTailMethod:
     """The method with its defaults on three classes."""
-    from hf_ltr.methods import get_method
-
     return get_method(name, class_counts=_COUNTS)
 
 
@@ -21,7 +21,7 @@ def stage_names(name: str) -> list[str]:
     return [stage.name for stage in example(name).stages()]
 
 
-def class_facts(name: str) -> list[str]:
+def method_facts(name: str) -> list[str]:
     """
     What a user must know, as sentences in Markdown.
 
@@ -43,14 +43,14 @@ def class_facts(name: str) -> list[str]:
     facts += _architecture(method)
     if not _takes_empty_classes(name):
         facts.append("Every class needs at least one training image; a class without is refused before training.")
-    if getattr(method, "needs_validation", False):
+    if method.needs_validation:
         facts.append("Needs validation images (`validation_per_class`); the test set is never used for it.")
     if not method.sharded_parameters:
         facts.append("Reads whole parameters, so it is refused under FSDP and ZeRO-3.")
     return facts
 
 
-def _stages(method: Any) -> str:
+def _stages(method: LongTailMethod) -> str:
     stages = method.stages()
     if len(stages) == 1:
         return "One stage, one network."
@@ -62,7 +62,7 @@ def _stages(method: Any) -> str:
     return f"{len(stages)} stages: {', then '.join(parts)}. Each is a resumable run in its own folder."
 
 
-def _targets(method: Any) -> str:
+def _targets(method: LongTailMethod) -> str:
     if not method.uses_labels:
         return "Uses no labels."
     if method.accepts_soft_targets:
@@ -70,10 +70,8 @@ def _targets(method: Any) -> str:
     return "Hard labels only: mixup, cutmix and label smoothing are refused."
 
 
-def _architecture(method: Any) -> list[str]:
+def _architecture(method: LongTailMethod) -> list[str]:
     """What `configure` asks of the model."""
-    from hf_ltr.models import LongTailConfig
-
     config = LongTailConfig(backbone="resnet20_cifar", class_counts=_COUNTS)
     method.stages()[-1].method.configure(config)
     facts = []
@@ -89,8 +87,6 @@ def _architecture(method: Any) -> list[str]:
 
 
 def _takes_empty_classes(name: str) -> bool:
-    from hf_ltr.methods import get_method
-
     try:
         get_method(name, class_counts=[5, 3, 0])
     except ValueError:
@@ -98,4 +94,4 @@ def _takes_empty_classes(name: str) -> bool:
     return True
 
 
-__all__ = ["class_facts", "example", "stage_names"]
+__all__ = ["example", "method_facts", "stage_names"]

@@ -1,18 +1,13 @@
-"""The numbers on a method's page: those of papers with their protocol, and ours from finished tables."""
+"""The numbers that papers print for a method, each with its protocol."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from hf_ltr.hub.metadata import METRIC_NAMES
-
-from .page_facts import example
+from .facts import example
 from .recipe_configs import DATASET_TITLES
 
 _TITLES = {"cifar100_lt": "CIFAR-100-LT, IF 100", **DATASET_TITLES}
@@ -42,9 +37,7 @@ _PLAIN_VARIANTS = (
     "epochs = stage 1",
 )
 
-
 PUBLISHED_COLUMNS = ["data", "network", "epochs", "augmentation", "all", *_GROUPS, "what", "source"]
-MEASURED_COLUMNS = ["protocol", "what", "all", *_GROUPS, "seeds"]
 
 
 def published_table(rows: Iterable[Mapping[str, Any]], names: Sequence[str], method: str = "") -> list[list[str]]:
@@ -63,13 +56,19 @@ def published_table(rows: Iterable[Mapping[str, Any]], names: Sequence[str], met
     Returns:
         `list[list[str]]`: cells in the order of `PUBLISHED_COLUMNS`.
     """
-    kept = [row for row in rows if row["method"] in names and _comparable(row)]
-    options = {id(row): example(method).published_options(row) if method else {} for row in kept}
-    kept = [row for row in kept if options[id(row)] is not None]
+    options: dict[int, dict[str, Any]] = {}
+    kept = []
+    for row in rows:
+        found = None
+        if row["method"] in names and _comparable(row):
+            found = example(method).published_options(row) if method else {}
+        if found is not None:
+            kept.append(row)
+            options[id(row)] = found
     # ResNet-32 is everybody's network on CIFAR; another one is shown where the method has nothing else.
     if any(row["dataset"] == "cifar100_lt" and row["backbone"] == "resnet32" for row in kept):
         kept = [row for row in kept if row["dataset"] != "cifar100_lt" or row["backbone"] == "resnet32"]
-    unique: dict[tuple, Mapping[str, Any]] = {}
+    unique: dict[tuple[str, ...], Mapping[str, Any]] = {}
     for row in sorted(kept, key=_preference):
         setting = (row["dataset"], row["backbone"], row["init"], f"{row['top1_all']:.1f}")
         copied = row["copied_from_other_paper"] != "no" and any(key[:4] == setting for key in unique)
@@ -94,12 +93,12 @@ def _comparable(row: Mapping[str, Any]) -> bool:
     )
 
 
-def _preference(row: Mapping[str, Any]) -> tuple:
+def _preference(row: Mapping[str, Any]) -> tuple[Any, ...]:
     copied = {"no": 0, "yes": 2}.get(row["copied_from_other_paper"], 1)
     return (copied, row["many"] is None, row["epochs"] is None, row["source"])
 
 
-def _place(row: Mapping[str, Any]) -> tuple:
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         _DATASET_ORDER.index(row["dataset"]),
         row["backbone"],
@@ -137,65 +136,4 @@ def _what(row: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     return "; ".join(part for part in [*parts, row.get("note", "")] if part)
 
 
-def measured_table(repository: Path, method: str) -> list[list[str]]:
-    """
-    Our results of a method: mean over seeds, and standard deviation from two seeds on, per protocol and row.
-
-    Args:
-        repository (`Path`): Its folders `model_cards/*/results` hold what `hf-ltr table` wrote.
-        method (`str`): Registry name.
-
-    Returns:
-        `list[list[str]]`: cells in the order of `MEASURED_COLUMNS`.
-
-    Raises:
-        `ValueError`: for a result that is not finite.
-    """
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for path in sorted((repository / "model_cards").glob("*/results/*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("description", {}).get("name") != method:
-            continue
-        metrics = {name: content["metrics"][name] for name in ("accuracy", *_GROUPS) if name in content["metrics"]}
-        if not all(math.isfinite(value) for value in metrics.values()):
-            raise ValueError(f"{path} holds a result that is not a number")
-        found.setdefault((content["settings"]["protocol"], content["row"]), []).append(metrics)
-    return [
-        [f"`{protocol}`", f"`{row}`", *(_spread(runs, name) for name in ("accuracy", *_GROUPS)), str(len(runs))]
-        for (protocol, row), runs in sorted(found.items())
-    ]
-
-
-def card_rows(repository: Path, method: str) -> list[list[str]]:
-    """
-    Our results of a method in model cards (`model_cards/*.md`) whose tags name it, in the order of `MEASURED_COLUMNS`.
-
-    Args:
-        repository (`Path`): The checkout.
-        method (`str`): Registry name.
-    """
-    from huggingface_hub import ModelCard
-
-    rows = []
-    for path in sorted((repository / "model_cards").glob("*.md")):
-        data = ModelCard.load(path).data
-        if method not in (data.tags or []) or not data.eval_results:
-            continue
-        values = {result.metric_name: result.metric_value for result in data.eval_results}
-        found = {name: values.get(title) for name, title in METRIC_NAMES.items()}
-        if not all(value is None or math.isfinite(value) for value in found.values()):
-            raise ValueError(f"{path} holds a result that is not a number")
-        numbers = ["" if found[name] is None else f"{100 * found[name]:.1f}" for name in ("accuracy", *_GROUPS)]
-        link = f"[{path.name}](../model_cards/{path.name})"
-        rows.append([link, data.eval_results[0].dataset_name, *numbers, "1"])
-    return rows
-
-
-def _spread(runs: list[dict[str, float]], name: str) -> str:
-    values = [100 * run[name] for run in runs if name in run]
-    if not values:
-        return ""
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
-
-
-__all__ = ["MEASURED_COLUMNS", "PUBLISHED_COLUMNS", "card_rows", "measured_table", "published_table"]
+__all__ = ["PUBLISHED_COLUMNS", "published_table"]

@@ -1,0 +1,75 @@
+"""What was measured here for a method: finished tables and model cards under model_cards."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from statistics import mean, stdev
+
+from huggingface_hub import ModelCard
+
+from hf_ltr.hub.metadata import METRIC_NAMES
+from hf_ltr.reading import read_json
+
+_METRICS = ("accuracy", "many", "medium", "few")
+MEASURED_COLUMNS = ["protocol", "what", "all", *_METRICS[1:], "seeds"]
+
+
+def measured_table(repository: Path, method: str) -> list[list[str]]:
+    """
+    Our results of a method: mean over seeds, and standard deviation from two seeds on, per protocol and row.
+
+    Args:
+        repository (`Path`): Its folders `model_cards/*/results` hold what `hf-ltr table` wrote.
+        method (`str`): Registry name.
+
+    Returns:
+        `list[list[str]]`: cells in the order of `MEASURED_COLUMNS`.
+
+    Raises:
+        `ValueError`: for a result that is not finite.
+    """
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for path in sorted((repository / "model_cards").glob("*/results/*.json")):
+        content = read_json(path)
+        if content.get("description", {}).get("name") != method:
+            continue
+        metrics = {name: content["metrics"][name] for name in _METRICS if name in content["metrics"]}
+        found.setdefault((content["settings"]["protocol"], content["row"]), []).append(metrics)
+    return [
+        [f"`{protocol}`", f"`{row}`", *(_spread(runs, name) for name in _METRICS), str(len(runs))]
+        for (protocol, row), runs in sorted(found.items())
+    ]
+
+
+def card_rows(repository: Path, method: str) -> list[list[str]]:
+    """
+    Our results of a method in model cards (`model_cards/*.md`) whose tags name it, in the order of `MEASURED_COLUMNS`.
+
+    Args:
+        repository (`Path`): The checkout.
+        method (`str`): Registry name.
+    """
+    rows = []
+    for path in sorted((repository / "model_cards").glob("*.md")):
+        data = ModelCard.load(path).data
+        if method not in (data.tags or []) or not data.eval_results:
+            continue
+        values = {result.metric_name: result.metric_value for result in data.eval_results}
+        found = [values.get(METRIC_NAMES[name]) for name in _METRICS]
+        if not all(value is None or math.isfinite(value) for value in found):
+            raise ValueError(f"{path} holds a result that is not a number")
+        numbers = ["" if value is None else f"{100 * value:.1f}" for value in found]
+        link = f"[{path.name}](../model_cards/{path.name})"
+        rows.append([link, data.eval_results[0].dataset_name, *numbers, "1"])
+    return rows
+
+
+def _spread(runs: list[dict[str, float]], name: str) -> str:
+    values = [100 * run[name] for run in runs if name in run]
+    if not values:
+        return ""
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+__all__ = ["MEASURED_COLUMNS", "card_rows", "measured_table"]
