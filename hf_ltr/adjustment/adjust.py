@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
-from ..data.label_sources import class_names_of
+from ..data.labels import class_names_of
 from ..data.map_style import number_of_rows, require_map_style
 from ..models.class_matching import match_classes
 from ..models.class_order import names_in_config

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.class_counts import ClassCounts
+from ..data.class_counts import ClassCounts, counts_by_map, counts_difference, is_reordered
 from ..data.class_counts import class_counts as count_classes
-from ..data.count_agreement import counts_by_map, counts_difference, is_reordered
 from ..models.class_order import names_in_config, order_of
 
 

@@ -24,8 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print what was found, and return the exit status."""
+    from ..data.labels import stored_labels
     from ..data.loading.duplicates import DuplicateFinder
-    from ..data.loading.image_check import check_images, labels_of
+    from ..data.loading.image_check import check_images
     from ..recipe.recipe import DataOptions, given_data_options
 
     if options.workers is not None and options.workers < 1:
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     finder = None if options.no_duplicates else DuplicateFinder(data)
     check = check_images(data, full=options.full, workers=options.workers, progress=not options.quiet, visit=finder)
     check.remember()
-    duplicates = None if finder is None else finder.find({split: labels_of(part)[0] for split, part in data.items()})
+    duplicates = None if finder is None else finder.find({split: stored_labels(part) for split, part in data.items()})
     if options.output:
         from ..files import write_json
 

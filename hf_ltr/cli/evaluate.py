@@ -80,9 +80,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _say_other_counts(config: typing.Any, train: typing.Any, classes: dict) -> None:
     """The groups are by the images the model was trained on, which may be others than those of the data at hand."""
-    from ..data.class_counts import class_counts
-    from ..data.count_agreement import counts_by_map, counts_difference, is_reordered
-    from ..data.label_sources import class_names_of
+    from ..data.class_counts import class_counts, counts_by_map, counts_difference, is_reordered
+    from ..data.labels import class_names_of
     from ..models.class_matching import match_classes
     from ..models.class_order import names_in_config
 

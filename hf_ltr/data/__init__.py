@@ -12,10 +12,10 @@ from .class_counts import ClassCounts, class_counts
 
 _MODULE_OF_NAME = {
     "load_long_tailed": "datasets",
-    "long_tail_info": "record",
-    "dataset_card": "record",
+    "long_tail_info": "provenance",
+    "dataset_card": "card",
     "check_class_order": "record",
-    "explain_counts": "record",
+    "explain_counts": "provenance",
     "hash_rows": "row_identity",
     "InstanceSampler": "samplers",
     "ClassBalancedSampler": "samplers",
@@ -31,10 +31,12 @@ _MODULE_OF_NAME = {
 __all__ = ["ClassCounts", "class_counts", *_MODULE_OF_NAME]
 
 if TYPE_CHECKING:
+    from .card import dataset_card
     from .datasets import load_long_tailed
     from .loading.batch_loader import BatchLoader
     from .map_style import to_map_style
-    from .record import check_class_order, dataset_card, explain_counts, long_tail_info
+    from .provenance import explain_counts, long_tail_info
+    from .record import check_class_order
     from .row_identity import hash_rows
     from .samplers import (
         SAMPLERS,

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..validation import choice, mapping, number, sequence, shown, texts, whole_number
+from .labels import (
+    LABEL_COLUMNS,
+    class_names_of,
+    column_labels,
+    integer_labels,
+    labels_of_rows,
+    outside,
+    require_classes,
+)
+from .map_style import require_map_style
+from .record import check_class_order
 
 GROUP_NAMES = ("many", "medium", "few")
 GROUPINGS = ("thresholds", "auto")
 # Images of a class; sums over a million classes stay exact in 64 bits.
 _MOST_IMAGES = 2**53 // 1_000_000
-# More classes than this, without a name for any, are ids.
-MOST_UNNAMED_CLASSES = 100_000
-# What mask and label formats write for "no label": the largest value of a type.
-_FILLERS = (127, 255, 32_767, 65_535, 2**31 - 1, 2**32 - 1)
 
 
 class ClassCounts:
@@ -229,21 +236,16 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
         `ValueError`: for a missing column, a label that is missing or outside the classes, with its row, or classes in
             another order than the dataset's record says.
     """
-    from .label_sources import class_names_of, labels_of_rows
-    from .map_style import require_map_style
-
     require_map_style(dataset, "What class_counts was given", length=False)
     names: Sequence[str] | None = None
     if hasattr(dataset, "column_names") and not isinstance(dataset, Mapping):
-        column = _label_key(dataset.column_names, label_column)
+        column = _label_column(dataset.column_names, label_column)
         names = getattr(dataset.features[column], "names", None) if dataset.features else None
         if column == "label":
-            from .record import check_class_order
-
             check_class_order(dataset)
-        labels = label_array(dataset, column)
+        labels = column_labels(dataset, column)
     elif isinstance(dataset, Mapping):
-        labels = _plain_labels(dataset[_label_key(dataset, label_column)])
+        labels = integer_labels(dataset[_label_column(dataset, label_column)])
     else:
         values = labels_of_rows(dataset)
         if values is None:
@@ -252,7 +254,7 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
                 "attribute `labels` (one per row, as its items have them), or pass the counts yourself"
             )
         names = class_names_of(dataset)
-        labels = _plain_labels(values)
+        labels = integer_labels(values)
     return count_labels(labels, names)
 
 
@@ -267,48 +269,21 @@ def count_labels(labels: np.ndarray, names: Sequence[str] | None = None) -> Clas
     """
     if labels.size == 0:
         raise ValueError("The dataset has no rows, so there is nothing to count")
-    bad = labels < 0 if names is None else (labels < 0) | (labels >= len(names))
-    if bad.any():
-        row = int(np.argmax(bad))
+    wrong = outside(labels, None if names is None else len(names))
+    if wrong is not None:
         limit = f"0..{len(names) - 1}" if names is not None else "not negative"
-        raise ValueError(f"Row {row} has label {labels[row]}, but labels must be {limit} ({int(bad.sum())} such rows)")
+        raise ValueError(
+            f"Row {wrong.row} has label {wrong.label}, but labels must be {limit} ({wrong.number} such rows)"
+        )
     if names is None:
         require_classes(labels)
     counts = np.bincount(labels, minlength=0 if names is None else len(names))
-    return ClassCounts(counts, names)
+    return ClassCounts(counts.tolist(), names)
 
 
-def require_classes(labels: np.ndarray, where: str = "", elsewhere: Iterable[int] = ()) -> None:
-    """
-    Refuse unnamed labels that cannot be the classes 0, 1, ...: ids, and the filler of a type (255 in uint8).
-
-    Args:
-        labels (`np.ndarray`): Not negative.
-        where (`str`, *optional*): What they are of, for the message.
-        elsewhere (*optional*): Labels of other splits.
-
-    Raises:
-        `ValueError`: with the first such row.
-    """
-    largest = int(labels.max())
-    place = f" of {where}" if where else ""
-    row = int(np.argmax(labels == largest))
-    if largest in _FILLERS and largest - 1 not in elsewhere and not (labels == largest - 1).any():
-        raise ValueError(
-            f"Row {row}{place} has label {largest}, the usual mark for 'no label', and no row has {largest - 1} "
-            f"({int((labels == largest).sum()):,} such rows): remove them; or name the classes (a ClassLabel, or an "
-            f"attribute `classes`) if there really are {largest + 1:,}"
-        )
-    if largest >= MOST_UNNAMED_CLASSES:
-        raise ValueError(
-            f"Row {row}{place} has label {largest}: labels up to there are ids rather than classes 0, 1, ...; make "
-            "them strings, so that each becomes a class name"
-        )
-
-
-def _label_key(columns: Iterable[str], given: str | None) -> str:
+def _label_column(columns: Iterable[str], given: str | None) -> str:
     columns = list(columns)
-    column = given or next((name for name in ("label", "labels") if name in columns), None)
+    column = given or next((name for name in LABEL_COLUMNS if name in columns), None)
     if column is None or column not in columns:
         raise ValueError(
             f"No label column {given or 'label'!r}; the columns are {', '.join(map(str, columns))}. Name it with "
@@ -317,51 +292,44 @@ def _label_key(columns: Iterable[str], given: str | None) -> str:
     return column
 
 
-def _plain_labels(values: Any) -> np.ndarray:
-    try:
-        labels = np.asarray(values)
-    except ValueError:
-        raise ValueError("Labels must be one integer per row, got lists of different lengths") from None
-    if labels.size and (labels.dtype.kind not in "iu" or labels.ndim != 1):
-        raise ValueError(f"Labels must be one integer per row, got {labels.dtype} of shape {labels.shape}")
-    return labels.astype(np.int64)
-
-
-def arrow_column(dataset: Any, column: str) -> Any:
+def counts_difference(
+    first: Iterable[int], second: Iterable[int], whose: tuple[str, str], name_of: Callable[[int], object] = str
+) -> str:
     """
-    A column of a `datasets.Dataset` as one Arrow array, in the order of its rows and without decoding.
+    Where two lists of counts of the same classes differ, for a message.
 
-    `dataset[:]` of a shuffled dataset fetches row by row (3 s for 437,513 rows, in place of 5 ms), therefore the
-    column is taken from the table and the index mapping of select, shuffle and filter is applied here.
+    Args:
+        first, second (sequence of `int` or [`ClassCounts`]): Of equal length, and different.
+        whose (pair of `str`): Where each stands, such as `("in the config", "in the training set")`.
+        name_of (`Callable`): A class index in words.
+
+    Returns:
+        `str`: such as `class 3 (crab) has 120 images in the config and 4 in the training set (5 of 10 classes
+        differ)`.
     """
-    values = _one_chunk(dataset.data.column(column))
-    return values if dataset._indices is None else values.take(_one_chunk(dataset._indices.column(0)))
+    first, second = list(first), list(second)
+    different = [index for index, (a, b) in enumerate(zip(first, second, strict=True)) if a != b]
+    index = different[0]
+    text = (
+        f"class {name_of(index)} has {first[index]:,} images {whose[0]} and {second[index]:,} {whose[1]} "
+        f"({len(different)} of {len(first)} classes differ"
+    )
+    if is_reordered(first, second):
+        return f"{text}; they are the same numbers in another order, as if the classes were numbered differently)"
+    return f"{text}; {sum(first):,} and {sum(second):,} images in all)"
 
 
-def _one_chunk(column: Any) -> Any:
-    import pyarrow as pa
-
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    # Older Arrow keeps a chunked array here where there are no rows or several chunks.
-    return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+def is_reordered(first: Iterable[float], second: Iterable[float]) -> bool:
+    """Whether two lists hold the same numbers in another order."""
+    first, second = list(first), list(second)
+    return first != second and sorted(first) == sorted(second)
 
 
-def label_array(dataset: Any, column: str = "label") -> np.ndarray:
-    """
-    The label column of a `datasets.Dataset` as int64, read from Arrow and without decoding any image.
-
-    Raises:
-        `ValueError`: for labels that are missing or not integers, with the row.
-    """
-    values = arrow_column(dataset, column)
-    if len(values) == 0:
-        return np.zeros(0, dtype=np.int64)
-    if values.null_count:
-        row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-        raise ValueError(f"Row {row} has no label in column {column!r} ({values.null_count} such rows)")
-    array = values.to_numpy(zero_copy_only=False)
-    if array.dtype.kind not in "iu":
-        raise ValueError(
-            f"Labels must be integers, but column {column!r} holds {values.type}, for example {array[0]!r}"
-        )
-    return array.astype(np.int64)
+def counts_by_map(counts: Sequence[int], class_map: Sequence[int] | None, num_classes: int) -> list[int]:
+    """Counts in another class order: class `i` becomes class `class_map[i]`; classes that none becomes have 0."""
+    if class_map is None:
+        return list(counts)
+    result = [0] * num_classes
+    for index, count in zip(class_map, counts, strict=True):
+        result[index] = count
+    return result

@@ -13,8 +13,9 @@ import numpy as np
 from ..naming import unknown_name
 from ..validation import number, whole_number
 from . import splits as row_splits
-from .class_counts import ClassCounts, arrow_column, class_counts, label_array
-from .profiles import PROFILES, long_tailed_counts
+from .arrow import arrow_column
+from .class_counts import ClassCounts, class_counts
+from .labels import column_labels
 from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_record
 from .sources.columns import class_names, distinct_labels, find_columns, standardize
 from .sources.folders.class_folders import unlabelled
@@ -65,7 +66,7 @@ def load_long_tailed(
         imbalance_factor (`float`, *optional*): Images of the first class over images of the last. Unset keeps all
             rows.
         imbalance_type (`str`, *optional*, defaults to `"exponential"`): Or `"step"`; see
-            [`~hf_ltr.data.profiles.long_tailed_counts`]. Classes are shortened in label order, class 0 being the head
+            [`~hf_ltr.data.splits.long_tailed_counts`]. Classes are shortened in label order, class 0 being the head
             and keeping all its images. Where the pool is not quite balanced and a class has too few for that, every
             class is asked for a little less.
         order_column (`str`, *optional*): Keep the rows with the smallest values of this column (integers or strings)
@@ -122,8 +123,8 @@ def load_long_tailed(
     """
     from datasets import DatasetDict
 
-    if imbalance_type not in PROFILES:
-        raise unknown_name("imbalance_type", imbalance_type, PROFILES)
+    if imbalance_type not in row_splits.PROFILES:
+        raise unknown_name("imbalance_type", imbalance_type, row_splits.PROFILES)
     if imbalance_factor is not None:
         meaning = "imbalance_factor is head over tail and must be at least 1: it"
         imbalance_factor = number(meaning, imbalance_factor, minimum=1)
@@ -146,8 +147,8 @@ def load_long_tailed(
     source = _standard_columns(source, name, folder, reading)
     train = source["train"]
     names = train.features["label"].names
-    labels = label_array(train)
-    pool = ClassCounts(np.bincount(labels, minlength=len(names)), names)
+    labels = column_labels(train)
+    pool = ClassCounts(np.bincount(labels, minlength=len(names)).tolist(), names)
     order = _order_values(train, order_column) if order_column is not None else None
     as_it_is = "test" in source and imbalance_factor is None and ("validation" in source or not validation_per_class)
     # The order of choice of 8,142 classes takes longer than all the rest, and where all rows stay there is no choice.
@@ -209,7 +210,7 @@ def load_long_tailed(
         if split in rows:
             own["row_hash"] = row_splits.row_hash(labels, rows[split], order)
         else:
-            own["row_hash"] = row_splits.row_hash(label_array(part), np.arange(len(part)))
+            own["row_hash"] = row_splits.row_hash(column_labels(part), np.arange(len(part)))
             own.update(order_column=None, seed=None, row_identity=POSITION_IDENTITY)
         if name not in DATASETS and own["row_identity"] == POSITION_IDENTITY:
             # Where a row lies in somebody's folder does not say what it is: its contents are hashed when asked for.
@@ -317,7 +318,7 @@ def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type:
         )
 
     def counts(size: int) -> list[int]:
-        return long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
+        return row_splits.long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
 
     def fits(wanted: list[int]) -> bool:
         return all(number <= there for number, there in zip(wanted, available, strict=True))

@@ -1,16 +1,28 @@
-"""Reading and checking the labels of a dataset, in one vectorised pass over the label column alone."""
+"""
+The labels of a dataset and the names of its classes: read from where they are kept, and checked.
+
+They are kept in a column of a `datasets.Dataset` or of a dict of arrays, in an attribute `labels` or `targets`, or
+below a torch `Subset` or `ConcatDataset` of such. Where only the items tell, [`read_labels`] reads each of them once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
-from .class_counts import arrow_column
-from .label_sources import labels_of_rows
-from .loading.images import is_arrow_dataset, require_column
+from .arrow import arrow_column, first_null
+from .map_style import is_arrow_dataset, require_column
+
+if TYPE_CHECKING:
+    import torch
+
+LABEL_COLUMNS = ("label", "labels")
+# More classes than this, without a name for any, are ids.
+MOST_UNNAMED_CLASSES = 100_000
+# What mask and label formats write for "no label": the largest value of a type.
+_FILLERS = (127, 255, 32_767, 65_535, 2**31 - 1, 2**32 - 1)
 
 
 def read_labels(
@@ -40,11 +52,28 @@ def read_labels(
         ValueError: for a missing label, one that is no class index, or one outside `0..num_labels - 1`; the first
             such row is named.
     """
-    values, name = _find(dataset, columns, required)
+    import torch
+
+    values, place = _find(dataset, columns, required)
     if values is None:
         return None
-    num_labels = num_labels if class_map is None else len(class_map)
-    if isinstance(values, torch.Tensor):
+    indices = class_indices(values, num_labels if class_map is None else len(class_map), place)
+    return torch.from_numpy(indices if class_map is None else np.asarray(class_map, dtype=np.int64)[indices])
+
+
+def class_indices(values: Any, num_classes: int | None = None, place: str = "") -> np.ndarray:
+    """
+    One class index per row, as int64.
+
+    Args:
+        values: Array, tensor or list. Whole floating-point numbers are taken.
+        num_classes (`int`, *optional*): To check against.
+        place (`str`, *optional*): Where they are from, for the message.
+
+    Raises:
+        ValueError: with the first row whose label is missing, no whole number, or outside the classes.
+    """
+    if hasattr(values, "detach"):  # a tensor; NumPy has no bfloat16
         values = values.detach().cpu()
         values = (values.double() if values.is_floating_point() else values).numpy()
     labels = np.asarray(values)
@@ -53,40 +82,219 @@ def read_labels(
         if missing:
             raise ValueError(f"row {missing[0]} has no label ({len(missing)} such rows): remove them")
         raise ValueError(
-            f"labels must be class indices, but {name} holds values such as {values[0]!r}; with datasets, convert "
-            "them by dataset.class_encode_column(...)"
+            f"labels must be class indices, but {place or 'the list'} holds values such as {values[0]!r}; with "
+            "datasets, convert them by dataset.class_encode_column(...)"
         )
     if labels.ndim != 1:
         raise ValueError(f"labels must be one class index per row, got an array of shape {labels.shape}")
-    with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, which is not equal to them
-        whole = labels.astype(np.int64)
-    wrong = np.flatnonzero((whole != labels) | (whole < 0) | (whole >= (num_labels or np.iinfo(np.int64).max)))
-    if wrong.size:
-        classes = f"0..{num_labels - 1}" if num_labels else "0, 1, ..."
+    wrong = outside(labels, num_classes)
+    if wrong is not None:
+        classes = f"0..{num_classes - 1}" if num_classes else "0, 1, ..."
+        hint = f"check num_labels and {place}" if place else "whole numbers from 0 (-1 usually marks unlabelled rows)"
         raise ValueError(
-            f"label of row {wrong[0]} is {labels[wrong[0]]}, outside the classes {classes} ({wrong.size} such "
-            f"row{'s' if wrong.size > 1 else ''}); check num_labels and {name}"
+            f"label of row {wrong.row} is {wrong.label}, outside the classes {classes} ({wrong.number} such "
+            f"row{'s' if wrong.number > 1 else ''}); {hint}"
         )
-    return torch.from_numpy(whole if class_map is None else np.asarray(class_map, dtype=np.int64)[whole])
+    return labels.astype(np.int64)
+
+
+def integer_labels(values: Any) -> np.ndarray:
+    """
+    Labels that are integers already, as int64.
+
+    Raises:
+        `ValueError`: for numbers of another kind, whole or not, text, and lists in lists.
+    """
+    try:
+        labels = np.asarray(values)
+    except ValueError:
+        raise ValueError("Labels must be one integer per row, got lists of different lengths") from None
+    if labels.size and (labels.dtype.kind not in "iu" or labels.ndim != 1):
+        raise ValueError(f"Labels must be one integer per row, got {labels.dtype} of shape {labels.shape}")
+    return labels.astype(np.int64)
+
+
+class Outside(NamedTuple):
+    """The first row whose label is none of the classes, that label, and how many such rows there are."""
+
+    row: int
+    label: Any
+    number: int
+
+
+def outside(labels: np.ndarray, num_classes: int | None = None) -> Outside | None:
+    """
+    Look for labels that are none of the classes `0 .. num_classes - 1`, or no class at all: negative, no whole number.
+    """
+    with np.errstate(invalid="ignore"):  # NaN and infinity become some integer, which is not equal to them
+        whole = labels.astype(np.int64, copy=False)
+    wrong = (whole != labels) | (whole < 0)
+    if num_classes is not None:
+        wrong |= whole >= num_classes
+    if not wrong.any():
+        return None
+    row = int(np.argmax(wrong))
+    return Outside(row, labels[row], int(wrong.sum()))
+
+
+def require_classes(labels: np.ndarray, where: str = "", elsewhere: Iterable[int] = ()) -> None:
+    """
+    Refuse unnamed labels that cannot be the classes 0, 1, ...: ids, and the filler of a type (255 in uint8).
+
+    Args:
+        labels (`np.ndarray`): Not negative.
+        where (`str`, *optional*): What they are of, for the message.
+        elsewhere (*optional*): Labels of other splits.
+
+    Raises:
+        `ValueError`: with the first such row.
+    """
+    largest = int(labels.max())
+    place = f" of {where}" if where else ""
+    row = int(np.argmax(labels == largest))
+    if largest in _FILLERS and largest - 1 not in elsewhere and not (labels == largest - 1).any():
+        raise ValueError(
+            f"Row {row}{place} has label {largest}, the usual mark for 'no label', and no row has {largest - 1} "
+            f"({int((labels == largest).sum()):,} such rows): remove them; or name the classes (a ClassLabel, or an "
+            f"attribute `classes`) if there really are {largest + 1:,}"
+        )
+    if largest >= MOST_UNNAMED_CLASSES:
+        raise ValueError(
+            f"Row {row}{place} has label {largest}: labels up to there are ids rather than classes 0, 1, ...; make "
+            "them strings, so that each becomes a class name"
+        )
+
+
+def column_labels(dataset: Any, column: str = "label", split: str = "") -> np.ndarray:
+    """
+    The label column of a `datasets.Dataset` as int64, read from Arrow and without decoding any image.
+
+    Args:
+        dataset (`datasets.Dataset`)
+        column (`str`)
+        split (`str`, *optional*): What the dataset is called in a message.
+
+    Raises:
+        `ValueError`: for labels that are missing or not integers, with the row.
+    """
+    values = arrow_column(dataset, column)
+    if len(values) == 0:
+        return np.zeros(0, dtype=np.int64)
+    require_labelled(values, column, split)
+    array = values.to_numpy(zero_copy_only=False)
+    if array.dtype.kind not in "iu":
+        where = f"{column!r} of {split}" if split else f"{column!r}"
+        raise ValueError(f"Labels must be integers, but column {where} holds {values.type}, for example {array[0]!r}")
+    return array.astype(np.int64)
+
+
+def require_labelled(values: Any, column: str, split: str = "") -> None:
+    """
+    Raises:
+        `ValueError`: with the first row of an Arrow array that has no label.
+    """
+    if values.null_count:
+        row = f"Row {first_null(values)}{f' of {split}' if split else ''}"
+        raise ValueError(f"{row} has no label in column {column!r} ({values.null_count} such rows)")
+
+
+def stored_labels(dataset: Any) -> Any:
+    """
+    The label column of a `datasets.Dataset` or a dict of arrays, unchecked: an array, or a list where labels are
+    missing; `None` without such a column.
+    """
+    column = next((name for name in LABEL_COLUMNS if name in _columns(dataset)), None)
+    return None if column is None else _stored(dataset, column)
+
+
+def _stored(dataset: Any, column: str) -> Any:
+    if isinstance(dataset, Mapping):
+        return dataset[column]
+    values = arrow_column(dataset, column)
+    return values.to_pylist() if values.null_count else values.to_numpy(zero_copy_only=False)
+
+
+def _columns(dataset: Any) -> Iterable[str]:
+    return dataset if isinstance(dataset, Mapping) else dataset.column_names
+
+
+def labels_of_rows(dataset: Any) -> Any:
+    """
+    The labels of a map-style dataset that is no `datasets.Dataset`, as they are kept, unchecked.
+
+    Args:
+        dataset: A torch `Subset` or `ConcatDataset` of datasets whose labels are known, or anything with an attribute
+            `labels` or `targets` of the right length.
+
+    Returns:
+        Sequence or array, or `None` where only the items tell.
+    """
+    parts, rows = _parts(dataset)
+    if parts:
+        known = [_known(part) for part in parts]
+        if any(values is None for values in known):
+            return None
+        values = np.concatenate([np.asarray(values) for values in known])
+        if rows is None:
+            return values
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.max() >= len(values) or rows.min() < -len(values)):
+            raise ValueError(f"The Subset names row {rows.max()} of a dataset with {len(values)} rows")
+        return values[rows]
+    # A torchvision dataset with one keeps the labels before it in `targets`.
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
+    for attribute in ("labels", "targets"):
+        values = getattr(dataset, attribute, None)
+        if values is None or callable(values) or not hasattr(values, "__len__"):
+            continue
+        if not hasattr(dataset, "__len__") or len(values) == len(dataset):
+            return values
+    return None
+
+
+def class_names_of(dataset: Any) -> list[str] | None:
+    """
+    The names of a dataset's classes in label order: of its label column, or, as in torchvision, of an attribute
+    `classes`; `None` where there are none.
+
+    Raises:
+        `ValueError`: if the parts of a torch `ConcatDataset` number their classes differently.
+    """
+    if hasattr(dataset, "column_names"):
+        features = getattr(dataset, "features", None) or {}
+        for column in LABEL_COLUMNS:
+            names = getattr(features.get(column), "names", None)
+            if names:
+                return [str(name) for name in names]
+        return None
+    parts, _ = _parts(dataset)
+    if parts:
+        found = [class_names_of(part) for part in parts]
+        for number, names in enumerate(found):
+            if names is not None and found[0] is not None and names != found[0]:
+                first = next((i for i, (a, b) in enumerate(zip(names, found[0], strict=False)) if a != b), None)
+                where = "" if first is None else f": class {first} is {found[0][first]!r} and {names[first]!r}"
+                raise ValueError(
+                    f"Part 0 and part {number} of the ConcatDataset have other classes, or number them "
+                    f"differently{where}. Bring their labels into one order first."
+                )
+        return found[0] if all(names is not None for names in found) else None
+    names = getattr(dataset, "classes", None)
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+        return list(names)
+    return None
 
 
 def _find(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, str]:
     """(labels as array or list, or None where there are none; what to call their place)."""
     if isinstance(dataset, Mapping) or hasattr(dataset, "column_names"):
-        found = dataset if isinstance(dataset, Mapping) else dataset.column_names
-        for column in columns:
-            if column in found:
-                return _read_column(dataset, column), f"column {column!r}"
+        column = next((name for name in columns if name in _columns(dataset)), None)
+        if column is not None:
+            return _stored(dataset, column), f"column {column!r}"
         if isinstance(dataset, Mapping) or is_arrow_dataset(dataset):
-            return _missing(columns[0], found, required)
+            return _missing(columns[0], _columns(dataset), required)
     return _from_items(dataset, columns, required)
-
-
-def _read_column(dataset: Any, column: str) -> Any:
-    if isinstance(dataset, Mapping):
-        return dataset[column]
-    values = arrow_column(dataset, column)
-    return values.to_pylist() if values.null_count else values.to_numpy(zero_copy_only=False)
 
 
 def _from_items(dataset: Any, columns: Sequence[str], required: bool) -> tuple[Any, str]:
@@ -138,3 +346,25 @@ def _missing(column: str, found: Iterable[str], required: bool) -> tuple[None, s
     if required:
         require_column(column, found, "label")
     return None, ""
+
+
+def _known(dataset: Any) -> Any:
+    """Labels of a dataset of any kind that are known without its items."""
+    if hasattr(dataset, "column_names") and not isinstance(dataset, Mapping):
+        column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
+        return None if column is None else column_labels(dataset, column)
+    return labels_of_rows(dataset)
+
+
+def _parts(dataset: Any) -> tuple[Sequence[Any], Any]:
+    """
+    (the datasets below, the rows taken of them if not all) of a torch `Subset` or `ConcatDataset`; none of another
+    kind, and none of a subclass with items of its own.
+    """
+    from torch.utils.data import ConcatDataset, Subset
+
+    if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
+        return [dataset.dataset], dataset.indices
+    if isinstance(dataset, ConcatDataset) and type(dataset).__getitem__ is ConcatDataset.__getitem__:
+        return dataset.datasets, None
+    return [], None

@@ -74,6 +74,27 @@ def is_map_style(dataset: Any, length: bool = True) -> bool:
     return not any(base.__name__ == "IterableDataset" for base in type(dataset).__mro__)
 
 
+def is_arrow_dataset(dataset: Any) -> bool:
+    """Whether this is a `datasets.Dataset` that is not under a user's transform (those yield ready items)."""
+    import datasets
+
+    return isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom"
+
+
+def require_column(column: str, columns: Iterable[str], kind: str) -> None:
+    """
+    Raises:
+        ValueError: if `column` is not among `columns`, which are listed; `kind` is `"image"` or `"label"`.
+    """
+    columns = list(columns)
+    if column not in columns:
+        found = ", ".join(map(repr, columns)) or "(none)"
+        raise ValueError(
+            f"no {kind} column {column!r} in the dataset; its columns are {found}. "
+            f"Rename the right one: dataset.rename_column(<its name>, {column!r})"
+        )
+
+
 def _is_dataset(part: Any) -> bool:
     return hasattr(part, "column_names") or any(base.__name__ == "Dataset" for base in type(part).__mro__)
 

@@ -22,32 +22,10 @@ import torch
 from torch.utils.data import Sampler
 
 from .class_counts import ClassCounts
+from .labels import class_indices
 from .randomness import hash_integers, occurrences, stable_argsort
 
 Labels = Sequence[int] | np.ndarray | torch.Tensor
-
-
-def label_array(labels: Labels) -> np.ndarray:
-    """
-    Labels as an int64 numpy array `(N,)`.
-
-    Raises:
-        ValueError: if they are empty, not one-dimensional, not whole numbers, or negative (the first row is named).
-    """
-    array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"labels must be one non-empty sequence of class indices, got shape {array.shape}")
-    if not np.issubdtype(array.dtype, np.integer):
-        if not np.issubdtype(array.dtype, np.floating) or not np.array_equal(array, np.floor(array)):
-            raise ValueError(f"labels must be whole numbers, got values of type {array.dtype}")
-    array = array.astype(np.int64)
-    negative = np.flatnonzero(array < 0)
-    if negative.size:
-        raise ValueError(
-            f"label of row {negative[0]} is {array[negative[0]]}: labels must be class indices from 0 "
-            f"({negative.size} rows are negative; a value of -1 usually marks unlabelled rows)"
-        )
-    return array
 
 
 class LongTailSampler(Sampler[int], ABC):
@@ -66,15 +44,17 @@ class LongTailSampler(Sampler[int], ABC):
     """
 
     def __init__(self, labels: Labels, seed: int = 0, num_samples: int | None = None):
-        labels = label_array(labels)
+        indices = class_indices(labels)
+        if not indices.size:
+            raise ValueError("labels must be one non-empty sequence of class indices")
         if num_samples is not None and num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        self.num_rows = len(labels)
+        self.num_rows = len(indices)
         self.num_samples = self.num_rows if num_samples is None else int(num_samples)
         self.seed = int(seed)
         self.epoch = 0
-        self.counts = np.bincount(labels)
-        self._by_class = stable_argsort(labels)
+        self.counts = np.bincount(indices)
+        self._by_class = stable_argsort(indices)
         self._starts = np.cumsum(self.counts) - self.counts
 
     def set_epoch(self, epoch: int) -> None:

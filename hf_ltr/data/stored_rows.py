@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .class_counts import arrow_column
+from .labels import LABEL_COLUMNS, stored_labels
 
-_IMAGES, _LABELS = ("image", "pixel_values"), ("label", "labels")
+_IMAGES = ("image", "pixel_values")
 
 
 class StoredRows(NamedTuple):
@@ -36,7 +36,7 @@ def stored_rows(dataset: Any) -> StoredRows:
         return _read_arrow(dataset)
     if isinstance(dataset, Mapping):
         images = next((dataset[name] for name in _IMAGES if name in dataset), None)
-        labels = next((dataset[name] for name in _LABELS if name in dataset), None)
+        labels = stored_labels(dataset)
         number = len(images if images is not None else labels if labels is not None else ())
         return StoredRows(number, labels, images)
     if isinstance(dataset, np.ndarray | torch.Tensor):
@@ -45,14 +45,8 @@ def stored_rows(dataset: Any) -> StoredRows:
 
 
 def _read_arrow(dataset: Any) -> StoredRows:
-    columns = dataset.column_names
-    image = next((name for name in _IMAGES if name in columns), None)
-    label = next((name for name in _LABELS if name in columns), None)
-    labels = None
-    if label is not None:
-        values = arrow_column(dataset, label)
-        labels = values.to_pylist() if values.null_count else values.to_numpy(zero_copy_only=False)
-    return StoredRows(len(dataset), labels, None if image is None else _ArrowImages(dataset, image))
+    image = next((name for name in _IMAGES if name in dataset.column_names), None)
+    return StoredRows(len(dataset), stored_labels(dataset), None if image is None else _ArrowImages(dataset, image))
 
 
 def _read_items(dataset: Any) -> StoredRows:
@@ -105,7 +99,7 @@ def _of_item(item: Any) -> tuple[Any, Any]:
     if not isinstance(item, Mapping):
         return item[0], (item[1] if len(item) > 1 else None)
     image = next((item[name] for name in _IMAGES if name in item), None)
-    label = next((item[name] for name in _LABELS if name in item), None)
+    label = next((item[name] for name in LABEL_COLUMNS if name in item), None)
     return image, label.item() if hasattr(label, "item") else label
 
 

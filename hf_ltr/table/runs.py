@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.class_counts import label_array
+from ..data.labels import column_labels
 from ..data.record import position_hash
 from ..files import clear_temporaries, write_json
 from ..methods import Stage, get_method
@@ -158,7 +158,7 @@ class Table:
             checks.before_data(row, self.seeds[0])
         data, counts = self.load(self.protocol.data)
         test = TestSet(
-            label_array(data["test"]), list(counts.counts), counts.grouping, _info(data["test"]).get("row_hash")
+            column_labels(data["test"]), list(counts.counts), counts.grouping, _info(data["test"]).get("row_hash")
         )
         known = TestSet.read(self.output_dir)
         if known is not None and known.row_hash == position_hash(data["test"]) is not None:

@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.class_counts import ClassCounts, class_counts, count_labels
-from ..data.count_agreement import counts_difference, is_reordered
-from ..data.label_sources import LABEL_COLUMNS, class_names_of
-from ..data.labels import read_labels
+from ..data.class_counts import ClassCounts, class_counts, count_labels, counts_difference, is_reordered
+from ..data.labels import LABEL_COLUMNS, class_names_of, read_labels
 from ..methods import LongTailMethod
 from ..models.class_order import counts_history, names_in_config, order_of
 

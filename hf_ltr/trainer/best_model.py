@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ..data.class_counts import GROUP_NAMES, ClassCounts, label_array
+from ..data.class_counts import GROUP_NAMES, ClassCounts
+from ..data.labels import column_labels
 from ..evaluation import StreamingMetrics
 from ..models.modules import metric_names as module_metric_names
 from ..naming import unknown_name
@@ -59,7 +60,7 @@ def metric_names(config: Any, dataset: Any) -> list[str]:
     groups = (tuple(config.group_thresholds), config.group_scheme)
     known = ClassCounts(config.class_counts, None, *groups) if config.class_counts else None
     try:
-        labels = torch.from_numpy(label_array(dataset).copy()).unique()
+        labels = torch.from_numpy(column_labels(dataset).copy()).unique()
         labels = labels[(labels >= 0) & (labels < num_labels)]
     except (AttributeError, KeyError, ValueError, TypeError):
         labels = torch.arange(num_labels)  # of a dataset without columns: every class may have images

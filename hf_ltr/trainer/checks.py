@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from ..data.class_counts import ClassCounts
-from ..data.label_sources import LABEL_COLUMNS, class_names_of
-from ..data.labels import read_labels
+from ..data.labels import LABEL_COLUMNS, class_names_of, read_labels
 from ..data.map_style import number_of_rows, require_map_style
-from ..data.record import explain_counts
+from ..data.provenance import explain_counts
 from ..data.transforms.mixing import require_even
 from ..methods import METHODS, LongTailMethod, get_method
 from ..methods.corrections import warn_of_training_corrections

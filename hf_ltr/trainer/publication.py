@@ -10,7 +10,8 @@ from typing import Any
 
 from transformers import Trainer
 
-from ..data.record import long_tail_info, read_record
+from ..data.provenance import long_tail_info
+from ..data.record import read_record
 from ..files import clear_temporaries
 from ..hub import AUTOENCODER, CLASSIFIER
 from ..hub.finished_run import FinishedRun

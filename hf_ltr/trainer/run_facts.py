@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from ..data.label_sources import class_names_of
+from ..data.labels import class_names_of
 from ..methods import LongTailMethod
 from .arguments import LongTailTrainingArguments
 from .defaults import config_defaults, default_paths, method_defaults

@@ -6,7 +6,7 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value, concatenate_datasets
 
 from hf_ltr import ClassCounts, class_counts
-from hf_ltr.data.class_counts import label_array
+from hf_ltr.data.labels import column_labels
 
 
 def labelled(labels, names=None, **columns):
@@ -195,10 +195,10 @@ def test_only_the_rows_that_are_there_count():
     """The column is read without its index mapping first: what select left out must not be seen."""
     dataset = labelled([0, None, 2, 1, -5, 1], names=None)
     chosen = dataset.select([5, 0, 3, 2])
-    assert label_array(chosen).tolist() == [1, 0, 1, 2]
-    assert label_array(chosen.shuffle(seed=4)).tolist() == chosen.shuffle(seed=4)["label"][:]
+    assert column_labels(chosen).tolist() == [1, 0, 1, 2]
+    assert column_labels(chosen.shuffle(seed=4)).tolist() == chosen.shuffle(seed=4)["label"][:]
     joined = concatenate_datasets([chosen, chosen.select([1])])
-    assert label_array(joined).tolist() == [1, 0, 1, 2, 0] and class_counts(joined).counts == [2, 2, 1]
+    assert column_labels(joined).tolist() == [1, 0, 1, 2, 0] and class_counts(joined).counts == [2, 2, 1]
     assert class_counts(chosen).counts == [1, 2, 1]
     with pytest.raises(ValueError, match=r"Row 1 has no label in column 'label' \(1 such rows\)"):
         class_counts(dataset.select([5, 1]))

@@ -13,8 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from hf_ltr import class_counts
 from hf_ltr.data import to_map_style
-from hf_ltr.data.label_sources import class_names_of, labels_of_rows
-from hf_ltr.data.labels import read_labels
+from hf_ltr.data.labels import class_names_of, labels_of_rows, read_labels
 from hf_ltr.data.map_style import require_map_style
 
 LABELS = [0, 1, 1, 2, 0]

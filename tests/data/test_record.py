@@ -14,7 +14,8 @@ from datasets import (
 )
 
 from hf_ltr.data import check_class_order, class_counts, dataset_card, hash_rows, load_long_tailed, long_tail_info
-from hf_ltr.data.record import explain_counts, read_record, write_record
+from hf_ltr.data.provenance import explain_counts
+from hf_ltr.data.record import read_record, write_record
 
 
 def letters(labels, names="abc"):

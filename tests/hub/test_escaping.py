@@ -158,7 +158,7 @@ def test_adjusted_checkpoints_and_tables(tmp_path):
 def test_class_names_in_the_card_of_a_dataset():
     import datasets
 
-    from hf_ltr.data.record import dataset_card
+    from hf_ltr.data import dataset_card
 
     names = [f"{number} {name}" for number, name in enumerate(NAMES)]
     features = datasets.Features(

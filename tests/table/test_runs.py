@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hf_ltr import LongTailForImageClassification, load_long_tailed
-from hf_ltr.data.class_counts import label_array
+from hf_ltr.data.labels import column_labels
 from hf_ltr.evaluation import long_tail_metrics
 from hf_ltr.table import Table, load_protocol
 from hf_ltr.table.measures import TrainingMeasures
@@ -76,7 +76,7 @@ def test_a_result_says_what_it_is(finished, protocol_file):
 
 def test_predictions_are_those_that_were_measured(finished):
     data = load_long_tailed("digits", imbalance_factor=50)
-    labels = label_array(data["test"])
+    labels = column_labels(data["test"])
     for row in ROWS:
         for seed in (0, 1):
             content = result(finished[0], row, seed)
@@ -265,7 +265,7 @@ def test_a_row_may_have_other_training_images(write_protocol, tmp_path):
     assert "cross_entropy was trained" not in text
     # One grouping for the table: class 4 has 21 images under the protocol, and fewer in this row.
     predicted = decode_classes(result(tmp_path, "balanced_softmax")["predictions"])
-    labels = label_array(load_long_tailed("digits", imbalance_factor=50)["test"])
+    labels = column_labels(load_long_tailed("digits", imbalance_factor=50)["test"])
     metrics = long_tail_metrics(predicted, labels, COUNTS)
     for group in ("many", "medium", "few"):
         assert report.rows[1].values[group]["mean"] == pytest.approx(metrics[group])

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ...naming import unknown_name
 from ..labels import read_labels
-from ..map_style import require_map_style
+from ..map_style import is_arrow_dataset, require_column, require_map_style
 from ..randomness import is_padding, rows_of
 from ..transforms.augmentation import CROPS, MAX_VIEWS, Augmentation
 from ..transforms.mixing import Mixing, Pairing, require_even, warn_of_pairs_within_classes
@@ -34,8 +34,6 @@ from .images import (
     describe_problem,
     describe_row,
     image_source,
-    is_arrow_dataset,
-    require_column,
     unreadable_images,
 )
 from .ranges import RangeTally, used_range

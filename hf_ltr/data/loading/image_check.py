@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from ..labels import class_names_of, stored_labels
+from ..map_style import is_arrow_dataset
 from .checked_files import HEADERS, WHOLE, CheckedFiles, file_identity, table_identity
 from .decoding import decode_image, image_dimensions, is_wide, open_image
-from .images import ArrowImages, describe_row, image_source, is_arrow_dataset
+from .images import ArrowImages, describe_row, image_source
 from .ranges import RangeTally, used_range
 
 _CHUNK = 256
@@ -184,7 +186,7 @@ class _Reader:
         self.source = image_source(dataset, image_column)
         assert isinstance(self.source, ArrowImages)
         self._split, self._full, self._known, self._visit = split, full, known, visit
-        self._labels, self._names = labels_of(dataset)
+        self._labels, self._names = stored_labels(dataset), class_names_of(dataset)
         # How rows are remembered: each file by itself, or all that a table holds together.
         self._files, in_table = _whereabouts(dataset, image_column)
         self.table = table_identity(dataset) if in_table else None
@@ -227,7 +229,7 @@ class _Reader:
 
     def _damage(self, row: int, error: Exception) -> Damage:
         name = None if self._labels is None else self._labels[row]
-        if self._names and isinstance(name, int) and 0 <= name < len(self._names):
+        if self._names and isinstance(name, int | np.integer) and 0 <= name < len(self._names):
             name = self._names[name]
         reason = f"{type(error).__name__}: {error}"
         return Damage(self._split, row, None if name is None else str(name), self.source.name(row), reason)
@@ -267,11 +269,3 @@ def _whereabouts(dataset: Any, column: str) -> tuple[bool, bool]:
     embedded = [chunk.field("bytes") for chunk in chunks]
     missing, rows = sum(chunk.null_count for chunk in embedded), sum(map(len, embedded))
     return missing == rows, missing == 0
-
-
-def labels_of(dataset: Any) -> tuple[list[Any] | None, list[str] | None]:
-    """(label of every row, class names), where there are any."""
-    for column in ("label", "labels"):
-        if column in dataset.column_names:
-            return dataset.with_format(None)[column][:], getattr(dataset.features[column], "names", None)
-    return None, None

@@ -15,13 +15,14 @@ deprecated since torchvision 0.29.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from ..map_style import is_arrow_dataset, require_column
 from .decoding import decode_image, require_area
 
 MAX_REPORTED = 5
@@ -114,13 +115,6 @@ class ArrayImages:
         return ""
 
 
-def is_arrow_dataset(dataset: Any) -> bool:
-    """Whether this is a `datasets.Dataset` that is not under a user's transform (those yield ready items)."""
-    import datasets
-
-    return isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom"
-
-
 def image_source(dataset: Any, image_column: str = "image") -> ImageSource:
     """
     The images of a dataset.
@@ -142,20 +136,6 @@ def image_source(dataset: Any, image_column: str = "image") -> ImageSource:
         require_column(image_column, dataset.column_names, "image")
         return ArrowImages(dataset, image_column)
     return ItemImages(dataset, image_column)
-
-
-def require_column(column: str, columns: Iterable[str], kind: str) -> None:
-    """
-    Raises:
-        ValueError: if `column` is not among `columns`, which are listed; `kind` is `"image"` or `"label"`.
-    """
-    columns = list(columns)
-    if column not in columns:
-        found = ", ".join(map(repr, columns)) or "(none)"
-        raise ValueError(
-            f"no {kind} column {column!r} in the dataset; its columns are {found}. "
-            f"Rename the right one: dataset.rename_column(<its name>, {column!r})"
-        )
 
 
 def resize_image(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..class_counts import MOST_UNNAMED_CLASSES, arrow_column, label_array, require_classes
+from ..arrow import arrow_column
+from ..labels import MOST_UNNAMED_CLASSES, column_labels, outside, require_classes, require_labelled
 
 # Usual names; the first wins wherever it occurs, the others count only where they are the one candidate.
 IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values", "jpg", "png", "webp", "bytes")
@@ -220,17 +221,17 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
         )
     if min(values) < 0:
         for name, split in splits.items():
-            labels = label_array(split, label_column)
-            if (labels < 0).any():
-                row = int(np.argmax(labels < 0))
-                raise ValueError(f"Row {row} of {name} has label {labels[row]}; labels must not be negative")
+            labels = column_labels(split, label_column)
+            wrong = outside(labels)
+            if wrong is not None:
+                raise ValueError(f"Row {wrong.row} of {name} has label {wrong.label}; labels must not be negative")
     if max(values) >= MOST_UNNAMED_CLASSES:
         raise ValueError(
             f"Column {label_column!r} holds integers up to {max(values)}, which are ids rather than classes 0, 1, "
             "...; make them strings, so that each becomes a class name"
         )
     for name, split in splits.items():
-        labels = label_array(split, label_column)
+        labels = column_labels(split, label_column)
         if len(labels) and labels.max() == max(values):
             require_classes(labels, f"{name}, column {label_column!r},", values)
     absent = sorted(set(range(max(values) + 1)) - values)
@@ -275,9 +276,7 @@ def numeric_order(names: list[str]) -> list[str]:
 
 def _unique(data: Any, column: str, split: str) -> list[Any]:
     values = arrow_column(data, column)
-    if values.null_count:
-        row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-        raise ValueError(f"Row {row} of {split} has no label in column {column!r} ({values.null_count} such rows)")
+    require_labelled(values, column, split)
     return values.unique().to_pylist()
 
 
@@ -308,15 +307,11 @@ def _relabel(data: Any, names: list[str], split: str) -> Any:
 
 
 def _checked_labels(data: Any, num_classes: int, split: str) -> np.ndarray:
-    try:
-        labels = label_array(data, "label")
-    except ValueError as error:
-        raise ValueError(f"{split}: {error}") from None
-    bad = (labels < 0) | (labels >= num_classes)
-    if bad.any():
-        row = int(np.argmax(bad))
+    labels = column_labels(data, split=split)
+    wrong = outside(labels, num_classes)
+    if wrong is not None:
         raise ValueError(
-            f"Row {row} of {split} has label {labels[row]}, but the label column names {num_classes} classes, "
-            f"0..{num_classes - 1} ({int(bad.sum())} such rows)"
+            f"Row {wrong.row} of {split} has label {wrong.label}, but the label column names {num_classes} classes, "
+            f"0..{num_classes - 1} ({wrong.number} such rows)"
         )
     return labels

@@ -22,9 +22,10 @@ import PIL.Image
 from ...files import clear_temporaries, write_text
 from ...naming import unknown_name
 from ...storage import naming_storage_errors
+from ..card import dataset_card
 from ..loading.decoding import decode_image, open_image
 from ..loading.images import ArrowImages, describe_problem, image_source
-from ..record import dataset_card, long_tail_info
+from ..provenance import long_tail_info
 from .prepared import MANIFEST, MANIFEST_VERSION, is_prepared, read_manifest
 
 FORMATS = {"jpeg": "JPEG", "webp": "WEBP", "png": "PNG"}

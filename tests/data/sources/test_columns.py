@@ -196,7 +196,7 @@ def test_missing_and_negative_labels_are_refused_with_their_row():
         one(rows(image=PICTURES["bytes"], label=[0, 1, -1]))
     with pytest.raises(ValueError, match=r"Row 1 of train has no label in column 'label' \(1 such rows\)"):
         one(rows(image=PICTURES["bytes"], label=["a", None, "b"]))
-    with pytest.raises(ValueError, match=r"train: Row 1 has no label"):
+    with pytest.raises(ValueError, match=r"Row 1 of train has no label in column 'label'"):
         one(rows(image=PICTURES["bytes"], label=([0, None, 1], ClassLabel(names=["a", "b"]))))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...class_counts import arrow_column
+from ...arrow import arrow_column
 from ..prepared import is_prepared, require_finished, with_records
 from ..split_names import SplitChoice, assign_splits, words
 from .card_configs import card_configurations, choose_configuration, configuration_files, configuration_folder

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ...class_counts import ClassCounts
+from ...labels import outside
 from .list_rows import Rows
 
 _MOST_NAMED = 5
@@ -88,12 +89,11 @@ def require_labels(rows: Rows, num_classes: int, what: str) -> None:
     Raises:
         `ValueError`: for a label outside 0 .. num_classes - 1, with its row.
     """
-    bad = (rows.labels < 0) | (rows.labels >= num_classes)
-    if bad.any():
-        row = int(np.argmax(bad))
+    wrong = outside(rows.labels, num_classes)
+    if wrong is not None:
         raise ValueError(
-            f"{rows.file}, row {row + 1} ({rows.path(row)}): label {rows.labels[row]}, but {what} has the classes "
-            f"0..{num_classes - 1} ({int(bad.sum()):,} such rows)"
+            f"{rows.file}, row {wrong.row + 1} ({rows.path(wrong.row)}): label {wrong.label}, but {what} has the "
+            f"classes 0..{num_classes - 1} ({wrong.number:,} such rows)"
         )
 
 

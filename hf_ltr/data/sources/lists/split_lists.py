@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ....reading import decoded
+from ...arrow import one_chunk
 from ...class_counts import ClassCounts
 from .list_rows import Rows
 
@@ -179,15 +179,10 @@ def parse_list(text: bytearray, file: Path) -> Rows:
         return _parse_lines(text, file)
     if not len(table):
         raise _empty(file)
-    folder, name, label = (_one_chunk(column) for column in table.unify_dictionaries().columns)
+    folder, name, label = (one_chunk(column) for column in table.unify_dictionaries().columns)
     return Rows(
         file, [f"{part}/" for part in folder.dictionary.to_pylist()], folder.indices.to_numpy(), name, label.to_numpy()
     )
-
-
-def _one_chunk(column: Any) -> Any:
-    column = column.combine_chunks()
-    return column.chunk(0) if hasattr(column, "chunk") else column
 
 
 def _parse_lines(text: bytearray, file: Path) -> Rows:
