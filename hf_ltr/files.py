@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,42 @@ def write_json(path: str | Path, content: Any) -> Path:
         `ValueError`: for NaN and infinity, before anything is written.
     """
     return write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> Path:
+    """
+    Write metrics as JSON. The file is replaced in one step: a reader or an interrupted run finds the old or the new
+    one, never half of it.
+
+    Args:
+        path (`str` or `Path`): The file to write; its folder is made.
+        metrics (mapping): Numbers, strings, `None`, lists and mappings of them; NumPy and zero-dimensional tensors are
+            turned into numbers.
+
+    Returns:
+        `Path`: `path`.
+
+    Raises:
+        `ValueError`: for a value that is NaN or infinite, by its name; nothing is written then.
+    """
+    return write_json(path, _finite(metrics, ""))
+
+
+def _finite(value: Any, name: str) -> Any:
+    """`value` as JSON types, all numbers of it finite; `name` is where it stands, for errors."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()}
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        return value
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays, tensors
+        return _finite(value.tolist(), name)
+    if isinstance(value, (list, tuple)):
+        return [_finite(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"Metric {name!r} is {value}; a report holds finite numbers only.")
+    if isinstance(value, (int, float)):
+        return value
+    raise TypeError(f"Metric {name!r} is of type {type(value).__name__}, which has no place in a JSON report.")
 
 
 def write_text(path: str | Path, text: str) -> Path:

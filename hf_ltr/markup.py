@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 LONGEST = 200
 
@@ -74,6 +76,42 @@ def markdown_table(
         sized = [(to_side[side], width) for side, width in columns]
         lines = [[pad(text, width) for text, (pad, width) in zip(line, sized, strict=True)] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def metrics_table(
+    rows: Mapping[str, Mapping[str, Any]],
+    columns: Sequence[str] = ("accuracy", "many", "medium", "few"),
+    digits: int = 1,
+) -> str:
+    """
+    A table of metrics in percent.
+
+    Args:
+        rows (mapping of `str` to metrics): Metrics in [0, 1] as [`long_tail_metrics`] returns them, by name.
+        columns (sequence of `str`): The metrics to show; `accuracy` is headed "all". A metric that a row lacks (a
+            group without classes) is shown as "-".
+        digits (`int`, defaults to 1): Digits after the point.
+
+    Returns:
+        `str`: the lines of the table, without a newline at the end.
+
+    Raises:
+        `ValueError`: for a value that is not finite, naming row and column.
+    """
+    lines = []
+    for name, metrics in rows.items():
+        line = [name]
+        for column in columns:
+            value = metrics.get(column)
+            if value is None:
+                line.append("-")
+                continue
+            if not math.isfinite(value):
+                raise ValueError(f"{column!r} of {name!r} is {value}, not a number that can be reported.")
+            line.append(f"{100 * value:.{digits}f}")
+        lines.append(line)
+    header = ["", *("all" if column == "accuracy" else column.replace("_", " ") for column in columns)]
+    return markdown_table(header, lines, align="l" + "r" * len(columns))
 
 
 def figure_text(text: object, longest: int = 60) -> str:

@@ -98,7 +98,9 @@ def main(argv: list[str]) -> None:
     )
     report.add(recipe.method, results["train"])
     if recipe.tau is not None:
-        report.add_logit_adjustment("+ logit adjustment, post-hoc", results["train"], tau=recipe.tau)
+        from hf_ltr.recipe.post_hoc import add_logit_adjustment
+
+        add_logit_adjustment(report, "+ logit adjustment, post-hoc", results["train"], tau=recipe.tau)
     report.finish(results["train"], method=method, stages=list(results.values()), push_to=push_to)
 
 

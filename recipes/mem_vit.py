@@ -154,7 +154,9 @@ def main(argv: list[str]) -> None:
     )
     report.add("fine-tuned, cross-entropy", results["finetuning"])
     if LOGIT_ADJUSTMENT in recipe.compare:
-        report.add_logit_adjustment("+ logit adjustment, post-hoc", results["finetuning"], tau=recipe.tau)
+        from hf_ltr.recipe.post_hoc import add_logit_adjustment
+
+        add_logit_adjustment(report, "+ logit adjustment, post-hoc", results["finetuning"], tau=recipe.tau)
     for stage in compared:
         report.add(f"+ {NAMES.get(stage.method.name, stage.method.name)}", results[stage.name])
     report.add("+ MEM", results["modulator"])

@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> None:
     check_source(options.dataset, options.data_dir)
     if options.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}")
-    from ..hub.tables import format_table, write_metrics
+    from ..files import write_metrics
+    from ..markup import metrics_table
     from ..models import LongTailForImageClassification
     from ..models.quiet import quiet_loading
     from ..naming import unknown_name
@@ -67,9 +68,8 @@ def run(options: argparse.Namespace) -> None:
     arguments = {"per_device_eval_batch_size": options.batch_size}
     metrics = evaluate_model(model, data[options.split], arguments, class_options=classes)
     per_class = metrics.pop("per_class_accuracy")
-    print(
-        format_table({options.checkpoint: metrics}, columns=("accuracy", "balanced_accuracy", "many", "medium", "few"))
-    )
+    columns = ("accuracy", "balanced_accuracy", "many", "medium", "few")
+    print(metrics_table({options.checkpoint: metrics}, columns))
     if options.per_class:
         names = [model.config.id2label[index] for index in range(model.config.num_labels)]
         print(json.dumps(dict(zip(names, per_class, strict=True)), indent=2))

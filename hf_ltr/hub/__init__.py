@@ -1,7 +1,7 @@
 """
 What a model says about itself on the Hub: its card, evaluation results in the Hub's format, and the push.
 
-This room lies below the trainer, which writes a card whenever it pushes.
+This room lies below the trainer, which writes a card whenever it saves a model.
 """
 
 from ..naming import is_hub_id

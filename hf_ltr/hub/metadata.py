@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -35,7 +36,7 @@ def metadata(facts: CardFacts) -> ModelCardData:
     initial = facts.initial_weights or {}
     base_model = facts.base_model or initial.get("name")
     results = _results(facts)
-    optional = {
+    optional: dict[str, Any] = {
         **_license(facts.license or (initial.get("license") or "unknown" if initial else None)),
         "base_model": base_model if is_hub_id(base_model) else None,
         "datasets": [name for name in (facts.dataset, *facts.datasets) if is_hub_id(name)] or None,

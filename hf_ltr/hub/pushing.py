@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
+
 from ..redaction import remember_secret, without_secrets
 
 
@@ -28,7 +32,7 @@ class PushTarget:
     private: bool | None = None
     revision: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         remember_secret(self.token)
 
     @classmethod
@@ -61,27 +65,31 @@ class PushTarget:
             `ValueError`: saying why nothing could be pushed.
         """
         with push_errors(self.repo_id, self.token):
-            private = {} if self.private is None else {"private": self.private}
-            made = self._api().create_repo(self.repo_id, exist_ok=True, **private)
+            made = self._api().create_repo(self.repo_id, exist_ok=True, private=self.private)
         return PushTarget(getattr(made, "repo_id", self.repo_id), self.token, self.private, self.revision)
 
-    def upload(self, folder: str | Path, **patterns: list[str]) -> str:
+    def upload(self, folder: str | Path) -> str:
         """
-        Upload a folder; the URL of the commit.
+        Upload a finished run: what stands in its folder and its figures, not the stages in sub-folders.
 
         Args:
-            folder (`str` or `Path`)
-            patterns: `allow_patterns` and `ignore_patterns` of `HfApi.upload_folder`.
+            folder (`str` or `Path`): Holds model, card, `metrics.json` and figures.
+
+        Returns:
+            `str`: URL of the commit.
         """
-        revision = {} if self.revision is None else {"revision": self.revision}
         with push_errors(self.repo_id, self.token, f"The finished run is in {folder}; the same command pushes it."):
-            uploaded = self._api().upload_folder(repo_id=self.repo_id, folder_path=str(folder), **patterns, **revision)
+            uploaded = self._api().upload_folder(
+                repo_id=self.repo_id,
+                folder_path=str(folder),
+                allow_patterns=["*.json", "*.safetensors", "README.md", "figures/*", ".eval_results/*"],
+                ignore_patterns=["*/*.json", "*/*.safetensors", "run.json", ".*.tmp"],
+                revision=self.revision,
+            )
         return str(uploaded)
 
-    def _api(self) -> Any:
-        import huggingface_hub
-
-        return huggingface_hub.HfApi(**({} if self.token is None else {"token": self.token}))
+    def _api(self) -> huggingface_hub.HfApi:
+        return huggingface_hub.HfApi(token=self.token)
 
 
 @contextlib.contextmanager
@@ -94,8 +102,6 @@ def push_errors(repo_id: str, token: str | None, closing: str | None = None) -> 
         token (`str`, *optional*): The one that is used, if it is not that of the machine.
         closing (`str`, *optional*): Last sentence; by default that nothing was trained.
     """
-    from huggingface_hub.utils import validate_repo_id
-
     closing = closing or "Nothing was trained yet; without push_to_hub the run needs no Hub."
     try:
         validate_repo_id(repo_id)
@@ -107,8 +113,6 @@ def push_errors(repo_id: str, token: str | None, closing: str | None = None) -> 
 
 
 def _reason(error: Exception, token: str | None) -> str:
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-
     if isinstance(error, HFValidationError | ValueError):
         return without_secrets(f"{' '.join(str(error).split())} A repository is called owner/name.")
     if isinstance(error, OfflineModeIsEnabled):
@@ -125,9 +129,7 @@ def _reason(error: Exception, token: str | None) -> str:
 
 
 def _logged_in() -> bool:
-    from huggingface_hub import get_token
-
     try:
-        return get_token() is not None
+        return huggingface_hub.get_token() is not None
     except Exception:  # a trusted publisher whose exchange failed says why by itself, when it is used
         return True

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.class_counts import ClassCounts
-from ..markup import code_block, markdown, markdown_code, one_line
+from ..markup import code_block, markdown, markdown_code, metrics_table, one_line
 from .facts import CLASSIFIER, CardFacts
-from .tables import format_table
 
 
 def summary(facts: CardFacts) -> str:
@@ -83,7 +82,7 @@ def results(facts: CardFacts) -> str:
     lines = [
         f"Accuracy in percent{where}: over all images, and as the mean over the classes with many, medium and few "
         "training images.",
-        format_table(rows),
+        metrics_table(rows),
     ]
     if facts.selection:
         lines.append(f"Selected weights: {facts.selection}")
@@ -96,7 +95,7 @@ def paper_results(facts: CardFacts) -> str:
     lines = ["These numbers are the paper's, under its own protocol, and not a result of this model."]
     if facts.paper_protocol:
         lines.append(facts.paper_protocol)
-    lines.append(format_table({markdown(name): metrics for name, metrics in facts.paper_results.items()}))
+    lines.append(metrics_table({markdown(name): metrics for name, metrics in facts.paper_results.items()}))
     return _section("What the paper reports", "\n\n".join(lines))
 
 

@@ -1,4 +1,7 @@
-"""Numbers to pages: figures (matplotlib is imported in this room alone) and the report at the end of a run."""
+"""
+Numbers to pages: figures (matplotlib is imported in this room alone), what is written beside a trained model, and the
+report of a whole run. The room lies below the trainer, which writes the pages of every model that it saves.
+"""
 
 from __future__ import annotations
 

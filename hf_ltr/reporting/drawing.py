@@ -42,7 +42,8 @@ def colour_of(number: int) -> tuple[float, float, float]:
 
     number %= 20
     # tab20 holds pairs of a strong and a pale colour.
-    return colormaps["tab20"].colors[2 * number if number < 10 else 2 * (number - 10) + 1]
+    red, green, blue, _ = colormaps["tab20"](2 * number if number < 10 else 2 * (number - 10) + 1)
+    return red, green, blue
 
 
 def in_words(column: str) -> str:

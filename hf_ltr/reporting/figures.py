@@ -35,19 +35,19 @@ def plot_per_class_accuracy(
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
     for name, values in results.items():
-        tested = [index for index, value in enumerate(values) if value is not None]
+        tested = {index: 100 * value for index, value in enumerate(values) if value is not None}
         points = axes.scatter(
             [counts[index] for index in tested],
-            [100 * values[index] for index in tested],
+            list(tested.values()),
             s=16,
             alpha=0.6,
             label=figure_text(name),
         )
         for classes in counts.groups.values():
-            members = [index for index in classes if values[index] is not None]
+            members = [tested[index] for index in classes if index in tested]
             if members:
                 images = [counts[index] for index in classes]
-                mean = 100 * sum(values[index] for index in members) / len(members)
+                mean = sum(members) / len(members)
                 axes.hlines(mean, min(images), max(images), colors=points.get_facecolor(), linewidth=2)
     # Linear below 1, so that a class without training images has a place.
     axes.set_xscale("symlog", linthresh=1)

@@ -14,9 +14,9 @@ from ..data.provenance import long_tail_info
 from ..data.record import read_record
 from ..files import clear_temporaries
 from ..hub import AUTOENCODER, CLASSIFIER
-from ..hub.finished_run import FinishedRun
 from ..hub.pushing import push_errors
 from ..redaction import is_secret
+from ..reporting.finished_run import FinishedRun
 from .arguments import LongTailTrainingArguments
 from .checkpoint_files import forget_places
 from .precision import computation

@@ -8,7 +8,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from ..files import clear_temporaries, write_json
 from ..methods import Stage
 from ..models.quiet import quiet_loading
 from ..naming import check_initial_checkpoint, unknown_name
+from ..reporting.finished_run import StageResult
 from ..storage import naming_storage_errors
 from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
@@ -51,27 +52,6 @@ logger = logging.getLogger(__name__)
 
 STAGE_FILE = "stage.json"
 _REFERENCE = "stage:"
-
-
-@dataclass
-class StageResult:
-    """
-    A finished stage.
-
-    Args:
-        name (`str`): Of the stage.
-        folder (`str`): Holds model, processor and `stage.json`; `from_pretrained` loads it.
-        metrics (`dict[str, float]`): Of the last epoch's weights on the test set; empty for stages without classes.
-        seconds (`float`): Training time, all sessions of an interrupted stage together.
-        computation (`dict`, *optional*): Precision, memory format, device and capability that were used (see
-            [`~hf_ltr.trainer.precision.computation`]); stages that an earlier version finished do not say it.
-    """
-
-    name: str
-    folder: str
-    metrics: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    computation: dict[str, str] | None = None
 
 
 def run_stages(

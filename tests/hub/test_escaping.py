@@ -9,8 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from hf_ltr.hub import CardFacts, model_card, write_model_card
-from hf_ltr.hub.tables import format_table
-from hf_ltr.markup import cell, code_block, figure_text, markdown, markdown_code, one_line
+from hf_ltr.markup import cell, code_block, figure_text, markdown, markdown_code, metrics_table, one_line
 from hf_ltr.reporting import plot_group_accuracy, plot_per_class_accuracy
 
 NAMES = [
@@ -124,7 +123,7 @@ def test_cells():
         and cell("a\\\\|b") == "a\\\\\\|b"
         and cell("a\nb") == "a b"
     )
-    lines = format_table({"a | b\n# c": {"accuracy": 0.5}}, columns=["accuracy"]).splitlines()
+    lines = metrics_table({"a | b\n# c": {"accuracy": 0.5}}, columns=["accuracy"]).splitlines()
     assert len(lines) == 3 and _cells(lines[2]) == 2
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_ltr import ClassCounts
 from hf_ltr.reporting import (
     plot_group_accuracy,
     plot_group_errors,
@@ -14,7 +15,7 @@ from hf_ltr.reporting import (
     plot_option_sweep,
 )
 from hf_ltr.reporting.drawing import colour_of
-from hf_ltr.reporting.run_report import RunReport
+from hf_ltr.reporting.finished_run import draw_figures
 
 pytest.importorskip("matplotlib")
 
@@ -122,19 +123,14 @@ def test_an_interval_beside_its_mean_is_drawn(tmp_path):
     assert plot_group_intervals(tmp_path / "intervals.png", {"mem": beside}).is_file()
 
 
-@pytest.fixture(scope="module")
-def digits():
-    from hf_ltr import load_long_tailed
-
-    return load_long_tailed("digits", imbalance_factor=50)
-
-
-def test_a_run_draws_what_its_rows_know(digits, tmp_path):
-    report = RunReport(tmp_path, data=digits, dataset="digits", arguments={})
-    report._add("earlier version", {**METRICS, "per_class_accuracy": [0.5] * 10})
-    assert set(report._figures().values()) == {"figures/groups.png", "figures/per_class.png"}
-    report._add("MEM", {**METRICS, **GIVEN, "group_errors": ERRORS, "per_class_accuracy": [0.5] * 10})
-    figures = report._figures()
+def test_a_run_draws_what_its_rows_know(tmp_path):
+    counts, per_class = ClassCounts(range(200, 0, -20)), {"earlier version": [0.5] * 10}
+    rows = {"earlier version": METRICS}
+    assert set(draw_figures(tmp_path, rows, per_class, counts).values()) == {
+        *("figures/groups.png", "figures/per_class.png")
+    }
+    rows["MEM"] = {**METRICS, **GIVEN, "group_errors": ERRORS}
+    figures = draw_figures(tmp_path, rows, per_class | {"MEM": [0.5] * 10}, counts)
     assert list(figures.values()) == [
         *("figures/groups.png", "figures/per_class.png", "figures/group_errors.png", "figures/group_given.png")
     ]
@@ -145,7 +141,6 @@ def test_a_run_draws_what_its_rows_know(digits, tmp_path):
     assert (pixels(alone) == pixels(tmp_path / "figures/group_errors.png")).all()
 
 
-def test_a_run_whose_groups_are_one_draws_no_groups(digits, tmp_path):
-    report = RunReport(tmp_path, data=digits, dataset="digits", arguments={})
-    report._add("all right", {"accuracy": 1.0, "many": 1.0, "group_errors": {}})
-    assert list(report._figures().values()) == ["figures/groups.png"]
+def test_a_run_whose_groups_are_one_draws_no_groups(tmp_path):
+    rows = {"all right": {"accuracy": 1.0, "many": 1.0, "group_errors": {}}}
+    assert list(draw_figures(tmp_path, rows, {}, None).values()) == ["figures/groups.png"]

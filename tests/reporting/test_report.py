@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hf_ltr.hub.tables import format_table, write_metrics
+from hf_ltr.files import write_metrics
+from hf_ltr.markup import metrics_table
 from hf_ltr.reporting import plot_group_accuracy, plot_group_confusion, plot_per_class_accuracy
 
 ROWS = {
@@ -16,7 +17,7 @@ ROWS = {
 
 
 def test_table():
-    assert format_table(ROWS) == "\n".join(
+    assert metrics_table(ROWS) == "\n".join(
         [
             "|               |  all |  many | medium |  few |",
             "| ------------- | ---: | ----: | -----: | ---: |",
@@ -24,13 +25,13 @@ def test_table():
             "| MEM           | 91.2 | 100.0 |   95.0 |    - |",
         ]
     )
-    assert "balanced accuracy" in format_table(ROWS, columns=("balanced_accuracy",))
-    assert len(set(map(len, format_table({"a": {}}, digits=3).splitlines()))) == 1
+    assert "balanced accuracy" in metrics_table(ROWS, columns=("balanced_accuracy",))
+    assert len(set(map(len, metrics_table({"a": {}}, digits=3).splitlines()))) == 1
 
 
 def test_table_refuses_what_is_not_a_number():
     with pytest.raises(ValueError, match="'few' of 'MEM' is nan"):
-        format_table({"MEM": {"few": float("nan")}})
+        metrics_table({"MEM": {"few": float("nan")}})
 
 
 def test_metrics_file(tmp_path):

@@ -189,18 +189,14 @@ def test_the_card_of_a_recipe_is_the_card_of_a_trainer(tmp_path, capsys):
     assert ours["computation"]["train"] == theirs["computation"]["train"] == computation(args)
     assert ours["computation"]["train"]["precision"] == "float32" and " in float32" in own
     assert read(tmp_path / "run/config.json")["method"] == read(tmp_path / "recipe/run/config.json")["method"]
-
-
-def test_the_card_of_a_recipe_says_which_weights_were_kept(tmp_path):
-    from hf_ltr import load_long_tailed
-    from hf_ltr.reporting import RunReport
-    from hf_ltr.trainer import StageResult
-
+    assert "Selected weights: the weights after the last epoch" in recipe
+    # Of the stage that the model is of, and of no other, the best weights were kept.
     best = {"load_best_model_at_end": True, "metric_for_best_model": "few"}
-    data = load_long_tailed("digits")
-    report = RunReport(tmp_path, data=data, dataset="digits", arguments={}, sections={"train": best})
-    assert report._best_of(StageResult("train", "x")).startswith("the checkpoint with the best few")
-    assert report._best_of(StageResult("classifier", "x")) is None
+    for name, kept in (("train", "the checkpoint with the best few on"), ("earlier", "the weights after the last")):
+        report = RunReport(tmp_path / name, data=data, dataset="digits", arguments=options, sections={name: best})
+        report.add("cross_entropy", stage)
+        report.finish(stage, method=trainer.method, stages=[stage])
+        assert f"Selected weights: {kept}" in (tmp_path / name / "README.md").read_text()
 
 
 def test_a_model_that_was_only_loaded_says_what_it_was_trained_with(trained, tmp_path):

@@ -11,12 +11,33 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..environment import git_commit, hardware, package_versions
-from .card import has_own_card, write_model_card
-from .eval_results import write_eval_results
-from .facts import CLASSIFIER, CardFacts
-from .tables import write_metrics
+from ..files import write_metrics
+from ..hub import CLASSIFIER, CardFacts, has_own_card, write_eval_results, write_model_card
+from .figures import plot_group_accuracy, plot_per_class_accuracy
+from .group_figures import plot_group_errors, plot_group_given
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class StageResult:
+    """
+    A finished stage.
+
+    Args:
+        name (`str`): Of the stage.
+        folder (`str`): Holds model, processor and `stage.json`; `from_pretrained` loads it.
+        metrics (`dict[str, float]`): Of the last epoch's weights on the test set; empty for stages without classes.
+        seconds (`float`): Training time, all sessions of an interrupted stage together.
+        computation (`dict`, *optional*): Precision, memory format, device and capability that were used (see
+            [`~hf_ltr.trainer.precision.computation`]); stages that an earlier version finished do not say it.
+    """
+
+    name: str
+    folder: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    computation: dict[str, str] | None = None
 
 
 @dataclass
@@ -168,8 +189,6 @@ def draw_figures(
     Returns:
         `dict[str, str]`: paths relative to the card by caption.
     """
-    from ..reporting import plot_group_accuracy, plot_group_errors, plot_group_given, plot_per_class_accuracy
-
     folder = Path(folder) / "figures"
     # Absent where there is one group only, and in stages that an earlier version finished.
     errors = {name: metrics["group_errors"] for name, metrics in rows.items() if metrics.get("group_errors")}
