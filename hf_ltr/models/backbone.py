@@ -17,14 +17,13 @@ from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor, nn
 from transformers.initialization import meta_device_safe_creation_ops
 
-# Names marked as unused are imported for what their files do: they register networks with timm. (By name, since only
-# files imported in this form are copied next to a checkpoint that carries its code.)
+from ..naming import shown, unknown_name
+
+# Names marked as unused are imported for what their files do: they register networks with timm.
 from .backbone_options import BACKBONE_NAME, check_backbone_options
 from .backbones.convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS  # noqa: F401
 from .backbones.resnet_cifar import ResNetCifar  # noqa: F401
 from .backbones.vision_transformers import SMALL_VISION_TRANSFORMERS  # noqa: F401
-from .checks import shown
-from .errors import unknown_name
 from .size_limits import (
     LARGEST_IMAGE_TRIED,
     MOST_OWN_PARAMETERS,

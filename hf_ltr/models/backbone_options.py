@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .checks import mapping, plain, shown
-from .errors import unknown_name
+from ..naming import shown, unknown_name
+from ..validation import mapping, plain
 from .size_limits import MOST_BLOCKS, WIDEST
 
 # A name of timm's registry and, maybe, the tag of its weights. (`hf-hub:`, `local-dir:`, paths and addresses have

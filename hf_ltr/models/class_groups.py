@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from .errors import unknown_name
+from ..naming import unknown_name
 
 GROUP_STRATEGIES = ("auto", "thresholds", "cardinality", "random")
 

@@ -11,11 +11,12 @@ from typing import Any
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
+from ..naming import shown, unknown_name
+from ..validation import flag, mapping, number, plain, sequence, text, whole_number
 from .backbone import backbone_shape, check_backbone_name, native_settings
 from .backbone_options import check_backbone_options
-from .checks import flag, mapping, number, plain, sequence, shown, text, whole_number
 from .class_order import counts_history, order_of, reorder_fields
-from .errors import unknown_name
+from .code_files import SavesCode
 from .heads import CENTROID_METRICS, CENTROID_TRANSFORMS
 from .initial_weights import check_initial_weights
 from .mae.vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config
@@ -69,7 +70,7 @@ MASKED_AUTOENCODER_DEFAULTS: dict[str, Any] = {
 }
 
 
-class LongTailConfig(PretrainedConfig):
+class LongTailConfig(SavesCode, PretrainedConfig):
     """
     Configuration of [`LongTailForImageClassification`] and [`MaskedAutoencoder`].
 

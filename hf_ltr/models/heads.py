@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import unknown_name
+from ..naming import unknown_name
 
 # Scale of the cosine head of kaidic/LDAM-DRW (`s=30` of its LDAM loss).
 DEFAULT_COSINE_SCALE = 30.0

@@ -14,7 +14,8 @@ from transformers.processing_utils import ImagesKwargs
 
 from ..data.loading.decoding import decode_image, require_area
 from ..data.loading.pixel_arrays import channels_lead, integers_to_eight_bits
-from .checks import number, sequence, whole_number
+from ..validation import number, sequence, whole_number
+from .code_files import SavesCode
 from .fetching import fetch_image
 from .size_limits import LARGEST_IMAGE, LARGEST_PIXEL, LARGEST_RESIZED, MOST_CHANNELS
 
@@ -122,7 +123,7 @@ class _ChannelsMixin:
         return _convert_channels(image, num_channels)
 
 
-class LongTailImageProcessor(_ChannelsMixin, TorchvisionBackend):
+class LongTailImageProcessor(_ChannelsMixin, SavesCode, TorchvisionBackend):
     """
     Prepares images for [`LongTailForImageClassification`] with torchvision.
 
@@ -147,7 +148,7 @@ class LongTailImageProcessor(_ChannelsMixin, TorchvisionBackend):
     """
 
 
-class LongTailImageProcessorPil(_ChannelsMixin, PilBackend):
+class LongTailImageProcessorPil(_ChannelsMixin, SavesCode, PilBackend):
     """The same processor with Pillow and numpy; `AutoImageProcessor.from_pretrained(..., backend="pil")` gives it."""
 
 

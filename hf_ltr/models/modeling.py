@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 from .auxiliary_module import AuxiliaryModule
 from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
 from .class_order import counts_history, match_head, names_in_config, order_of, reorder_fields, reorder_head
+from .code_files import SavesCode
 from .configuration import HUB_ARGUMENTS, LongTailConfig
 from .freezing import FreezableMixin
 from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, ScaledHead, initialize_linear_head
@@ -59,7 +60,7 @@ class LongTailOutput(ModelOutput):
     extras: dict[str, Tensor] | None = None
 
 
-class LongTailPreTrainedModel(PreTrainedModel):
+class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
     """
     What the models of this package share: their config class, checkpointing through timm, and an initialisation that
     never touches timm's.

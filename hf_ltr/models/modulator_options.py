@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .checks import flag, mapping, number, sequence, whole_number
+from ..naming import unknown_name
+from ..validation import flag, mapping, number, sequence, whole_number
 from .class_groups import class_groups
-from .errors import unknown_name
 from .size_limits import MOST_BLOCKS, WIDEST, check_parameters
 
 ACTIVATIONS = ("softplus", "none", "exp", "sigmoid2")

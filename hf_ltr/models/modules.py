@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..naming import unknown_name
+from ..validation import mapping
 from .auxiliary_module import AuxiliaryModule
-from .checks import mapping
-from .errors import unknown_name
 from .modulator import MutualExclusiveModulator
 
 MODULES: dict[str, type[AuxiliaryModule]] = {

@@ -1,6 +1,5 @@
 """The classifier: timm's initial weights, loading, outputs, logit adjustment, heads, checkpointing."""
 
-import json
 import logging
 
 import pytest
@@ -324,25 +323,6 @@ def test_torch_compile_makes_one_graph():
     images = images_for(model)
     explanation = torch._dynamo.explain(model)(images)
     assert explanation.graph_break_count == 0 and explanation.graph_count == 1
-
-
-def test_files_can_be_copied_next_to_a_checkpoint(tmp_path, monkeypatch):
-    """`register_for_auto_class` copies the defining file and what it imports with a single dot."""
-    monkeypatch.setattr(LongTailConfig, "_auto_class", "AutoConfig")
-    monkeypatch.setattr(LongTailForImageClassification, "_auto_class", "AutoModelForImageClassification")
-    make_model().save_pretrained(tmp_path)
-    copied = {path.stem for path in tmp_path.glob("*.py")}
-    needed = (
-        "modeling configuration backbone resnet_cifar vision_transformers convolutional_vision_transformer "
-        "convolutional_patch_embedding heads freezing modulator modulator_options class_groups initialization "
-        "errors prior_offset checkpoint_conversion vit_checkpoints position_embedding initial_weights "
-        "backbone_options checks size_limits class_order"
-    )
-    assert copied == set(needed.split())
-    written = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    assert written["auto_map"]["AutoModelForImageClassification"] == "modeling.LongTailForImageClassification"
-    for path in tmp_path.glob("*.py"):
-        assert "from .." not in path.read_text(encoding="utf-8"), path
 
 
 def test_no_report_when_nothing_is_missing(tmp_path, caplog):
