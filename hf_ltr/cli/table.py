@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     import sys
 
     from ..redaction import public
-    from ..table.protocol_files import DEFAULT_PROTOCOLS, load_protocol, protocol_names
+    from ..table.protocol import DEFAULT_PROTOCOLS, load_protocol, protocol_names
 
     overrides = {}
     for text in options.set:
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         command=_command(sys.argv[1:]),
     )
     changed = ", ".join(f"{key}={value}" for key, value in public(protocol.overrides).items())
-    table.say(f"Protocol {protocol.name}{f', changed: {changed}' if changed else ''}")
+    table.log(f"Protocol {protocol.name}{f', changed: {changed}' if changed else ''}")
     if options.measure_cost and os.environ.get("WORLD_SIZE", "1") != "1":
         raise ValueError("--measure_cost takes one process; call the table without a launcher for it")
     # Mistakes in what the report is to say are found before hours of training, not after.

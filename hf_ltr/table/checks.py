@@ -7,12 +7,19 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ..data.transforms.augmentation import check_augmentation_names
 from ..methods import METHODS, Stage, check_options, get_method
 from ..methods.corrections import corrections, warn_of_double_correction
+from ..models import LongTailForImageClassification
 from ..naming import unknown_name
+from ..trainer import LongTailTrainingArguments
+from ..trainer.checks import check_arguments
+from ..trainer.degenerate import check_length
+from ..trainer.schedule import planned_epochs, warmup_steps
+from ..trainer.stages import stage_arguments, stage_config
 from .plans import Plan, share_of_process
 from .protocol import Protocol
-from .specification import MethodSpecification
+from .rows import MethodSpecification
 
 # Class counts for what has to be built only to be looked at; what is wrong with both does not depend on the data.
 STAND_INS = tuple(tuple(range(10, 600, step)) for step in (50, 40))
@@ -111,8 +118,6 @@ class RowChecks:
 
     def _check_correction(self, row: MethodSpecification, plan: Plan) -> None:
         """A prior that is removed twice: refused where the second would replace the first, else warned about."""
-        from ..trainer.stages import stage_config
-
         if stage_config(plan.stages[-1], plan.model_config()).logit_adjustment is not None:
             raise ValueError(
                 f"{row.label}: {row.name} removes the class prior from its logits itself. Use {row.name} alone, or "
@@ -138,12 +143,6 @@ class RowChecks:
         )
 
     def _check_arguments(self, row: MethodSpecification, plan: Plan, stage: Stage) -> Any:
-        from ..data.transforms.augmentation import check_augmentation_names
-        from ..trainer import LongTailTrainingArguments
-        from ..trainer.checks import check_arguments
-        from ..trainer.degenerate import check_length
-        from ..trainer.stages import stage_arguments
-
         folder = self.output_dir / "runs" / stage.name
         options = stage_arguments(stage, plan.stages, plan.arguments, folder, lambda text: None)
         options = share_of_process(options, self.processes)
@@ -158,8 +157,6 @@ class RowChecks:
 
     def _check_schedule(self, row: MethodSpecification, plan: Plan, stage: Stage, args: Any) -> None:
         """A warm-up that is longer than the run would be refused too, but only after the images were decoded."""
-        from ..trainer.schedule import planned_epochs, warmup_steps
-
         epochs = planned_epochs(args, plan.counts.total)
         if epochs <= 0:
             return  # a computed classifier
@@ -172,9 +169,6 @@ class RowChecks:
 
     def _check_model(self, row: MethodSpecification, plan: Plan, stage: Stage) -> None:
         """Build a stage's model once, whichever rows have it: a backbone that does not fit says so here."""
-        from ..models import LongTailForImageClassification
-        from ..trainer.stages import stage_config
-
         model_class = stage.model_class or LongTailForImageClassification
         try:
             config = stage_config(stage, plan.model_config())

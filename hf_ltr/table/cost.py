@@ -1,5 +1,5 @@
 """
-What a method costs, relative to the baseline.
+What a row costs: what its training took, and how its steps and memory compare with the baseline's.
 
 Times of different sessions cannot be compared on a machine that does other things, so nothing here is reported as a
 time alone: the methods take their steps in turn, in one process, and each is divided by the baseline's steps of the
@@ -17,33 +17,103 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json
-from ..methods import Stage
-from .measures import COST_FILE, peak_memory, reset_peak_memory, resident_memory
-from .plans import Plan
-from .protocol import Protocol
-from .specification import MethodSpecification
-from .timing import paired_times, timed_trainer
+import torch
+from transformers import TrainerCallback
 
+from ..environment import git_commit, hardware, package_versions
+from ..files import write_json
+from .plans import Plan, TableData
+from .protocol import Protocol
+from .rows import MethodSpecification, default_baseline
+from .timing import TimedStage, paired_times
+
+TRAINING_FILE = "training.json"
+COST_FILE = "cost.json"
 _MEMORY_STEPS = 3
 
 
+class TrainingMeasures(TrainerCallback):
+    """Writes steps and peak memory of a stage into its folder when its training ends."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        reset_peak_memory(args.device)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            record = {"steps": state.global_step, "peak_memory": peak_memory(args.device)}
+            write_json(Path(args.output_dir) / TRAINING_FILE, record)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start to measure; on a CPU where the system allows it (Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        # 5 resets the high-water mark of the resident set (proc(5)).
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        pass
+
+
+def peak_memory(device: torch.device) -> dict[str, Any]:
+    """
+    The most memory used since [`reset_peak_memory`].
+
+    Returns:
+        `dict`: `bytes`, and `kind`: on a GPU what tensors took, else the resident set of the whole process, which
+            contains Python, the libraries and the decoded images.
+    """
+    if device.type == "cuda":
+        return {"bytes": torch.cuda.max_memory_allocated(device), "kind": "tensors on the GPU"}
+    return {"bytes": _status("VmHWM"), "kind": "resident set of the process"}
+
+
+def resident_memory() -> int:
+    """Bytes of this process that are in memory now (where the system does not say, the most there ever were)."""
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    except (OSError, StopIteration):
+        import resource  # not on Windows
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most  # macOS counts bytes
+
+
 def measure_cost(
-    table: Any, *, baseline: str | None = None, rounds: int = 7, steps: int = 4, memory: bool = True
+    data: TableData,
+    rows: Sequence[MethodSpecification],
+    seed: int,
+    output_dir: Path,
+    *,
+    baseline: str | None = None,
+    rounds: int = 7,
+    steps: int = 4,
+    memory: bool = True,
+    announce: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """
-    Paired step times and memory of every row of a table against its baseline, written to `cost.json` in its folder.
+    Paired step times and memory of rows against a baseline, written to `cost.json`.
 
     Args:
-        table ([`Table`]): Its data are loaded; nothing need be run.
+        data ([`TableData`]): Of the table; nothing need be run.
+        rows (sequence of [`MethodSpecification`])
+        seed (`int`)
+        output_dir (`Path`): Of the table.
         baseline (`str`, *optional*): As in [`TableReport`]; measured though it be no row.
-        rounds (`int`, defaults to 7): In each, every method takes its steps once; the median is reported.
-        steps (`int`, defaults to 4): Training steps of a method in a round.
-        memory (`bool`, defaults to `True`): Also measure memory, in a fresh process per method.
+        rounds (`int`, defaults to 7): In each, every stage takes its steps once; the median is reported.
+        steps (`int`, defaults to 4): Training steps of a stage in a round.
+        memory (`bool`, defaults to `True`): Also measure memory, in a fresh process per stage.
+        announce (`Callable`, defaults to `print`): Told what begins.
 
     Returns:
         `dict`: `baseline`, `rows` (by row: `stages`, each with `name`, `ratio` to the baseline's step, `milliseconds`
@@ -53,47 +123,30 @@ def measure_cost(
     Raises:
         `ValueError`: in one of several processes.
     """
-    from ..environment import git_commit, hardware, package_versions
-
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("Costs are measured in one process: call the table without a launcher for it")
-    rows = list(dict.fromkeys(row.trained.label for row in table.rows))
-    if baseline is None:
-        baseline = "cross_entropy" if "cross_entropy" in rows else rows[0]
-    baseline = MethodSpecification.parse(baseline).trained.label
-    stages = _trained_stages(table, list(dict.fromkeys([baseline, *rows])))
-    contenders = {
-        key: (plan, stage, table.load(table.protocol.data_options(plan.row.name))[0])
-        for parts in stages.values()
-        for key, plan, stage in parts
-    }
-    base_key = stages[baseline][-1][0]
-    table.say(f"Timing {len(contenders)} stages in turn, {rounds} rounds of {steps} steps")
+    labels = list(dict.fromkeys(row.trained.label for row in rows))
+    baseline = MethodSpecification.parse(baseline or default_baseline(labels)).trained.label
+    stages = {label: _trained_stages(data, label, seed) for label in dict.fromkeys([baseline, *labels])}
+    contenders = dict(pair for parts in stages.values() for pair in parts)
+    base = stages[baseline][-1][0]
+    announce(f"Timing {len(contenders)} stages in turn, {rounds} rounds of {steps} steps")
     times = paired_times(contenders, rounds=rounds, steps=steps)
-    peaks: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, Any]] = {
+        label: {"stages": [_step_cost(timed.stage.name, times[key], times[base]) for key, timed in stages[label]]}
+        for label in labels
+    }
     if memory:
-        table.say(f"Measuring the memory of {len(contenders)} stages, each in its own process")
-        peaks = {key: _memory_in_child(table.protocol, plan, stage) for key, (plan, stage, _) in contenders.items()}
-    measured = {}
-    for row in rows:
-        parts = [
-            {
-                "name": stage.name,
-                "ratio": statistics.median(a / b for a, b in zip(times[key], times[base_key], strict=True)),
-                "milliseconds": 1000 * statistics.median(times[key]),
-                "baseline_milliseconds": 1000 * statistics.median(times[base_key]),
-            }
-            for key, _, stage in stages[row]
-        ]
-        measured[row] = {"stages": parts}
-        if memory:
-            highest = max((peaks[key] for key, _, _ in stages[row]), key=lambda peak: peak["bytes"])
-            base = peaks[base_key]["bytes"]
-            measured[row]["memory"] = {**highest, "baseline_bytes": base, "ratio": highest["bytes"] / base}
+        announce(f"Measuring the memory of {len(contenders)} stages, each in its own process")
+        peaks = {key: _memory_in_child(timed.plan, timed.stage.name) for key, timed in contenders.items()}
+        for label in labels:
+            highest = max((peaks[key] for key, _ in stages[label]), key=lambda peak: peak["bytes"])
+            own = peaks[base]["bytes"]
+            measured[label]["memory"] = {**highest, "baseline_bytes": own, "ratio": highest["bytes"] / own}
     content = {
-        "protocol": table.protocol.name,
+        "protocol": data.protocol.name,
         "baseline": baseline,
-        "rows": _earlier_rows(table, baseline) | measured,
+        "rows": _earlier_rows(output_dir, data.protocol.name, baseline) | measured,
         "rounds": rounds,
         "steps": steps,
         "hardware": hardware(),
@@ -101,43 +154,54 @@ def measure_cost(
         "commit": git_commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    write_json(table.output_dir / COST_FILE, content)
+    write_json(output_dir / COST_FILE, content)
     return content
 
 
-def _earlier_rows(table: Any, baseline: str) -> dict[str, Any]:
+def _step_cost(name: str, times: Sequence[float], baseline: Sequence[float]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "ratio": statistics.median(own / base for own, base in zip(times, baseline, strict=True)),
+        "milliseconds": 1000 * statistics.median(times),
+        "baseline_milliseconds": 1000 * statistics.median(baseline),
+    }
+
+
+def read_cost(output_dir: Path) -> dict[str, Any]:
+    """What [`measure_cost`] wrote into a table's folder; empty if it was not called."""
+    path = output_dir / COST_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _earlier_rows(output_dir: Path, protocol: str, baseline: str) -> dict[str, Any]:
     """Rows measured in other sessions: their ratios were paired there and stay true."""
-    path = table.output_dir / COST_FILE
-    if not path.is_file():
-        return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    same = content.get("baseline") == baseline and content.get("protocol") == table.protocol.name
+    content = read_cost(output_dir)
+    same = content.get("baseline") == baseline and content.get("protocol") == protocol
     return content["rows"] if same else {}
 
 
-def _trained_stages(table: Any, rows: Sequence[str]) -> dict[str, list[tuple[str, Plan, Stage]]]:
-    """By row, `(key, plan, stage)` of the stages that train; equal stages of different rows have one key."""
-    found: dict[str, list[tuple[str, Plan, Stage]]] = {}
-    for row in rows:
-        plan = table.plan(MethodSpecification.parse(row), table.seeds[0])
-        found[row] = []
-        for stage in plan.stages:
-            if {**plan.arguments, **stage.arguments}.get("num_train_epochs") == 0:
-                continue
-            facts = [stage.method.describe(), stage.config, plan.compared(stage), list(plan.counts.counts)]
-            found[row].append((json.dumps(facts, sort_keys=True, default=str), plan, stage))
-        if not found[row]:
-            raise ValueError(f"{row} trains nothing whose steps could be timed")
+def _trained_stages(data: TableData, row: str, seed: int) -> list[tuple[str, TimedStage]]:
+    """The stages of a row that train, each behind a key that equal stages of different rows have in common."""
+    plan = data.plan(MethodSpecification.parse(row), seed)
+    found = []
+    for stage in plan.stages:
+        if {**plan.arguments, **stage.arguments}.get("num_train_epochs") == 0:
+            continue
+        facts = [stage.method.describe(), stage.config, plan.compared(stage), list(plan.counts.counts)]
+        key = json.dumps(facts, sort_keys=True, default=str)
+        found.append((key, TimedStage(plan, stage, data.splits(plan.row.name))))
+    if not found:
+        raise ValueError(f"{row} trains nothing whose steps could be timed")
     return found
 
 
-def _memory_in_child(protocol: Protocol, plan: Plan, stage: Stage) -> dict[str, Any]:
+def _memory_in_child(plan: Plan, stage: str) -> dict[str, Any]:
     """Peak memory of a few steps in a fresh process."""
     order = {
-        "protocol": dataclasses.asdict(protocol),
+        "protocol": dataclasses.asdict(plan.protocol),
         "row": plan.row.label,
         "seed": plan.seed,
-        "stage": stage.name,
+        "stage": stage,
     }
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -151,7 +215,7 @@ def _memory_in_child(protocol: Protocol, plan: Plan, stage: Stage) -> dict[str, 
     )
     if answer.returncode != 0:
         last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"Measuring the memory of {plan.row.label}, stage {stage.name}, failed: {last}")
+        raise RuntimeError(f"Measuring the memory of {plan.row.label}, stage {stage}, failed: {last}")
     return json.loads(answer.stdout.strip().splitlines()[-1])
 
 
@@ -160,15 +224,13 @@ def _memory_here(order: dict[str, Any]) -> dict[str, Any]:
     What a stage's training takes in this process: on a GPU the most that tensors took, else by how much the resident
     set grew over what libraries and data had taken before.
     """
-    from .runs import Table
-
-    table = Table(Protocol(**order["protocol"]), [order["row"]], [order["seed"]], "unused", announce=lambda text: None)
-    plan = table.plan(table.rows[0], order["seed"])
+    data = TableData(Protocol(**order["protocol"]))
+    plan = data.plan(MethodSpecification.parse(order["row"]), order["seed"])
     stage = next(stage for stage in plan.stages if stage.name == order["stage"])
-    data, _ = table.load(table.protocol.data_options(plan.row.name))
+    timed = TimedStage(plan, stage, data.splits(plan.row.name))
     with tempfile.TemporaryDirectory() as folder:
         before = resident_memory()
-        trainer = timed_trainer(plan, stage, data, folder, _MEMORY_STEPS)
+        trainer = timed.trainer(folder, _MEMORY_STEPS)
         device = trainer.args.device
         reset_peak_memory(device)
         trainer.train()

@@ -1,4 +1,7 @@
-"""What one run of a table is: its stages, its settings, and the key by which two rows share a first stage."""
+"""
+What one run of a table is: its stages, its settings, and the key by which two rows share a first stage. And the data
+of the rows, from which plans are made.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,26 @@ import json
 import math
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..data import ClassCounts
+from ..data import ClassCounts, long_tail_info
 from ..methods import LongTailMethod, Stage, get_method
 from ..methods.pretraining import with_pretraining
+from ..reading import json_form
+from ..recipe.recipe import DataOptions, ModelOptions
 from ..redaction import public
-from .protocol import Protocol, json_form
-from .protocol_files import PLACES
-from .specification import MethodSpecification
+from ..trainer.arguments import merge_arguments
+from ..trainer.precision import wanted_precision
+from ..trainer.run_facts import compared_arguments
+from .protocol import Protocol, without_places
+from .rows import MethodSpecification
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 # A table is mostly made in the background, where a progress bar per step only fills a log.
 _QUIET = {"disable_tqdm": True, "report_to": "none"}
-# Compared apart from the others (see `computation.py`), and written into a result as it is in the protocol.
+# Compared apart from the others (see `results.py`), and written into a result as it is in the protocol.
 PRECISION_MODE = "mixed_precision_mode"
 # Rows of a step and epochs where neither the protocol nor the stage says so (defaults of the training arguments).
 _BATCH = 128
@@ -56,8 +66,6 @@ class Plan:
             `ValueError`: for options the method refuses, a stage it does not have, or a method that starts from
                 something else than scratch.
         """
-        from ..trainer.arguments import merge_arguments
-
         row, counts = row.trained, ClassCounts.of(counts)
         method = row.build(counts, protocol.method_options(row.name))
         stages = method.stages()
@@ -70,7 +78,7 @@ class Plan:
         if stages[0].start is not None:
             raise ValueError(f"{row.label} starts from {stages[0].start!r}; a row of a table starts from scratch")
         for stage in stages:
-            stage.arguments = protocol.stage_arguments(row.name, stage.name, stage.arguments)
+            stage.arguments = _stage_arguments(protocol, row.name, stage)
             limit = protocol.step_limit(stage.name)
             if limit is not None:
                 whole = merge_arguments(protocol.arguments, stage.arguments)
@@ -79,8 +87,6 @@ class Plan:
 
     def model_config(self) -> Any:
         """The [`LongTailConfig`] every stage begins with."""
-        from ..recipe.recipe import ModelOptions
-
         return ModelOptions(**self.protocol.model_options(self.row.name)).config(self.counts)
 
     def settings(self, post_hoc: str | None = None) -> dict[str, Any]:
@@ -88,20 +94,17 @@ class Plan:
         settings = {
             "protocol": self.protocol.name,
             # Published with the result: a data set in a folder by its name; which rows it has says their hash.
-            "data": _without_places(self.protocol.data_options(self.row.name)),
+            "data": without_places(self.protocol.data_options(self.row.name)),
             "model": self.protocol.model_options(self.row.name),
             "stages": {stage.name: self.compared(stage) for stage in self.stages},
             "post_hoc": {post_hoc: {"tau": self.protocol.tau}} if post_hoc else None,
         }
         if self.protocol.pretraining is not None:
             settings["pretraining"] = self.protocol.pretraining
-        return public(json_form(settings))
+        return public(json_form(settings, str))
 
     def compared(self, stage: Stage) -> dict[str, Any]:
         """A stage's arguments that decide its result; how a step is cut into processes and micro-batches does not."""
-        from ..trainer.arguments import merge_arguments
-        from ..trainer.run_facts import compared_arguments
-
         arguments = merge_arguments(self.arguments, stage.arguments)
         rows = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)
         compared = [*compared_arguments(), PRECISION_MODE]
@@ -109,9 +112,6 @@ class Plan:
 
     def _precision(self, stage: Stage) -> str:
         """What a stage's `mixed_precision_mode` comes to on this machine: stages of two precisions are not shared."""
-        from ..trainer.arguments import merge_arguments
-        from ..trainer.precision import wanted_precision
-
         arguments = merge_arguments(self.arguments, stage.arguments)
         return wanted_precision(arguments.get(PRECISION_MODE, "auto"), bool(arguments.get("use_cpu", False)))
 
@@ -130,18 +130,58 @@ class Plan:
                 "config": stage.config,
                 "model_class": getattr(stage.model_class, "__name__", None),
                 "arguments": self.compared(stage) | {PRECISION_MODE: self._precision(stage)},
-                "data": _without_places(self.protocol.data_options(self.row.name)),
+                "data": without_places(self.protocol.data_options(self.row.name)),
                 "row_hash": row_hash,
                 "counts": list(self.counts.counts),
                 "model": self.protocol.model_options(self.row.name),
             }
             if names:
                 facts["start"] = names[-1]
-            text = json.dumps(json_form(facts), sort_keys=True)
+            text = json.dumps(json_form(facts, str), sort_keys=True)
             names.append(f"{stage.method.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
             if stage.method.uses_labels:
                 break
         return names
+
+
+class TableData:
+    """
+    The data of a table's rows, loaded once, and the plans that they decide.
+
+    Args:
+        protocol ([`Protocol`]).
+    """
+
+    def __init__(self, protocol: Protocol):
+        self.protocol = protocol
+        self._loaded: dict[str, tuple[DatasetDict, ClassCounts]] = {}
+
+    def splits(self, method: str | None = None) -> DatasetDict:
+        """What the rows of a method are trained and tested on; without a method, what the protocol says for all."""
+        return self._load(method)[0]
+
+    def counts(self, method: str | None = None) -> ClassCounts:
+        """Of the training split."""
+        return self._load(method)[1]
+
+    def row_hash(self, method: str) -> str | None:
+        """Of the training rows, where they are known by one."""
+        return (long_tail_info(self.splits(method)["train"]) or {}).get("row_hash")
+
+    def plan(self, row: MethodSpecification, seed: int) -> Plan:
+        """A row and seed with the class counts of its data."""
+        return Plan.make(self.protocol, row, seed, self.counts(row.name))
+
+    def _load(self, method: str | None) -> tuple[DatasetDict, ClassCounts]:
+        options = self.protocol.data if method is None else self.protocol.data_options(method)
+        key = json.dumps(options, sort_keys=True)
+        if key not in self._loaded:
+            made = DataOptions(**options)
+            splits = made.load()
+            if "test" not in splits:
+                raise ValueError("The data have no test split and none could be held out: there is nothing to report")
+            self._loaded[key] = (splits, made.counts(splits))
+        return self._loaded[key]
 
 
 def share_of_process(arguments: dict[str, Any], processes: int) -> dict[str, Any]:
@@ -194,5 +234,12 @@ def shortened(arguments: dict[str, Any], limit: int, rows: int, kept: Container[
     return changed
 
 
-def _without_places(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in PLACES}
+def _stage_arguments(protocol: Protocol, method: str, stage: Stage) -> dict[str, Any]:
+    """Training arguments of a stage that differ from those common to all stages; see [`Protocol`]."""
+    special = protocol.methods.get(method, {})
+    return merge_arguments(
+        protocol.stages.get(stage.name, {}),
+        stage.arguments,
+        special.get("arguments", {}),
+        special.get("stages", {}).get(stage.name, {}),
+    )

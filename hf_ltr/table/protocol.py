@@ -1,12 +1,36 @@
-"""A protocol: everything that the rows of a table have in common."""
+"""
+Protocols: everything that the rows of a table have in common, read from YAML. Every key is checked, every value has
+the type of its field.
+"""
 
 from __future__ import annotations
 
-import json
+import copy
+import dataclasses
+import importlib.resources
+import re
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ..naming import unknown_name
+from ..naming import nearest_names, unknown_name
+from ..reading import parse_yaml, read_text
+from ..recipe.options import convert
+from ..recipe.recipe import DataOptions, ModelOptions
+from ..validation import choice, mapping, number, shown, text
+
+# A protocol says nothing about these: the seed is the table's, the folders are those of the run.
+NOT_PROTOCOL = frozenset(("seed", "data_seed", "output_dir", "push_to_hub", "resume_from_checkpoint", "run_name"))
+# Data options that say where a copy of the data lies on this machine, not which rows are trained on.
+PLACES = ("data_dir", "list_dir")
+# As an override it limits every stage and shortens its schedule, so the plan of a run applies it.
+_TRIAL = "max_steps"
+_PUBLISHED = ("augmentation", "source")
+_PARTS = ("options", "data", "model", "arguments", "stages")
+# Protocol of a dataset where the command line names none.
+DEFAULT_PROTOCOLS = {"cifar100": "cifar100_lt_40ep", "cifar10": "cifar100_lt_40ep"}
 
 
 @dataclass
@@ -82,25 +106,6 @@ class Protocol:
         """Options of a method under this protocol, before those of the row."""
         return dict(self.methods.get(method, {}).get("options", {}))
 
-    def stage_arguments(self, method: str, stage: str, own: dict[str, Any]) -> dict[str, Any]:
-        """
-        Training arguments of a stage that differ from `arguments`.
-
-        Args:
-            method (`str`): Name of the row's method.
-            stage (`str`): Name of the stage.
-            own (`dict`): What the method sets for it.
-        """
-        from ..trainer.arguments import merge_arguments
-
-        special = self.methods.get(method, {})
-        return merge_arguments(
-            self.stages.get(stage, {}),
-            own,
-            special.get("arguments", {}),
-            special.get("stages", {}).get(stage, {}),
-        )
-
     def step_limit(self, stage: str) -> int | None:
         """Steps that whoever loaded the protocol limits a stage to; the schedule is shortened with it."""
         limit = self.overrides.get(f"{stage}.max_steps", self.overrides.get("max_steps"))
@@ -113,6 +118,192 @@ class Protocol:
                 raise unknown_name(f"stage of {method} in protocol {self.name}", stage, names)
 
 
-def json_form(value: Any) -> Any:
-    """`value` as it is read back from JSON."""
-    return json.loads(json.dumps(value, sort_keys=True, default=str))
+def protocol_names() -> list[str]:
+    """The protocols that ship with the package."""
+    return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+
+
+def load_protocol(name_or_path: str | Path, **overrides: Any) -> Protocol:
+    """
+    Load a protocol of the package or from a YAML file.
+
+    Args:
+        name_or_path (`str` or `Path`): A name that [`protocol_names`] lists, or the path of a YAML file.
+        overrides: Fields of the data options, the model options or the training arguments by name; `"stage.field"` (as
+            a key of `**{...}`) is for one stage. Values may be strings, as from a command line.
+
+    Returns:
+        [`Protocol`]
+
+    Raises:
+        `ValueError`: for an unknown key anywhere, or a value that is not of its field's type, naming both.
+        `FileNotFoundError`: for a file that is not there.
+
+    Example:
+
+    ```python
+    >>> from hf_ltr.table import load_protocol
+    >>> load_protocol("cifar100_lt_40ep", imbalance_factor=50).data["imbalance_factor"]
+    50.0
+    ```
+    """
+    written, where = _read(name_or_path)
+    content = parse_yaml(written, where)
+    if not isinstance(content, dict) or "name" not in content:
+        raise ValueError(f"{where} must hold `key: value` lines, among them `name`")
+    fields = [item.name for item in dataclasses.fields(Protocol) if item.name != "overrides"]
+    for key, value in content.items():
+        choice(f"key of {where}", key, fields)
+        if key in ("name", "title", "source"):
+            text(f"{key} of {where}", value)
+        elif value is not None and key != "rows":
+            mapping(f"{where}, {key}", value)
+    protocol = Protocol(**{key: copy.deepcopy(value) for key, value in content.items() if value is not None})
+    _check(protocol, where)
+    for key, value in overrides.items():
+        _override(protocol, key, value)
+    return protocol
+
+
+def without_places(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Data options without those that say where the data lie on this machine."""
+    return {name: value for name, value in options.items() if name not in PLACES}
+
+
+def _folder() -> Any:
+    return importlib.resources.files("hf_ltr") / "resources" / "protocols"
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str]:
+    name = str(name_or_path)
+    if name in protocol_names():
+        return (_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"protocol {name}"
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            near = nearest_names(path.stem, protocol_names())
+            raise FileNotFoundError(
+                f"There is no protocol file {name}.{f' Did you mean the protocol {near[0]}?' if near else ''}"
+            )
+        return read_text(path), str(path)
+    raise unknown_name("protocol", name, protocol_names(), "The path of a YAML file works too.")
+
+
+def _check(protocol: Protocol, where: str) -> None:
+    # Here, as below: a misspelt name of a protocol is refused before torch is imported.
+    from ..methods import check_options
+    from .rows import POST_HOC, checked_row_sets
+
+    if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", protocol.name):
+        raise ValueError(
+            f"{where}: name must be letters, digits and . + - _ (the table's folder is named by it), "
+            f"got {shown(protocol.name)}"
+        )
+    protocol.data = _converted("data", protocol.data, where)
+    protocol.model = _converted("model", protocol.model, where)
+    protocol.arguments = _converted("arguments", protocol.arguments, where)
+    if protocol.pretraining is not None:
+        # Ranges are checked by get_method, which knows them.
+        protocol.pretraining = mapping(f"{where}, pretraining", protocol.pretraining)
+        check_options("masked_autoencoding", protocol.pretraining)
+    protocol.stages = _converted_stages(protocol.stages, where)
+    protocol.methods = {method: _checked_method(method, parts, where) for method, parts in protocol.methods.items()}
+    for name, values in protocol.post_hoc.items():
+        choice(f"post-hoc adjustment in {where}", name, POST_HOC)
+        for key in mapping(where, values):
+            choice(f"option of {name} in {where}", key, ("tau",))
+            number(f"tau of {name} in {where}", values[key], minimum=0)
+    for key, value in protocol.published.items():
+        choice(f"key of published in {where}", key, _PUBLISHED)
+        for item in value if isinstance(value, list) and key == "source" else [value]:
+            text(f"{key} of published in {where}", item)
+    protocol.rows = checked_row_sets(protocol.rows, where)
+
+
+def _checked_method(method: str, parts: Any, where: str) -> dict[str, Any]:
+    """What a protocol says about one method."""
+    from ..methods import METHODS, check_options
+
+    choice(f"method in {where}", method, METHODS)
+    where, checked = f"{where}, {method}", {}
+    for part, values in mapping(where, parts).items():
+        choice(f"key of {where}", part, _PARTS)
+        if part == "stages":
+            checked[part] = _converted_stages(mapping(where, values), where)
+        elif part == "options":
+            # Ranges are checked by get_method, which knows them.
+            checked[part] = mapping(where, values)
+            check_options(method, checked[part])
+        else:
+            checked[part] = _converted(part, values, where)
+    return checked
+
+
+def _converted_stages(stages: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    return {stage: _converted("arguments", values, f"{where}, stage {stage}") for stage, values in stages.items()}
+
+
+def _converted(part: str, values: Any, where: str) -> dict[str, Any]:
+    kinds = _kinds(part)
+    converted = {}
+    for key, value in mapping(where, values).items():
+        if key not in kinds:
+            hint = "The table sets it for each run." if key in NOT_PROTOCOL else ""
+            raise unknown_name(f"option of {part} in {where}", key, kinds, hint)
+        converted[key] = _convert(key, value, kinds)
+    return converted
+
+
+def _kinds(part: str) -> dict[str, tuple[Any, bool]]:
+    """Types of the fields of a part, and whether `none` is one of their words."""
+    if part == "arguments":
+        from ..trainer import LongTailTrainingArguments
+
+        kind: Any = LongTailTrainingArguments
+    else:
+        kind = {"data": DataOptions, "model": ModelOptions}[part]
+    hints = typing.get_type_hints(kind)
+    return {
+        item.name: (hints[item.name], item.default == "none")
+        for item in dataclasses.fields(kind)
+        if item.init and item.name not in NOT_PROTOCOL
+    }
+
+
+def _convert(key: str, value: Any, kinds: dict[str, tuple[Any, bool]]) -> Any:
+    return convert(value, kinds[key][0], key, kinds[key][1])
+
+
+def _is_limit(key: str, value: Any) -> bool:
+    """Whether an override limits steps; -1 is the training arguments' way to say that nothing does."""
+    if key != _TRIAL or value == -1:
+        return False
+    if value is None or value < 1:
+        raise ValueError(f"max_steps must be at least 1 (or -1 for no limit), got {value}")
+    return True
+
+
+def _override(protocol: Protocol, key: str, value: Any) -> None:
+    stage, dot, inner = key.partition(".")
+    if dot:
+        kinds = _kinds("arguments")
+        if inner not in kinds:
+            raise unknown_name(f"override of stage {stage}", inner, kinds)
+        converted = protocol.overrides[key] = _convert(inner, value, kinds)
+        if not _is_limit(inner, converted):
+            protocol.stages.setdefault(stage, {})[inner] = converted
+        return
+    for part in ("data", "model", "arguments"):
+        kinds = _kinds(part)
+        if key in kinds:
+            converted, values = _convert(key, value, kinds), getattr(protocol, part)
+            if key not in PLACES and (key not in values or values[key] != converted):
+                protocol.overrides[key] = converted
+            if not _is_limit(key, converted):
+                values[key] = converted
+            return
+    if key in NOT_PROTOCOL:
+        raise ValueError(
+            f"{key} is not part of a protocol: the table sets it for each run (see --seeds, --output_dir)"
+        )
+    raise unknown_name("override", key, [*_kinds("data"), *_kinds("model"), *_kinds("arguments")])

@@ -1,26 +1,29 @@
-"""The table itself: text, Markdown, CSV and a figure, from the finished runs of a folder and nothing else."""
+"""The report of a table: its rows compared, as text, page, CSV and figures, from the finished runs of a folder."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..data import ClassCounts
 from ..files import write_text
+from ..markup import code_block, markdown, markdown_code, one_line
+from ..reading import json_form
+from ..redaction import public
+from ..reporting import plot_group_errors, plot_group_given, plot_group_intervals, plot_option_sweep
 from ..storage import naming_storage_errors
-from . import formats, page
-from .measures import COST_FILE
+from . import tables
+from .cost import read_cost
 from .plans import Plan
-from .protocol import Protocol, json_form
+from .protocol import Protocol, without_places
 from .published import published_targets
-from .results import TestSet, check_settings, read_result, result_path
-from .row_sets import expand_rows, find_baseline
-from .rows import TableRow, row_differences, row_group_errors, row_group_given, row_values
-from .specification import MethodSpecification
-from .sweeps import Sweep, find_sweeps, is_swept
+from .results import COMPUTATION, TestSet, check_settings, read_result, recorded_counts, result_path, used_computation
+from .rows import MethodSpecification, default_baseline, expand_rows, find_baseline
+from .statistics import Sweep, TableRow, find_sweeps, is_swept, measure_row, row_differences
 
 
 class TableReport:
@@ -55,11 +58,10 @@ class TableReport:
         self.seeds = list(seeds)
         self.output_dir = Path(output_dir)
         self.resamples = resamples
-        self.specifications = expand_rows(rows, protocol)
+        self.specifications = expand_rows(rows, protocol.rows, f"protocol {protocol.name}")
         labels = [row.label for row in self.specifications]
-        if baseline is None:
-            baseline = "cross_entropy" if "cross_entropy" in labels else labels[0]
-        wanted = [baseline] if isinstance(baseline, str) else list(baseline)
+        wanted = [default_baseline(labels)] if baseline is None else baseline
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
         self.baselines = list(dict.fromkeys(find_baseline(text, self.specifications) for text in wanted))
         if resamples < 1:
             raise ValueError(f"The bootstrap needs at least one resample, got {resamples}")
@@ -68,28 +70,17 @@ class TableReport:
     @cached_property
     def rows(self) -> list[TableRow]:
         """Every row asked for, in order."""
-        rows, predictions = [], {}
-        costs = self.costs.get("rows", {})
-        for row in self.specifications:
-            runs = self._runs(row)
-            values, predictions[row.label] = (
-                ({}, {}) if self.test is None else row_values(runs, self.test, resamples=self.resamples)
-            )
-            method = row.build(self._counts(runs), self.protocol.method_options(row.name))
-            published = published_targets(
-                method, self.protocol.published_place, post_hoc=row.post_hoc, tau=self.protocol.tau
-            )
-            rows.append(TableRow(row, runs, values, published=published, cost=costs.get(row.trained.label, {})))
-            rows[-1].description = json_form(method.describe())
-            if self.test is not None:
-                rows[-1].group_errors = row_group_errors(predictions[row.label], self.test)
-                rows[-1].group_given = row_group_given(runs, self.test)
-        for row in rows:
-            for baseline in self.baselines:
-                if row.label != baseline and self.test is not None:
-                    row.differences[baseline] = row_differences(
-                        predictions[row.label], predictions[baseline], self.test, resamples=self.resamples
-                    )
+        rows = [self._row(specification) for specification in self.specifications]
+        if self.test is not None:
+            for row in rows:
+                measure_row(row, self.test, resamples=self.resamples)
+            by_label = {row.label: row for row in rows}
+            for row in rows:
+                row.differences = {
+                    name: row_differences(row, by_label[name], self.test, resamples=self.resamples)
+                    for name in self.baselines
+                    if name != row.label
+                }
         return rows
 
     @property
@@ -105,8 +96,21 @@ class TableReport:
     @cached_property
     def costs(self) -> dict[str, Any]:
         """What [`Table.measure_cost`] wrote; empty if it was not called."""
-        path = self.output_dir / COST_FILE
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_cost(self.output_dir)
+
+    def _row(self, specification: MethodSpecification) -> TableRow:
+        """A row with its runs, and what is known without their numbers."""
+        runs = self._runs(specification)
+        method = specification.build(self._counts(runs), self.protocol.method_options(specification.name))
+        return TableRow(
+            specification,
+            runs,
+            description=json_form(method.describe()),
+            published=published_targets(
+                method, self.protocol.published_place, post_hoc=specification.post_hoc, tau=self.protocol.tau
+            ),
+            cost=self.costs.get("rows", {}).get(specification.trained.label, {}),
+        )
 
     def _runs(self, row: MethodSpecification) -> dict[int, dict[str, Any]]:
         runs = {}
@@ -116,8 +120,7 @@ class TableReport:
                 continue
             if self.test is None:
                 raise ValueError(f"{self.output_dir} has results but no test_set.json to compare them on")
-            counts = ClassCounts(content["data"]["class_counts"], grouping=content["data"]["group_scheme"])
-            expected = Plan.make(self.protocol, row, seed, counts).settings(row.post_hoc)
+            expected = Plan.make(self.protocol, row, seed, recorded_counts(content)).settings(row.post_hoc)
             check_settings(content, {"settings": expected}, result_path(self.output_dir, row, seed))
             runs[seed] = content
         return runs
@@ -125,27 +128,91 @@ class TableReport:
     def _counts(self, runs: dict[int, dict[str, Any]]) -> ClassCounts:
         """Counts to build a method with, only to know what it is; any will do where nothing is run."""
         for run in runs.values():
-            return ClassCounts(run["data"]["class_counts"])
+            return recorded_counts(run)
         return self.test.counts() if self.test is not None else ClassCounts([500, 50, 5])
 
     # ------------------------------------------------------------------ output
     def markdown(self) -> str:
         """The tables, in Markdown that reads as plain text."""
-        parts = [formats.accuracy_table(self.rows, len(self.seeds)), formats.LEGEND]
-        notes = formats.published_notes(self.rows)
+        parts = [tables.accuracy_table(self.rows, len(self.seeds)), tables.LEGEND]
+        notes = tables.published_notes(self.rows)
         if notes:
             numbered = (f"{number}: {text}." for number, text in enumerate(notes, start=1))
             parts.append(f"Notes on published numbers. {' '.join(numbered)}")
-        differences = {name: formats.difference_table(self.rows, name) for name in self.baselines}
+        differences = {name: tables.difference_table(self.rows, name) for name in self.baselines}
         shown = [name for name, table in differences.items() if table]
         if shown:
             parts += [differences[name] for name in shown]
-            parts.append(formats.DIFFERENCE_LEGEND.format(baseline=" and to ".join(shown)))
-        cost = formats.cost_table(self.rows)
+            parts.append(tables.DIFFERENCE_LEGEND.format(baseline=" and to ".join(shown)))
+        cost = tables.cost_table(self.rows)
         if cost:
-            parts += [cost, formats.COST_LEGEND.format(baseline=self.costs["baseline"])]
-        parts += formats.notes(self.rows, self.test, self.protocol.data)
+            parts += [cost, tables.COST_LEGEND.format(baseline=self.costs["baseline"])]
+        parts += tables.notes(self.rows, self.test, self.protocol.data)
         return "\n\n".join(parts)
+
+    def page(self, figures: Mapping[Path, str] | None = None) -> str:
+        """
+        The page of the folder: the tables, and what they were made with.
+
+        Args:
+            figures (`dict[Path, str]`, *optional*): Those of the folder, with their captions.
+        """
+        protocol, runs = self.protocol, self._finished_runs()
+        changed = ", ".join(f"{key} {value}" for key, value in public(protocol.overrides).items())
+        title = f"{protocol.title or protocol.name}{f' (changed: {changed})' if changed else ''}"
+        parts = [f"# {markdown(title)}", self.markdown()]
+        parts += [f"![{markdown(caption)}]({path.name})" for path, caption in (figures or {}).items()]
+        facts = self._made_with()
+        lines = [f"- {name}: {'; '.join(sorted(values))}" for name, values in facts.items() if values]
+        parts.append("## Made with\n\n" + "\n".join(lines))
+        commands = sorted({run["command"] for run in runs if run["command"]})
+        if commands:
+            parts.append(code_block("\n".join(commands), "bash"))
+        parts.append(f"## Protocol\n\n{code_block(_protocol_yaml(protocol).rstrip(), 'yaml')}")
+        parts.append(
+            "Every number of a run, its predictions and all of its settings are in `results/`; every published number "
+            "that belongs to a row is in `published.csv`."
+        )
+        return "\n\n".join(parts) + "\n"
+
+    def _finished_runs(self) -> list[dict[str, Any]]:
+        return [run for row in self.rows for run in row.runs.values()]
+
+    def _made_with(self) -> dict[str, Iterable[str]]:
+        """Facts of the page by name."""
+        protocol, runs = self.protocol, self._finished_runs()
+        facts: dict[str, Iterable[str]] = {
+            "Protocol": [
+                markdown_code(protocol.name) + (f", {one_line(protocol.source, 1000)}" if protocol.source else "")
+            ],
+            "Changed by": [markdown(f"{key}={value}") for key, value in public(protocol.overrides).items()],
+            "Seeds": [str(seed) for seed in self.seeds],
+            "Selection": {run["selection"] for run in runs},
+            "Hardware": {run["hardware"] for run in runs},
+            "Computed with": {
+                ", ".join(used_computation(run, fact) for fact in COMPUTATION)
+                for run in runs
+                if run.get("computation")
+            },
+            "Processes": {str(run["processes"]) for run in runs},
+            "Commit": {_commit(run) for run in runs if run["commit"]},
+            "Dates": {run["date"][:10] for run in runs},
+            "Versions": {
+                ", ".join(f"{package} {version}" for package, version in sorted(run["versions"].items()))
+                for run in runs
+            },
+        }
+        if self.test is not None:
+            counts = self.test.counts()
+            facts["Training images"] = [
+                f"{counts.total:,} of {counts.num_classes} classes, {max(counts)} to {min(counts)} per class"
+            ]
+            sizes = ", ".join(f"{name} {len(classes)}" for name, classes in counts.groups.items())
+            facts["Classes of the groups"] = [sizes]
+            facts["Test images"] = [f"{len(self.test.labels):,}"]
+            own = {run["data"]["row_hash"] for run in runs if run["data"]["class_counts"] == list(counts.counts)}
+            facts["Hash of the training rows"] = {f"`{value}`" for value in own if value}
+        return facts
 
     def write(self) -> list[Path]:
         """
@@ -160,9 +227,9 @@ class TableReport:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             figures = self._figures()
             contents = {
-                "README.md": page.readme(self, figures),
-                "results.csv": page.results_csv(self.rows, self.baselines),
-                "published.csv": page.published_csv(self.rows),
+                "README.md": self.page(figures),
+                "results.csv": tables.results_csv(self.rows, self.baselines),
+                "published.csv": tables.published_csv(self.rows),
             }
             paths = []
             for name, text in contents.items():
@@ -172,8 +239,6 @@ class TableReport:
 
     def _figures(self) -> dict[Path, str]:
         """Draw what there are numbers for; captions by path."""
-        from ..reporting import plot_group_errors, plot_group_given, plot_group_intervals, plot_option_sweep
-
         finished = [row for row in self.rows if row.values]
         if not finished:
             return {}
@@ -200,3 +265,23 @@ class TableReport:
             print(f"No figures: {error}")
             return {}
         return figures
+
+
+def _commit(run: Mapping[str, Any]) -> str:
+    # A run outside of any checkout cannot see its commit; whoever writes it down later says so in the result.
+    return f"`{run['commit']}`{' (entered afterwards)' if run.get('commit_entered_afterwards') else ''}"
+
+
+def _protocol_yaml(protocol: Protocol) -> str:
+    content = {
+        "data": without_places(protocol.data),
+        "model": protocol.model,
+        "arguments": protocol.arguments,
+        "pretraining": protocol.pretraining,
+        "stages": protocol.stages,
+        "methods": protocol.methods,
+        "post_hoc": protocol.post_hoc,
+    }
+    # Pretraining without options is pretraining all the same.
+    shown = {key: value for key, value in content.items() if value or (key == "pretraining" and value is not None)}
+    return yaml.safe_dump(public(shown), sort_keys=False)

@@ -1,4 +1,4 @@
-"""Finished runs on disk: one JSON per method and seed, and the labels of the test set they share."""
+"""Finished runs on disk: one JSON per row and seed, compared with what it would be now; the test set they share."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import base64
 import hashlib
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..data import ClassCounts
 from ..files import write_json
 from ..redaction import public
 from ..trainer.checkpoints import differences
-from .computation import without_free_precision
-from .specification import MethodSpecification
+from .plans import PRECISION_MODE
+from .rows import MethodSpecification
 
 ENCODING = "base64 of zlib of little-endian uint16"
 FORMAT = 1
 TEST_FILE = "test_set.json"
+# Facts of how a run was computed, in the order in which they are told.
+COMPUTATION = ("precision", "memory_format", "device", "capability")
+_OPEN = ("auto", None)
+# What the arguments call a precision, and what a record calls it.
+_RECORDED = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
 
 
 def encode_classes(classes: Any) -> dict[str, Any]:
@@ -71,10 +78,8 @@ class TestSet:
     group_scheme: str = "thresholds"
     row_hash: str | None = None
 
-    def counts(self) -> Any:
-        """The [`ClassCounts`] whose groups the table shows."""
-        from ..data import ClassCounts
-
+    def counts(self) -> ClassCounts:
+        """Whose groups the table shows."""
         return ClassCounts(self.class_counts, grouping=self.group_scheme)
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,6 +142,11 @@ def read_result(output_dir: str | Path, row: MethodSpecification, seed: int) -> 
     return content
 
 
+def recorded_counts(run: Mapping[str, Any]) -> ClassCounts:
+    """Of the training images of a result."""
+    return ClassCounts(run["data"]["class_counts"], grouping=run["data"]["group_scheme"])
+
+
 def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str | Path) -> None:
     """
     Refuse a finished run that was made with other settings.
@@ -151,7 +161,7 @@ def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str 
     if "pretraining" not in content.get("settings", {}):
         # The options of pretraining were not always written down; that a row has it shows in its stages.
         here.get("settings", {}).pop("pretraining", None)
-    there, here = without_free_precision(there, here, content.get("stages", ()))
+    _drop_free_precision(there, here, content.get("stages", ()))
     found = differences(there, here)
     if found:
         shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
@@ -159,3 +169,42 @@ def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str 
             f"{path} is a finished run with other settings ({shown}). Rows of one table share a protocol: use another "
             "--output_dir, or delete that file and its folder under runs/ to make the run again."
         )
+
+
+def _drop_free_precision(there: dict[str, Any], here: dict[str, Any], stages: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Of both sides of a comparison, leave a precision only where it makes a finished run another one: where the protocol
+    leaves it to the machine (`auto`) any will do; where it names one, what was used must be that.
+
+    Args:
+        there, here (`dict`): With `settings`, of a result and of the protocol; changed in place.
+        stages (sequence of `dict`): Of the result, with what they used; those of earlier versions do not say it.
+    """
+    used = {stage.get("name"): (stage.get("computation") or {}).get("precision") for stage in stages}
+    theirs = _stages_of(there)
+    for name, ours in _stages_of(here).items():
+        wanted, was = ours.get(PRECISION_MODE), theirs.get(name, {}).get(PRECISION_MODE)
+        if wanted in _OPEN or used.get(name, _RECORDED.get(was)) == _RECORDED.get(wanted):
+            ours.pop(PRECISION_MODE, None)
+            theirs.get(name, {}).pop(PRECISION_MODE, None)
+        elif used.get(name):
+            theirs[name][PRECISION_MODE] = used[name]
+
+
+def used_computation(run: Mapping[str, Any], fact: str) -> str:
+    """A fact of a run's stages and its evaluation; empty where it is not known."""
+    stages = [(stage.get("computation") or {}).get(fact) for stage in run["stages"]]
+    if fact == "precision" and not any(stages):
+        # Results of earlier versions say what was asked for.
+        stages = [_RECORDED.get(stage.get(PRECISION_MODE)) for stage in _stages_of(run).values()]
+    training = list(dict.fromkeys(value for value in stages if value))
+    evaluation = (run.get("computation") or {}).get(fact)
+    text = ", then ".join(training)
+    if evaluation and training not in ([], [evaluation]):
+        return f"{text}, evaluated with {evaluation}"
+    return text or evaluation or ""
+
+
+def _stages_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    stages = (content.get("settings") or {}).get("stages")
+    return stages if isinstance(stages, dict) else {}

@@ -1,158 +1,312 @@
-"""The numbers of one row of a table, from its finished runs."""
+"""
+Which rows a table has: how one is written (a method, its options, what is done to its logits after training), several
+written as one (the values of an option in braces), and sets of rows that a protocol names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from ..methods import METHODS, LongTailMethod, get_method
+from ..naming import unknown_name
+from ..validation import number, shown
 
-from ..data import ClassCounts
-from ..evaluation.groups import error_shares, group_confusion
-from ..evaluation.statistics import bootstrap_intervals, group_means, hits, mcnemar_test, seed_spread
-from .results import TestSet, decode_classes
-from .specification import MethodSpecification
+POST_HOC = ("logit_adjustment",)
+SET_PREFIX = "@"
+_PLAIN = "cross_entropy"
+_ROLES = ("base", "representation")
+# Of a row; also bounds how deep its parentheses are nested.
+_LONGEST = 1_000
+# Alternatives multiply: six pairs of ten would be a million rows.
+_MOST_ROWS = 1_000
+# A value in JSON's own braces is left alone: `{"a": 1}` and `{}`.
+_ALTERNATIVES = re.compile(r'\{(?!\s*["}])')
 
-GROUP_COLUMNS = ("accuracy", "many", "medium", "few")
 
-
-@dataclass
-class TableRow:
+@dataclass(frozen=True)
+class MethodSpecification:
     """
-    A row, run or not.
+    One row: `name`, `name:option=value,option=value`, each with `+logit_adjustment` behind it if wanted.
+
+    The values of `base` and `representation` are names, or specifications in parentheses:
+    `crt:representation=(focal:gamma=1)`.
 
     Args:
-        row ([`MethodSpecification`]).
-        runs (`dict[int, dict]`): Finished results by seed.
-        values (`dict`): By group `mean`, `low`, `high` (bootstrap), `min`, `max`, `runs` and maybe `std` (over seeds),
-            all in [0, 1]; a group without classes is absent.
-        differences (`dict`): By baseline and group: `mean`, `low`, `high` (paired bootstrap), `p` (McNemar, mid-p,
-            the largest over the seeds both have), `seeds`. A baseline has none to itself, nor has a row where one of
-            the two is not run.
-        published (`list[dict]`): What is published about it, the nearest protocol first.
-        cost (`dict`): See [`measure_cost`]; empty if it was not measured.
-        description (`dict`): Of its method, with every option.
-        group_errors (`dict`): Where misclassified images went, over all seeds, in percent; see
-            [`~hf_ltr.evaluation.group_errors`].
-        group_given (`dict`): `accuracy`, `many`, ... and with the group of every image given `oracle_accuracy`,
-            `oracle_many`, ..., means over seeds in [0, 1]. Empty where a run does not know them: its groups are not
-            those of the table, or it was made by an earlier version.
+        name (`str`): In `METHODS`.
+        options (`dict`): As given, with JSON types; a nested specification is a description for `get_method`.
+        post_hoc (`str`, *optional*): What is done to the logits of the trained model, a name in `POST_HOC`.
     """
 
-    row: MethodSpecification
-    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    values: dict[str, dict[str, float]] = field(default_factory=dict)
-    differences: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    published: list[dict[str, Any]] = field(default_factory=list)
-    cost: dict[str, Any] = field(default_factory=dict)
-    description: dict[str, Any] = field(default_factory=dict)
-    group_errors: dict[str, dict[str, float]] = field(default_factory=dict)
-    group_given: dict[str, float] = field(default_factory=dict)
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    post_hoc: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> MethodSpecification:
+        """
+        Raises:
+            `ValueError`: for an unknown method, option or form, with the nearest valid ones.
+        """
+        if not isinstance(text, str) or len(text) > _LONGEST:
+            raise ValueError(
+                f"A row is written name:option=value in at most {_LONGEST:,} characters, not {shown(text)}"
+            )
+        body, plus, post_hoc = text.strip().rpartition("+") if "+" in _outside(text) else (text.strip(), "", "")
+        if plus and post_hoc not in POST_HOC:
+            raise unknown_name(f"post-hoc adjustment of {text!r}", post_hoc, POST_HOC)
+        name, _, rest = body.partition(":")
+        name = name.strip().replace("-", "_")
+        if name not in METHODS:
+            hint = "Rows are separated by spaces. " if name.partition(",")[0] in METHODS else ""
+            raise unknown_name("method", name, METHODS, f"{hint}See `hf-ltr list`.")
+        options: dict[str, Any] = {}
+        for part in filter(None, _parts(rest)):
+            option, equals, value = part.partition("=")
+            if not equals or not option.strip():
+                raise ValueError(f"{text!r}: options are written name:option=value,option=value; {part!r} is not one")
+            option = option.strip()
+            if option in options:
+                raise ValueError(f"{text!r} gives {option} twice")
+            options[option] = _value(option, value.strip())
+        return cls(name, dict(sorted(options.items())), post_hoc or None)
+
+    @property
+    def trained(self) -> MethodSpecification:
+        """The row whose weights this one uses: itself without what is done after training."""
+        return MethodSpecification(self.name, self.options)
 
     @property
     def label(self) -> str:
-        return self.row.label
+        """The one way this row is written; names results and folders."""
+        options = ",".join(f"{name}={_text(value)}" for name, value in self.options.items())
+        return f"{self.name}{f':{options}' if options else ''}{f'+{self.post_hoc}' if self.post_hoc else ''}"
 
     @property
-    def minutes(self) -> float | None:
-        """Minutes of training of all stages, the mean over seeds; None where nothing is run."""
-        if not self.runs:
-            return None
-        return float(np.mean([sum(stage["seconds"] for stage in run["stages"]) for run in self.runs.values()]) / 60)
+    def file_name(self) -> str:
+        """`label` as part of a file name on any system."""
+        return re.sub(r"[^A-Za-z0-9_.=,+-]", "-", self.label)
 
-    @property
-    def training_images(self) -> int | None:
-        """Images it was trained on."""
-        return next((sum(run["data"]["class_counts"]) for run in self.runs.values()), None)
+    def build(self, class_counts: Any, defaults: dict[str, Any] | None = None) -> LongTailMethod:
+        """
+        The method, through `get_method`.
+
+        Args:
+            class_counts ([`ClassCounts`]): Of the training split.
+            defaults (`dict`, *optional*): Options of the protocol for this method; the row's own win.
+        """
+        return get_method(self.name, class_counts=class_counts, **{**(defaults or {}), **self.options})
 
 
-def row_values(
-    runs: Mapping[int, Mapping[str, Any]], test: TestSet, *, resamples: int
-) -> tuple[dict[str, dict[str, float]], dict[int, np.ndarray]]:
+def expand_rows(
+    rows: Sequence[str | MethodSpecification], sets: Mapping[str, Sequence[str]], where: str
+) -> list[MethodSpecification]:
     """
-    Accuracies of finished runs on the groups of the table.
+    The rows that are meant, in order.
 
-    Groups are those of the protocol's class counts for every row, also for one that holds back training images.
-
-    Returns:
-        `(values as in TableRow, predictions by seed)`.
+    Args:
+        rows (sequence of `str` or [`MethodSpecification`]): As in [`MethodSpecification.parse`], with alternatives in
+            braces (see [`expand_braces`]), or `@name` for a set of rows. A row of a set that is there already is left
+            out; what is written twice otherwise stays twice, and is refused by [`Table`].
+        sets (`dict[str, list[str]]`): Of a protocol, by name.
+        where (`str`): Whose sets they are, for messages.
 
     Raises:
-        `ValueError`: for a result whose predictions and metrics disagree.
+        `ValueError`: for an unknown set, with the nearest names, and for a row that cannot be read.
+
+    Example:
+
+    ```python
+    >>> [row.label for row in expand_rows(["crt", "mem:width={32,64}"], {}, "mine")]
+    ['crt', 'mem:width=32', 'mem:width=64']
+    ```
     """
-    counts = test.counts()
-    predictions = {seed: decode_classes(run["predictions"]) for seed, run in runs.items()}
-    means: dict[int, dict[str, float]] = {}
-    for seed, predicted in predictions.items():
-        means[seed] = group_means(hits(predicted, test.labels, counts), test.labels, counts)
-        written = runs[seed]["metrics"]["accuracy"]
-        if abs(means[seed]["accuracy"] - written) > 1e-9:
-            raise ValueError(
-                f"The predictions of {runs[seed]['row']}, seed {seed}, have accuracy {means[seed]['accuracy']:.6f}, "
-                f"but {written:.6f} is written beside them: that file, or the table's test set, was changed"
-            )
-    if not predictions:
-        return {}, {}
-    averaged = hits(np.stack(list(predictions.values())), test.labels, counts)
-    intervals = bootstrap_intervals(averaged, test.labels, counts, resamples=resamples)
-    values = {}
-    for group, (low, high) in intervals.items():
-        spread = seed_spread([mean[group] for mean in means.values()])
-        values[group] = {**spread, "low": low, "high": high}
-    return values, predictions
+    found: list[MethodSpecification] = []
+    of_sets: set[str] = set()
+    for row in rows:
+        if isinstance(row, MethodSpecification):
+            found.append(row)
+            continue
+        name = row.strip().removeprefix(SET_PREFIX)
+        if name == row.strip():
+            found += [one for one in parse_rows([row]) if one.label not in of_sets]
+            continue
+        if name not in sets:
+            raise unknown_name(f"set of rows in {where}", name, sets)
+        present = {one.label for one in found}
+        added = [one for one in parse_rows(sets[name]) if one.label not in present]
+        of_sets |= {one.label for one in added}
+        found += added
+    return found
 
 
-def row_group_errors(predictions: Mapping[int, np.ndarray], test: TestSet) -> dict[str, dict[str, float]]:
-    """Where misclassified images went, over all seeds; see [`TableRow`]. Empty where there is one group only."""
-    counts = test.counts()
-    if len(counts.groups) < 2 or not predictions:
-        return {}
-    errors = [group_confusion(predicted, test.labels, counts, errors_only=True) for predicted in predictions.values()]
-    return error_shares(np.sum(errors, axis=0), list(counts.groups))
+def parse_rows(texts: Sequence[str]) -> list[MethodSpecification]:
+    """Rows with alternatives in braces, read one by one."""
+    return [MethodSpecification.parse(text) for row in texts for text in expand_braces(row)]
 
 
-def row_group_given(runs: Mapping[int, Mapping[str, Any]], test: TestSet) -> dict[str, float]:
-    """Accuracies with and without the group given; see [`TableRow`]."""
-    groups = test.counts().groups
-    names = [*(f"oracle_{name}" for name in ("accuracy", *groups)), "accuracy", *groups]
-    measured = []
-    for run in runs.values():
-        counts = ClassCounts(run["data"]["class_counts"], grouping=run["data"]["group_scheme"])
-        if counts.groups != groups or "oracle_accuracy" not in run["metrics"]:
-            return {}
-        measured.append(run["metrics"])
-    # A group without test images is in none of them.
-    return {
-        name: float(np.mean([one[name] for one in measured])) for name in names if measured and name in measured[0]
-    }
+def checked_row_sets(sets: Any, where: str) -> dict[str, list[str]]:
+    """
+    The key `rows` of a protocol: lists of rows by name.
+
+    Args:
+        sets (`dict[str, list[str]]`): As written.
+        where (`str`): The protocol, for messages.
+
+    Raises:
+        `ValueError`: for another form, a row that cannot be read, one that is in a set twice, or a set in a set.
+    """
+    if not isinstance(sets, Mapping):
+        raise ValueError(f"{where}, rows must hold lists of rows by name, got {sets!r}")
+    for name, rows in sets.items():
+        place = f"{where}, rows, {name}"
+        if not isinstance(rows, list) or not rows or not all(isinstance(row, str) for row in rows):
+            raise ValueError(f"{place} must be a list of rows such as 'mem' and 'mem:width={{32,64}}', got {rows!r}")
+        if any(row.strip().startswith(SET_PREFIX) for row in rows):
+            raise ValueError(f"{place}: a set of rows cannot hold another set")
+        try:
+            labels = [row.label for row in parse_rows(rows)]
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"{place} has {', '.join(twice)} more than once")
+    return {str(name): list(rows) for name, rows in sets.items()}
 
 
-def row_differences(
-    predictions: Mapping[int, np.ndarray],
-    baseline: Mapping[int, np.ndarray],
-    test: TestSet,
-    *,
-    resamples: int,
-) -> dict[str, dict[str, Any]]:
-    """Differences of a row to the baseline over the seeds that both have; see [`TableRow`]."""
-    seeds = sorted(set(predictions) & set(baseline))
-    if not seeds:
-        return {}
-    counts = test.counts()
-    both = [hits(np.stack([runs[seed] for seed in seeds]), test.labels, counts) for runs in (predictions, baseline)]
-    difference = both[0] - both[1]
-    means = group_means(difference, test.labels, counts)
-    intervals = bootstrap_intervals(difference, test.labels, counts, resamples=resamples)
-    tests = [mcnemar_test(predictions[seed], baseline[seed], test.labels, counts) for seed in seeds]
-    return {
-        group: {
-            "mean": means[group],
-            "low": intervals[group][0],
-            "high": intervals[group][1],
-            "p": max(result[group]["p"] for result in tests),
-            "p_smallest": min(result[group]["p"] for result in tests),
-            "seeds": seeds,
-        }
-        for group in tests[0]
-    }
+def default_baseline(labels: Sequence[str]) -> str:
+    """The row that others are compared with where nobody says which: plain training if it is among them."""
+    return _PLAIN if _PLAIN in labels else labels[0]
+
+
+def find_baseline(text: str, rows: Sequence[MethodSpecification]) -> str:
+    """
+    The label of the row that is meant by a baseline.
+
+    Args:
+        text (`str`): A row as it is written, or its name and as many of its options as tell it from the others.
+        rows (sequence of [`MethodSpecification`]).
+
+    Raises:
+        `ValueError`: if it is none of the rows, or could be several of them.
+    """
+    wanted, labels = MethodSpecification.parse(text), [row.label for row in rows]
+    if wanted.label in labels:
+        return wanted.label
+    meant = [
+        row.label
+        for row in rows
+        if (row.name, row.post_hoc) == (wanted.name, wanted.post_hoc) and wanted.options.items() <= row.options.items()
+    ]
+    if len(meant) > 1:
+        raise ValueError(f"The baseline {text!r} could be {' or '.join(meant)}; write it as the row is written")
+    if not meant:
+        raise unknown_name("baseline", wanted.label, labels, "It must be one of the rows.")
+    return meant[0]
+
+
+def expand_braces(text: str) -> list[str]:
+    """
+    Every way to choose one of the alternatives in each pair of braces, as a shell expands them: the last pair changes
+    fastest. Commas in brackets belong to an alternative; braces of a JSON object are none.
+
+    Raises:
+        `ValueError`: for a brace without its partner, or an empty alternative.
+
+    Example:
+
+    ```python
+    >>> expand_braces("mem:width={32,64}")
+    ['mem:width=32', 'mem:width=64']
+    ```
+    """
+    rows = _expand_braces(text)
+    if len(rows) > _MOST_ROWS:
+        raise ValueError(f"The braces of {text[:80]!r} stand for more than {_MOST_ROWS:,} rows")
+    return rows
+
+
+def _expand_braces(text: str) -> list[str]:
+    start = _next_alternatives(text)
+    if start is None:
+        return [text]
+    end = _closing(text, start)
+    parts = _parts(text[start + 1 : end])
+    if not all(parts):
+        raise ValueError(f"{text!r} has an empty alternative in its braces")
+    rows: list[str] = []
+    for part in parts:
+        rows += _expand_braces(text[:start] + part + text[end + 1 :])
+        if len(rows) > _MOST_ROWS:
+            break
+    return rows
+
+
+def _next_alternatives(text: str) -> int | None:
+    """Where the first pair of braces opens that is not a JSON object."""
+    position = 0
+    while (opening := text.find("{", position)) >= 0:
+        if _ALTERNATIVES.match(text, opening):
+            return opening
+        position = _closing(text, opening) + 1
+    if "}" in text[position:]:
+        raise ValueError(f"{text!r} has a brace that is not opened")
+    return None
+
+
+def _closing(text: str, opening: int) -> int:
+    depth = 0
+    for position in range(opening, len(text)):
+        depth += (text[position] == "{") - (text[position] == "}")
+        if depth == 0:
+            return position
+    raise ValueError(f"{text!r} has a brace that is not closed")
+
+
+def _outside(text: str) -> str:
+    """`text` without what stands in parentheses, brackets and braces."""
+    depth, kept = 0, []
+    for character in text:
+        depth += character in "([{"
+        kept.append(character if depth == 0 else " ")
+        depth -= character in ")]}"
+    return "".join(kept)
+
+
+def _parts(text: str) -> list[str]:
+    """`text` cut at the commas that stand outside parentheses, brackets and braces."""
+    outside, parts, start = _outside(text), [], 0
+    for position, character in enumerate(outside):
+        if character == ",":
+            parts.append(text[start:position].strip())
+            start = position + 1
+    return [*parts, text[start:].strip()]
+
+
+def _value(option: str, text: str) -> Any:
+    if option in _ROLES:
+        nested = text[1:-1] if text.startswith("(") and text.endswith(")") else text
+        inner = MethodSpecification.parse(nested)
+        if inner.post_hoc:
+            raise ValueError(f"{option}={text}: what is done after training belongs behind the whole row")
+        return inner.name if not inner.options else {"name": inner.name, "options": inner.options}
+    if text.lower() in ("none", "null"):
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, float):
+        number(option, value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict) and "name" in value:
+        return f"({MethodSpecification(value['name'], value.get('options', {})).label})"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -7,21 +7,33 @@ import datetime
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from accelerate import PartialState
+
+from ..data import long_tail_info
 from ..data.labels import column_labels
 from ..data.record import position_hash
+from ..environment import git_commit, hardware, package_versions
 from ..files import clear_temporaries, write_json
 from ..methods import Stage, get_method
+from ..models import LongTailForImageClassification
+from ..models.quiet import quiet_loading
+from ..reading import json_form
 from ..redaction import public, without_secrets
+from ..trainer import LongTailTrainingArguments, run_stages
+from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model, evaluation_computation
+from ..trainer.stages import STAGE_FILE
 from .checks import RowChecks, check_stage_names
-from .measures import TRAINING_FILE, TrainingMeasures
-from .plans import Plan, share_of_process
-from .protocol import Protocol, json_form
+from .cost import TRAINING_FILE, TrainingMeasures, measure_cost
+from .plans import Plan, TableData, share_of_process
+from .protocol import Protocol
+from .report import TableReport
 from .results import FORMAT, TestSet, check_settings, encode_classes, read_result, result_path
-from .row_sets import expand_rows
-from .specification import MethodSpecification
+from .rows import MethodSpecification, expand_rows
 
 
 class Table:
@@ -59,7 +71,7 @@ class Table:
         announce: Callable[[str], None] = print,
     ):
         self.protocol = protocol
-        self.rows = expand_rows(rows, protocol)
+        self.rows = expand_rows(rows, protocol.rows, f"protocol {protocol.name}")
         self.seeds = [int(seed) for seed in seeds]
         for what, values in (("rows", [row.label for row in self.rows]), ("seeds", self.seeds)):
             if not values:
@@ -72,8 +84,7 @@ class Table:
         self.output_dir = Path(output_dir)
         self.command = None if command is None else without_secrets(command)
         self.announce = announce
-        self._data: dict[str, tuple[Any, Any]] = {}
-        self._made_arguments: Any = None
+        self.data = TableData(protocol)
 
     # ------------------------------------------------------------------ for users
     def run(self) -> list[Path]:
@@ -99,16 +110,16 @@ class Table:
             for folder in (self.output_dir, self.output_dir / "results", self.output_dir / "first_stages"):
                 clear_temporaries(folder)
             test.write(self.output_dir)
-        self.say(f"{len(pairs) - len(missing)} of {len(pairs)} runs are finished in {self.output_dir}")
+        self.log(f"{len(pairs) - len(missing)} of {len(pairs)} runs are finished in {self.output_dir}")
         written, diverged = [], []
         for number, (row, seed) in enumerate(missing, start=1):
             place = f"[{number}/{len(missing)}] {row.label}, seed {seed}"
-            self.say(place)
+            self.log(place)
             try:
                 content = self._make(row, seed, test)
             except FloatingPointError as error:
                 diverged.append(f"{row.label}, seed {seed}: {error}")
-                self.say(f"{place}: {error}")
+                self.log(f"{place}: {error}")
                 continue
             path = result_path(self.output_dir, row, seed)
             if self.is_main_process:
@@ -116,30 +127,31 @@ class Table:
             written.append(path)
             metrics = content["metrics"]
             shown = [name for name in ("accuracy", "many", "medium", "few") if name in metrics]
-            self.say(f"{place}: {', '.join(f'{name} {100 * metrics[name]:.1f}' for name in shown)}")
+            self.log(f"{place}: {', '.join(f'{name} {100 * metrics[name]:.1f}' for name in shown)}")
         self._wait()
         if diverged:
             raise FloatingPointError(f"{len(diverged)} of {len(missing)} runs diverged. {' '.join(diverged)}")
         return written
 
-    def report(self, **options: Any) -> Any:
+    def report(self, **options: Any) -> TableReport:
         """The [`TableReport`] of what is finished; nothing is run. `options` are its other arguments."""
-        from .report import TableReport
-
         return TableReport(self.protocol, self.rows, self.seeds, self.output_dir, **options)
 
     def measure_cost(self, baseline: str | None = None, **options: Any) -> dict[str, Any]:
-        """Paired step times and memory of the rows; see [`~hf_ltr.table.cost.measure_cost`]."""
-        from .cost import measure_cost
-
-        return measure_cost(self, baseline=baseline, **options)
+        """
+        Paired step times and memory of the rows with the first seed, written to `cost.json` for the report; see
+        [`~hf_ltr.table.cost.measure_cost`].
+        """
+        return measure_cost(
+            self.data, self.rows, self.seeds[0], self.output_dir, baseline=baseline, announce=self.log, **options
+        )
 
     @property
     def is_main_process(self) -> bool:
         """Only this one writes results and reports."""
-        return self._arguments().process_index == 0
+        return self._arguments.process_index == 0
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Announce on the main process."""
         if self.is_main_process:
             self.announce(text)
@@ -153,24 +165,28 @@ class Table:
             [`TestSet`]: what the rows are measured on.
         """
         check_stage_names(self.protocol)
-        checks = RowChecks(self.protocol, self.output_dir, self._arguments().world_size)
+        checks = RowChecks(self.protocol, self.output_dir, self._arguments.world_size)
         for row in self.rows:
             checks.before_data(row, self.seeds[0])
-        data, counts = self.load(self.protocol.data)
-        test = TestSet(
-            column_labels(data["test"]), list(counts.counts), counts.grouping, _info(data["test"]).get("row_hash")
-        )
-        known = TestSet.read(self.output_dir)
-        if known is not None and known.row_hash == position_hash(data["test"]) is not None:
-            known = dataclasses.replace(known, row_hash=test.row_hash)
-        test.check_same(known, self.output_dir)
+        test = self._test_set()
         for row in self.rows:
-            own, _ = self.load(self.protocol.data_options(row.name))
-            checks.with_counts(row, self.plan(row, self.seeds[0]), own)
+            checks.with_counts(row, self.data.plan(row, self.seeds[0]), self.data.splits(row.name))
             for seed in self.seeds:
                 content = read_result(self.output_dir, row, seed)
                 if content is not None:
                     self._check_finished(row, seed, content)
+        return test
+
+    def _test_set(self) -> TestSet:
+        """What the rows are measured on, which has to be what the folder's finished runs were measured on."""
+        images, counts = self.data.splits()["test"], self.data.counts()
+        row_hash = (long_tail_info(images) or {}).get("row_hash")
+        test = TestSet(column_labels(images), list(counts.counts), counts.grouping, row_hash)
+        known = TestSet.read(self.output_dir)
+        if known is not None and known.row_hash == position_hash(images) is not None:
+            # Written before the contents of a folder were hashed.
+            known = dataclasses.replace(known, row_hash=row_hash)
+        test.check_same(known, self.output_dir)
         return test
 
     def _check_finished(self, row: MethodSpecification, seed: int, content: dict[str, Any]) -> None:
@@ -182,32 +198,30 @@ class Table:
                 content = {**content, "description": json_form(rebuilt.describe())}
             except ValueError:
                 pass  # the comparison names what is different
-        data, _ = self.load(self.protocol.data_options(row.name))
-        if content["data"]["row_hash"] == position_hash(data["train"]) is not None:
+        if content["data"]["row_hash"] == position_hash(self.data.splits(row.name)["train"]) is not None:
             # Written before the contents of a folder were hashed.
             content = {**content, "data": content["data"] | {"row_hash": expected["data"]["row_hash"]}}
         check_settings(content, expected, result_path(self.output_dir, row, seed))
 
     def _identity(self, row: MethodSpecification, seed: int) -> dict[str, Any]:
         """What makes a run this run, as it is written into its result and compared with it."""
-        plan = self.plan(row, seed)
+        plan = self.data.plan(row, seed)
         return json_form(
             {
                 "settings": plan.settings(row.post_hoc),
                 "description": plan.method.describe(),
                 "data": {
-                    "row_hash": self._row_hash(row),
+                    "row_hash": self.data.row_hash(row.name),
                     "class_counts": list(plan.counts.counts),
                     "group_scheme": plan.counts.grouping,
                 },
-            }
+            },
+            str,
         )
 
     # ------------------------------------------------------------------ one run
     def _make(self, row: MethodSpecification, seed: int, test: TestSet) -> dict[str, Any]:
-        from ..environment import git_commit, hardware, package_versions
-
-        plan = self.plan(row, seed)
+        plan = self.data.plan(row, seed)
         folders = self._train(plan)
         metrics, predictions, computation = self._evaluate(row, plan, folders[-1], test)
         per_class = metrics.pop("per_class_accuracy")
@@ -226,21 +240,20 @@ class Table:
                 ],
                 "selection": "last epoch",
                 "computation": computation,
-                "processes": self._arguments().world_size,
+                "processes": self._arguments.world_size,
                 "hardware": hardware(),
                 "versions": package_versions(),
                 "commit": git_commit(),
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "command": self.command,
-            }
+            },
+            str,
         )
 
     def _train(self, plan: Plan) -> list[Path]:
         """Train the stages that are not trained; their folders."""
-        from ..trainer import run_stages
-
-        data, _ = self.load(self.protocol.data_options(plan.row.name))
-        processes = self._arguments().world_size
+        data = self.data.splits(plan.row.name)
+        processes = self._arguments.world_size
         for stage in plan.stages:
             stage.arguments = share_of_process(stage.arguments, processes)
         common = {
@@ -250,7 +263,7 @@ class Table:
             "validation_dataset": data.get("validation"),
             "callbacks": [TrainingMeasures()],
         }
-        names = plan.shared_stages(self._row_hash(plan.row))
+        names = plan.shared_stages(self.data.row_hash(plan.row.name))
         alone: list[Stage] = []
         folders: list[Path] = []
         for stage, name in zip(plan.stages, names, strict=False):
@@ -260,14 +273,14 @@ class Table:
             alone.append(own)
             root = self.output_dir / "first_stages" / name
             folders = self._take_over(folders, [root / before.name for before in alone[:-1]])
-            run_stages(alone, output_dir=root, announce=self._tell_stage, **common)
+            run_stages(alone, output_dir=root, announce=self._log_stage, **common)
             folders.append(root / own.name)
         if len(plan.stages) == len(names):
             return folders
         # Taken over as finished stages of this run: run_stages compares their settings with those it needs.
         folder = self.output_dir / "runs" / f"{plan.row.file_name}_seed{plan.seed}"
         self._take_over(folders, [folder / stage.name for stage in plan.stages[: len(names)]])
-        run_stages(plan.stages, output_dir=folder, announce=self._tell_stage, **common)
+        run_stages(plan.stages, output_dir=folder, announce=self._log_stage, **common)
         return [folder / stage.name for stage in plan.stages]
 
     def _take_over(self, sources: list[Path], targets: list[Path]) -> list[Path]:
@@ -278,31 +291,29 @@ class Table:
         self._wait()
         return targets
 
-    def _tell_stage(self, text: str) -> None:
+    def _log_stage(self, text: str) -> None:
         if "finished before" not in text:
-            self.say(f"    {text}")
+            self.log(f"    {text}")
 
     def _evaluate(
         self, row: MethodSpecification, plan: Plan, folder: Path, test: TestSet
-    ) -> tuple[dict[str, Any], Any, dict[str, str]]:
-        from ..models import LongTailForImageClassification
-        from ..models.quiet import quiet_loading
-        from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model, evaluation_computation
-
-        data, _ = self.load(self.protocol.data_options(row.name))
+    ) -> tuple[dict[str, Any], np.ndarray, dict[str, str]]:
+        """Metrics and predictions on the test images, and how they were computed."""
         with quiet_loading():
             model = LongTailForImageClassification.from_pretrained(folder)
         if row.post_hoc:
             model.set_logit_adjustment({"tau": self.protocol.tau, "remove": list(plan.counts.counts)})
         options = {name: plan.arguments[name] for name in EVALUATION_ARGUMENTS if name in plan.arguments}
-        metrics, predictions = evaluate_model(model, data["test"], options, return_predictions=True)
+        metrics, predictions = evaluate_model(
+            model, self.data.splits(row.name)["test"], options, return_predictions=True
+        )
         if len(predictions) != len(test.labels):
             raise ValueError(f"{row.label}: {len(predictions)} predictions for {len(test.labels)} test images")
         return metrics, predictions, evaluation_computation(options)
 
     def _stage_record(self, stage: Stage, folder: Path) -> dict[str, Any]:
         """What a stage took; zero steps where its classifier is computed and not trained."""
-        finished = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        finished = json.loads((folder / STAGE_FILE).read_text(encoding="utf-8"))
         measures = folder / TRAINING_FILE
         measured = json.loads(measures.read_text(encoding="utf-8")) if measures.is_file() else {"steps": 0}
         return {
@@ -314,51 +325,16 @@ class Table:
             **measured,
         }
 
-    # ------------------------------------------------------------------ services
-    def plan(self, row: MethodSpecification, seed: int) -> Plan:
-        """A row and seed with the class counts of its data."""
-        _, counts = self.load(self.protocol.data_options(row.name))
-        return Plan.make(self.protocol, row, seed, counts)
-
-    def load(self, options: dict[str, Any]) -> tuple[Any, Any]:
-        """`(data, class counts)` of data options, loaded once."""
-        from ..recipe.recipe import DataOptions
-
-        key = json.dumps(options, sort_keys=True)
-        if key not in self._data:
-            made = DataOptions(**options)
-            data = made.load()
-            if "test" not in data:
-                raise ValueError("The data have no test split and none could be held out: there is nothing to report")
-            self._data[key] = (data, made.counts(data))
-        return self._data[key]
-
-    def _row_hash(self, row: MethodSpecification) -> str | None:
-        data, _ = self.load(self.protocol.data_options(row.name))
-        return _info(data["train"]).get("row_hash")
-
-    def _arguments(self) -> Any:
+    # ------------------------------------------------------------------ processes
+    @cached_property
+    def _arguments(self) -> LongTailTrainingArguments:
         """Training arguments made once; they start the distributed state where a launcher asks for it."""
-        from ..trainer import LongTailTrainingArguments
-        from ..trainer.evaluation import EVALUATION_ARGUMENTS
-
-        if self._made_arguments is None:
-            options = {name: value for name, value in self.protocol.arguments.items() if name in EVALUATION_ARGUMENTS}
-            options |= {"output_dir": str(self.output_dir), "report_to": "none"}
-            self._made_arguments = LongTailTrainingArguments(**options)
-        return self._made_arguments
+        options = {name: value for name, value in self.protocol.arguments.items() if name in EVALUATION_ARGUMENTS}
+        return LongTailTrainingArguments(**options, output_dir=str(self.output_dir), report_to="none")
 
     def _wait(self) -> None:
-        from accelerate import PartialState
-
-        self._arguments()
+        assert self._arguments is not None  # they start the distributed state
         PartialState().wait_for_everyone()
-
-
-def _info(dataset: Any) -> dict[str, Any]:
-    from ..data import long_tail_info
-
-    return long_tail_info(dataset) or {}
 
 
 def _copy_folder(source: Path, target: Path) -> None:

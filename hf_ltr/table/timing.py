@@ -10,13 +10,43 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from datasets import DatasetDict
 from transformers import TrainerCallback
 
 from ..methods import Stage
+from ..trainer import LongTailTrainer, LongTailTrainingArguments
+from ..trainer.stages import build_stage_model, stage_arguments
 from .plans import Plan
+
+
+@dataclass(frozen=True)
+class TimedStage:
+    """A stage of a plan and the data it trains on; begins from scratch and writes nothing."""
+
+    plan: Plan
+    stage: Stage
+    data: DatasetDict
+
+    def trainer(self, folder: str, steps: int, *callbacks: TrainerCallback) -> LongTailTrainer:
+        """A trainer of so many steps, which needs a folder for what transformers may write."""
+        stage, plan = self.stage, self.plan
+        options = stage_arguments(stage, plan.stages, plan.arguments, Path(folder), lambda text: None)
+        options |= {"save_strategy": "no", "logging_strategy": "no", "eval_strategy": "no"}
+        options |= {"max_steps": steps, "warmup_epochs": 0, "warmup_steps": 0}
+        return LongTailTrainer(
+            model=build_stage_model(stage, plan.model_config(), None, seed=plan.seed),
+            args=LongTailTrainingArguments(**options),
+            method=stage.method,
+            train_dataset=self.data["train"],
+            eval_dataset=self.data.get("validation") if stage.method.uses_labels else None,
+            callbacks=list(callbacks),
+        )
 
 
 class _Stopped(Exception):
@@ -33,8 +63,6 @@ class _Turns(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.taken == self.steps:
             if args.device.type == "cuda":
-                import torch
-
                 torch.cuda.synchronize(args.device)
             # The batch of the coming step is made already, as it was when the burst began.
             self.done.release()
@@ -83,14 +111,12 @@ class _Loop(threading.Thread):
             self.join()
 
 
-def paired_times(
-    contenders: Mapping[str, tuple[Plan, Stage, Any]], *, rounds: int, steps: int
-) -> dict[str, list[float]]:
+def paired_times(contenders: Mapping[str, TimedStage], *, rounds: int, steps: int) -> dict[str, list[float]]:
     """
     Seconds per step of every contender in every round.
 
     Args:
-        contenders (mapping of `str` to `(plan, stage, data)`): What is trained, from scratch, by key.
+        contenders (mapping of `str` to [`TimedStage`]): What is trained, by key.
         rounds (`int`): One more before them warms up and is not counted.
         steps (`int`): Of a contender in a round.
 
@@ -102,15 +128,8 @@ def paired_times(
     keys = list(contenders)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            for number, (key, (plan, stage, data)) in enumerate(contenders.items()):
-                total = (rounds + 2) * steps
-
-                def make(
-                    callback: TrainerCallback, plan=plan, stage=stage, data=data, number=number, total=total
-                ) -> Any:
-                    return timed_trainer(plan, stage, data, f"{folder}/{number}", total, callback)
-
-                loops[key] = _Loop(make, steps)
+            for number, (key, timed) in enumerate(contenders.items()):
+                loops[key] = _Loop(partial(timed.trainer, f"{folder}/{number}", (rounds + 2) * steps), steps)
                 loops[key].start()
                 loops[key].wait()  # at its first step
             for turn in range(rounds + 1):
@@ -123,21 +142,3 @@ def paired_times(
             for loop in loops.values():
                 loop.stop()
     return times
-
-
-def timed_trainer(plan: Plan, stage: Stage, data: Any, folder: str, total_steps: int, *callbacks: Any) -> Any:
-    """A trainer of a stage that begins from scratch, and writes nothing."""
-    from ..trainer import LongTailTrainer, LongTailTrainingArguments
-    from ..trainer.stages import build_stage_model, stage_arguments
-
-    options = stage_arguments(stage, plan.stages, plan.arguments, Path(folder), lambda text: None)
-    options |= {"save_strategy": "no", "logging_strategy": "no", "eval_strategy": "no"}
-    options |= {"max_steps": total_steps, "warmup_epochs": 0, "warmup_steps": 0}
-    return LongTailTrainer(
-        model=build_stage_model(stage, plan.model_config(), None, seed=plan.seed),
-        args=LongTailTrainingArguments(**options),
-        method=stage.method,
-        train_dataset=data["train"],
-        eval_dataset=data.get("validation") if stage.method.uses_labels else None,
-        callbacks=list(callbacks),
-    )

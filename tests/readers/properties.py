@@ -24,7 +24,7 @@ from hf_ltr.models.modules import MODULES
 from hf_ltr.recipe.options import parse_options
 from hf_ltr.recipe.recipe import DataOptions, ModelOptions
 from hf_ltr.table import published_results
-from hf_ltr.table.protocol_files import load_protocol
+from hf_ltr.table.protocol import load_protocol
 from hf_ltr.trainer import LongTailTrainingArguments
 
 PACKAGE = str(Path(hf_ltr.__file__).parent)

@@ -20,7 +20,7 @@ from hf_ltr.losses import FocalLoss, LDAMLoss, LogitAdjustedLoss
 from hf_ltr.reading import parse_json, parse_yaml, read_json
 from hf_ltr.recipe.options import parse_options
 from hf_ltr.recipe.recipe import DataOptions, ModelOptions
-from hf_ltr.table.protocol_files import load_protocol
+from hf_ltr.table.protocol import load_protocol
 from hf_ltr.validation import number, whole_number
 
 NAN, INF = math.nan, math.inf

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf_ltr.methods import METHODS
-from hf_ltr.table import Table, cost, load_protocol, timing
+from hf_ltr.table import Table, load_protocol, timing
 
 ROWS = ["cross_entropy", "balanced_softmax", "cross_entropy+logit_adjustment", "crt:representation=balanced_softmax"]
 # Clock ticks of one call of a method's loss.
@@ -85,7 +85,7 @@ def test_an_error_in_a_timed_loop_is_raised(table, monkeypatch):
 def test_several_processes_are_refused(table, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="one process"):
-        cost.measure_cost(table)
+        table.measure_cost()
 
 
 @pytest.mark.slow

@@ -10,8 +10,7 @@ import yaml
 
 from hf_ltr.methods import METHODS
 from hf_ltr.table import MethodSpecification, Table, load_protocol
-from hf_ltr.table.measures import TrainingMeasures
-from hf_ltr.table.page import readme
+from hf_ltr.table.cost import TrainingMeasures
 from hf_ltr.table.plans import Plan
 
 from .conftest import PROTOCOL
@@ -213,7 +212,7 @@ def test_the_page_shows_pretraining(write_protocol, tmp_path, pretraining):
     """Without options it is pretraining all the same."""
     stages = TINY["stages"] if pretraining is not None else {}
     changed = load_protocol(write_protocol(**{**TINY, "pretraining": pretraining, "stages": stages}))
-    page = readme(quiet(changed, ROWS, tmp_path).report(), {})
+    page = quiet(changed, ROWS, tmp_path).report().page()
     shown = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
     assert shown.get("pretraining") == pretraining and ("pretraining" in shown) == (pretraining is not None)
     assert shown.get("stages", {}) == stages

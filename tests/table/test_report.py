@@ -16,6 +16,7 @@ from hf_ltr.files import write_json
 from hf_ltr.table import MethodSpecification, TableReport, load_protocol
 from hf_ltr.table.plans import Plan
 from hf_ltr.table.results import FORMAT, TestSet, encode_classes, result_path
+from hf_ltr.table.tables import results_csv
 
 # Unsorted: 3 many, 4 medium, 3 few.
 COUNTS = [30, 500, 5, 150, 70, 12, 300, 100, 20, 3]
@@ -242,6 +243,13 @@ def test_files(report, folder):
     assert "nan" not in (folder / "results.csv").read_text().lower()
 
 
+def test_the_page_says_how_runs_were_computed_where_they_know(folder, protocol):
+    used = {"precision": "bf16", "memory_format": "channels_last", "device": "cpu", "capability": "AVX512"}
+    assert "Computed with" not in readme_of(folder, protocol)
+    write(folder, protocol, "crt", 1, predict("crt", 1), computation=used)
+    assert "- Computed with: bf16, channels_last, cpu, AVX512\n" in readme_of(folder, protocol)
+
+
 def test_a_commit_that_was_entered_afterwards_is_said_to_be(folder, protocol):
     assert "entered afterwards" not in readme_of(folder, protocol)
     write(folder, protocol, "crt", 1, predict("crt", 1), commit="d" * 40, commit_entered_afterwards=True)
@@ -249,9 +257,7 @@ def test_a_commit_that_was_entered_afterwards_is_said_to_be(folder, protocol):
 
 
 def readme_of(folder, protocol) -> str:
-    from hf_ltr.table.page import readme
-
-    return readme(TableReport(protocol, ROWS, [0, 1], folder), {})
+    return TableReport(protocol, ROWS, [0, 1], folder).page()
 
 
 def test_a_report_of_nothing_is_all_not_run(tmp_path, protocol):
@@ -299,6 +305,4 @@ def test_cost_stands_beside_accuracy(folder, protocol):
 
 
 def results_of(report) -> str:
-    from hf_ltr.table.page import results_csv
-
     return results_csv(report.rows, report.baselines)

@@ -12,7 +12,7 @@ from hf_ltr import LongTailForImageClassification, load_long_tailed
 from hf_ltr.data.labels import column_labels
 from hf_ltr.evaluation import long_tail_metrics
 from hf_ltr.table import Table, load_protocol
-from hf_ltr.table.measures import TrainingMeasures
+from hf_ltr.table.cost import TrainingMeasures
 from hf_ltr.table.results import decode_classes
 from hf_ltr.trainer.evaluation import evaluate_model
 

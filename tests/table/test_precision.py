@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import nullcontext
 
 import pytest
 
 from hf_ltr.table import Table, load_protocol
-from hf_ltr.table.computation import computation_notes, computed_with, without_free_precision
-from hf_ltr.table.protocol_files import protocol_names
-from hf_ltr.table.rows import TableRow
-from hf_ltr.table.specification import MethodSpecification
+from hf_ltr.table.protocol import protocol_names
+from hf_ltr.table.results import check_settings
+from hf_ltr.table.rows import MethodSpecification
+from hf_ltr.table.statistics import TableRow
+from hf_ltr.table.tables import notes
 
 BF16 = {"precision": "bf16", "memory_format": "channels_last", "device": "cpu", "capability": "AVX512"}
 FLOAT32 = {**BF16, "precision": "float32", "capability": "AVX2"}
@@ -44,8 +46,8 @@ def result(mode: str | None, used: dict | None = None, evaluation: dict | None =
 def test_a_precision_is_compared_where_a_protocol_names_one(mode, used, wanted, same):
     found, expected = result(mode, used), {"settings": result(wanted)["settings"]}
     before = copy.deepcopy((found, expected))
-    there, here = without_free_precision(found, expected, found["stages"])
-    assert (there["settings"] == here["settings"]) is same
+    with nullcontext() if same else pytest.raises(ValueError, match="mixed_precision_mode: .* there, .* here"):
+        check_settings(found, expected, "x.json")
     assert (found, expected) == before
 
 
@@ -53,22 +55,25 @@ def row(name: str, *runs: dict) -> TableRow:
     return TableRow(MethodSpecification.parse(name), dict(enumerate(runs)))
 
 
+def notes_of(rows: list[TableRow]) -> list[str]:
+    return notes(rows, None, {})
+
+
 def test_rows_that_differ_are_told():
-    (note,) = computation_notes([row("cross_entropy", result("auto", BF16)), row("focal", result("auto", FLOAT32))])
+    (note,) = notes_of([row("cross_entropy", result("auto", BF16)), row("focal", result("auto", FLOAT32))])
     assert "precision bf16 (cross_entropy); float32 (focal)" in note
     assert "capability AVX512 (cross_entropy); AVX2 (focal)" in note
     assert "memory format" not in note
-    (note,) = computation_notes([row("focal", result("auto", BF16), result("auto", BF16, FLOAT32))])
+    (note,) = notes_of([row("focal", result("auto", BF16), result("auto", BF16, FLOAT32))])
     assert "bf16, evaluated with float32 (focal)" in note
 
 
 def test_results_of_earlier_versions_are_compared_by_what_they_know():
     new, old = row("cross_entropy", result("auto", BF16)), row("focal", result("bf16"))
-    assert computation_notes([new, old]) == []
-    assert computation_notes([old, row("ldam", result(None))]) == []
-    (note,) = computation_notes([new, row("focal", result("no")), row("ldam", result(None))])
+    assert notes_of([new, old]) == []
+    assert notes_of([old, row("ldam", result(None))]) == []
+    (note,) = notes_of([new, row("focal", result("no")), row("ldam", result(None))])
     assert "float32 (focal); not recorded (ldam)" in note
-    assert computed_with([result("auto", BF16), result("bf16")]) == {"bf16, channels_last, cpu, AVX512"}
 
 
 @pytest.mark.parametrize("name", protocol_names())

@@ -1,7 +1,12 @@
-"""The rows of a table as Markdown. Only finite numbers are shown; what is not known is said or left out."""
+"""
+The rows of a table as Markdown for readers and as CSV for programs. Only finite numbers are shown; what is not known
+is said or left out.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +14,9 @@ from typing import Any
 from ..evaluation.statistics import format_p
 from ..markup import markdown_table
 from ..redaction import public
-from .computation import computation_notes
 from .published import protocol_in_words
-from .results import TestSet
-from .rows import GROUP_COLUMNS, TableRow
+from .results import COMPUTATION, TestSet, used_computation
+from .statistics import GROUP_COLUMNS, TableRow
 
 NOT_RUN = "not run"
 HEADS = {"accuracy": "all"}
@@ -113,7 +117,7 @@ def notes(rows: Sequence[TableRow], test: TestSet | None, data: Mapping[str, Any
             f"{row.label} was trained on {row.training_images:,} images, the other rows on "
             f"{sum(test.class_counts):,} ({options}); the groups are those of the other rows."
         )
-    found += computation_notes(rows)
+    found += _computation_notes(rows)
     missing = [row.label for row in rows if not row.runs]
     if missing:
         found.append(f"Not run: {', '.join(missing)}. The same command runs what is missing.")
@@ -124,6 +128,77 @@ def group_columns(rows: Sequence[TableRow]) -> list[str]:
     """Groups that any row has; all of them where nothing is run."""
     found = [name for name in GROUP_COLUMNS if any(name in row.values for row in rows)]
     return found or list(GROUP_COLUMNS)
+
+
+def results_csv(rows: Sequence[TableRow], baselines: Sequence[str]) -> str:
+    """
+    One line per row; accuracies and differences in percent, empty where not known.
+
+    Args:
+        rows (sequence of [`TableRow`]).
+        baselines (sequence of `str`): Differences to the first have columns of their own among those of each group;
+            columns for the others stand at the end, with their names.
+    """
+    lines = []
+    columns = group_columns(rows)
+    for row in rows:
+        line: dict[str, Any] = {
+            "row": row.label,
+            "status": "run" if row.runs else NOT_RUN,
+            "seeds": " ".join(str(seed) for seed in sorted(row.runs)),
+        }
+        for name in columns:
+            head, value = HEADS.get(name, name), row.values.get(name, {})
+            part = row.differences.get(baselines[0], {}).get(name, {})
+            for key in ("mean", "low", "high", "min", "max", "std"):
+                line[f"{head}_{key}"] = _percent(value.get(key))
+            for key in ("mean", "low", "high"):
+                line[f"{head}_difference_{key}"] = _percent(part.get(key))
+            line[f"{head}_p"] = part.get("p")
+            line[f"{head}_p_smallest_of_seeds"] = part.get("p_smallest")
+        line["minutes"] = None if row.minutes is None else round(row.minutes, 2)
+        line["step_ratio"] = " + ".join(f"{stage['ratio']:.3f}" for stage in row.cost.get("stages", []))
+        line["memory_ratio"] = row.cost.get("memory", {}).get("ratio")
+        nearest = row.published[0] if row.published else {}
+        for key in ("top1_all", "many", "medium", "few", "epochs", "augmentation", "source", "note"):
+            line[f"published_{key}"] = nearest.get(key)
+        for baseline in baselines[1:]:
+            for name in columns:
+                part = row.differences.get(baseline, {}).get(name, {})
+                head = f"{HEADS.get(name, name)}_minus_{baseline}"
+                for key in ("mean", "low", "high"):
+                    line[f"{head}_{key}"] = _percent(part.get(key))
+                line[f"{head}_p"] = part.get("p")
+        lines.append(line)
+    return _csv(lines)
+
+
+def published_csv(rows: Sequence[TableRow]) -> str:
+    """Every published number that belongs to a row, the nearest protocol first."""
+    lines = [{"row": row.label, **published} for row in rows for published in row.published]
+    return _csv(lines or [{"row": None}])
+
+
+def _computation_notes(rows: Sequence[TableRow]) -> list[str]:
+    """Which rows were computed otherwise than others; empty where nothing is known to differ."""
+    notes = []
+    rows = [row for row in rows if row.runs]
+    for fact in COMPUTATION:
+        labels: dict[str, list[str]] = {}
+        for row in rows:
+            for value in sorted({used_computation(run, fact) for run in row.runs.values()}):
+                labels.setdefault(value, []).append(row.label)
+        unknown = labels.pop("", [])
+        if len(labels) > 1:
+            parts = [f"{value} ({', '.join(names)})" for value, names in labels.items()]
+            parts += [f"not recorded ({', '.join(unknown)})"] if unknown else []
+            notes.append(f"{fact.replace('_', ' ')} {'; '.join(parts)}")
+    if not notes:
+        return []
+    return [
+        f"The rows were not computed alike: {'. '.join(notes)}. Differences between such rows are in part those of "
+        "the arithmetic."
+    ]
 
 
 def _p_range(part: Mapping[str, Any]) -> str:
@@ -159,3 +234,18 @@ def _published(row: TableRow, notes: Mapping[str, int]) -> list[str]:
         text += f" ({'/'.join(f'{value:.1f}' for value in groups)})"
     note = f" (note {notes[nearest['note']]})" if nearest["note"] else ""
     return [text, protocol_in_words(nearest) + note]
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else round(100 * value, 4)
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        if any(isinstance(value, float) and not math.isfinite(value) for value in line.values()):
+            raise ValueError(f"A value of {line.get('row')} is not finite and cannot be reported")
+        writer.writerow({key: "" if value is None else value for key, value in line.items()})
+    return text.getvalue()

@@ -9,9 +9,8 @@ from PIL import Image
 from hf_ltr.reporting import plot_option_sweep
 from hf_ltr.table import TableReport, load_protocol
 from hf_ltr.table.results import TestSet
-from hf_ltr.table.rows import TableRow
-from hf_ltr.table.specification import MethodSpecification
-from hf_ltr.table.sweeps import find_sweeps, is_swept
+from hf_ltr.table.rows import MethodSpecification
+from hf_ltr.table.statistics import TableRow, find_sweeps, is_swept
 
 from .test_report import COUNTS, LABELS, write
 
