@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class RecipeConfig:
 
     def stages_that_are(self, method: str) -> list[str]:
         """Names of the stages that are the pretraining `method`, which no config has for itself."""
-        return [name for name, part, _ in self._stages() if part.name == method and not part.uses_labels]
+        return [name for name, part, _ in self._stages if part.name == method and not part.uses_labels]
 
     def only(self, stage: str) -> RecipeConfig:
         """The same, showing one stage."""
@@ -99,7 +99,7 @@ class RecipeConfig:
 
     def stages(self) -> list[tuple[str | None, dict[str, Any]]]:
         """`(name, settings)` of every stage; the name is None if there is only one."""
-        stages = self._stages()
+        stages = self._stages
         if len(stages) == 1:
             return [(None, self.stage_settings(None, stages[0][2]))]
         found: list[tuple[str | None, dict[str, Any]]] = []
@@ -112,6 +112,7 @@ class RecipeConfig:
                 found.append((name, settings))
         return found
 
+    @cached_property
     def _stages(self) -> list[tuple[str, Any, dict[str, Any]]]:
         """`(name, method, arguments the method sets)` of every stage that the script runs."""
         counts = [200, 50, 5]
