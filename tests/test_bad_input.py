@@ -95,7 +95,7 @@ def with_labels(labels, names=None):
     """Rows with labels that `datasets` itself would refuse to encode, as files of others may hold them."""
     data = make_dataset([len(labels)]).remove_columns("label").add_column("label", labels)
     if names is not None:
-        data._info.features = Features({"image": Image(), "label": ClassLabel(names=names)})
+        data.info.features = Features({"image": Image(), "label": ClassLabel(names=names)})
     return data
 
 
@@ -214,15 +214,12 @@ def test_recipes_end_with_one_line_and_leave_nothing_behind(
         ("mem_vit", ["--compare", "crx"], "Unknown method to compare with: 'crx'"),
     ],
 )
-def test_options_of_recipes_are_refused_before_data_are_opened(repository, monkeypatch, capsys, name, argv, message):
-    from hf_ltr.recipe import recipe as shared
+def test_options_of_recipes_are_refused_before_data_are_opened(repository, tmp_path, capsys, name, argv, message):
+    from hf_ltr.recipe.recipe import fail_clearly
 
-    def opened(self):
-        raise AssertionError("the data were opened")
-
-    monkeypatch.setattr(shared.DataOptions, "load", opened)
+    # Opening a folder without images is an error of its own.
     with pytest.raises(SystemExit) as stop:
-        shared.fail_clearly(recipe(repository, name).main, argv)
+        fail_clearly(recipe(repository, name).main, ["--dataset", str(tmp_path), *argv])
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert stop.value.code == 2 and len(errors) == 1 and message in errors[0]
 

@@ -10,15 +10,9 @@ import shlex
 import pytest
 import torch
 
-from hf_ltr import redaction
 from hf_ltr.redaction import HIDDEN, is_secret, name_of_place, public, public_command, remember_secret, without_secrets
 
 TOKEN = "hf_Aa0123456789abcdefghijklmnop"
-
-
-@pytest.fixture(autouse=True)
-def forget(monkeypatch):
-    monkeypatch.setattr(redaction, "_known", set())
 
 
 @pytest.mark.parametrize(

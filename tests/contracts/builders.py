@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PillowImage
+from transformers import TrainerCallback
 
 from hf_ltr import (
     METHODS,
@@ -132,3 +133,19 @@ def in_format_of(trainer, model):
     """A loaded model in the memory format of the trained one: only then do both use the same kernels."""
     channels_last = torch.channels_last if trainer.args.channels_last else torch.contiguous_format
     return model.to(memory_format=channels_last)
+
+
+class StopAfter(TrainerCallback):
+    """Stop and save after one step, as an interruption right behind a checkpoint would."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = control.should_save = state.global_step == self.step
+
+
+def assert_same(first: dict, second: dict, **tolerance) -> None:
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], err_msg=name, **(tolerance or {"rtol": 0, "atol": 0}))

@@ -14,12 +14,11 @@ def world() -> tuple[int, int]:
 
 
 def train(name: str, folder: str, stop_after: int | None = None, **changes) -> dict:
-    from .builders import losses, make_trainer, weights
-    from .test_every_method import _StopAfter
+    from .builders import StopAfter, losses, make_trainer, weights
 
     trainer = make_trainer(name, folder, **changes)
     if stop_after is not None:
-        trainer.add_callback(_StopAfter(stop_after))
+        trainer.add_callback(StopAfter(stop_after))
     trainer.train(resume_from_checkpoint=changes.get("save_strategy", "no") != "no")
     return {
         "world_size": trainer.args.world_size,

@@ -11,31 +11,25 @@ import pytest
 import torch
 from safetensors import safe_open
 from timm.layers import DropPath
-from transformers import TrainerCallback
 
 from hf_ltr import METHODS, LongTailForImageClassification, class_counts, get_method
 from hf_ltr.methods import MethodWrapper
 from hf_ltr.methods.base import LongTailMethod
 
-from .builders import CLASSES, METHOD_NAMES, in_format_of, losses, make_dataset, make_method, make_trainer, weights
+from .builders import (
+    CLASSES,
+    METHOD_NAMES,
+    StopAfter,
+    assert_same,
+    in_format_of,
+    losses,
+    make_dataset,
+    make_method,
+    make_trainer,
+    weights,
+)
 
 SUPERVISED = [name for name in METHOD_NAMES if METHODS[name].uses_labels]
-
-
-class _StopAfter(TrainerCallback):
-    """Stop and save after one step, as an interruption right behind a checkpoint would."""
-
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = control.should_save = state.global_step == self.step
-
-
-def assert_same(first: dict, second: dict, **tolerance) -> None:
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_allclose(first[name], second[name], err_msg=name, **(tolerance or {"rtol": 0, "atol": 0}))
 
 
 @pytest.mark.parametrize("name", METHOD_NAMES)
@@ -130,7 +124,7 @@ def test_resume_in_mid_epoch_is_bit_exact(name, tmp_path):
     straight.train()
     stopped = make_trainer(name, tmp_path / "stopped", **settings)
 
-    stopped.add_callback(_StopAfter(7))
+    stopped.add_callback(StopAfter(7))
     stopped.train()
     assert stopped.state.global_step == 7
     torch.manual_seed(12345)  # a new process starts with another random state
@@ -346,7 +340,7 @@ def test_resume_restores_the_global_random_state(step, tmp_path):
     straight = trainer(tmp_path / "straight")
     straight.train()
     stopped = trainer(tmp_path / "stopped")
-    stopped.add_callback(_StopAfter(step))
+    stopped.add_callback(StopAfter(step))
     stopped.train()
     resumed = trainer(tmp_path / "stopped")
     resumed.train(resume_from_checkpoint=True)
@@ -373,7 +367,7 @@ def test_logged_terms_are_the_same_after_a_resume(tmp_path):
     straight = make_trainer("mem", tmp_path / "straight", **settings)
     straight.train()
     stopped = make_trainer("mem", tmp_path / "stopped", **settings)
-    stopped.add_callback(_StopAfter(6))
+    stopped.add_callback(StopAfter(6))
     stopped.train()
     resumed = make_trainer("mem", tmp_path / "stopped", **settings)
     resumed.train(resume_from_checkpoint=True)

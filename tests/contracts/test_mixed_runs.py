@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from .builders import losses, make_trainer, weights
-from .test_every_method import _StopAfter, assert_same
+from .builders import StopAfter, assert_same, losses, make_trainer, weights
 
 MIXED = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "sampler": "class_aware"}
 
@@ -36,7 +35,7 @@ def test_resumed_in_mid_epoch(tmp_path):
     straight = make_trainer("cross_entropy", tmp_path / "straight", **settings)
     straight.train()
     stopped = make_trainer("cross_entropy", tmp_path / "stopped", **settings)
-    stopped.add_callback(_StopAfter(7))
+    stopped.add_callback(StopAfter(7))
     stopped.train()
     torch.manual_seed(12345)
     resumed = make_trainer("cross_entropy", tmp_path / "stopped", **settings)

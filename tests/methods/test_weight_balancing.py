@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from hf_ltr import get_method
 
-from ..contracts.test_every_method import _StopAfter
+from ..contracts.builders import StopAfter
 from .decoupled_runs import UNSORTED, make_trainer, moved, state
 
 NAME = "weight_balancing"
@@ -92,7 +92,7 @@ def test_rows_are_projected_after_every_epoch_and_the_bias_never(tmp_path, monke
 def test_a_resumed_run_keeps_the_radius(tmp_path):
     settings = {"save_strategy": "steps", "save_steps": 7, "learning_rate": 2.0, "warmup_epochs": 0}
     stopped = make_trainer(tmp_path, NAME, **settings)
-    stopped.add_callback(_StopAfter(7))
+    stopped.add_callback(StopAfter(7))
     stopped.train()
     resumed = make_trainer(tmp_path, NAME, **settings)
     with torch.no_grad():
