@@ -12,7 +12,7 @@ import torch
 
 from ..data.class_counts import ClassCounts
 from ..losses import tau_normalize
-from ..methods.corrections import corrections, recorded_sampler, warn_of_double_correction
+from ..methods.double_correction import prior_corrections, recorded_sampler, warn_of_double_correction
 from ..models.prior_offset import prior_offset
 from .decision import Decision
 from .features import collect
@@ -36,7 +36,7 @@ def warn_of_earlier_corrections(config: Any, method: str, checkpoint: str | Path
         "sampler": recorded_sampler(checkpoint),
         "logit_adjustment": getattr(config, "logit_adjustment", None),
     }
-    found = corrections(getattr(config, "method", None), done)
+    found = prior_corrections(getattr(config, "method", None), done)
     earlier = getattr(config, "long_tail_adjustment", None)
     if isinstance(earlier, Mapping):
         found.append(f"this checkpoint is the result of hf-ltr adjust with {earlier.get('method')} already")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -279,3 +280,15 @@ SAMPLERS: dict[str, type[LongTailSampler]] = {
     "class_aware": ClassAwareSampler,
     "reverse": ReverseSampler,
 }
+
+
+def make_sampler(
+    name: str, labels: Labels, *, seed: int, num_epochs: int, group_of_class: Sequence[int] | None = None
+) -> LongTailSampler:
+    """A sampler of `SAMPLERS` by name, with the number of epochs, or the groups, for the one that needs them."""
+    options: dict[str, Any] = {}
+    if name == "progressively_balanced":
+        options["num_epochs"] = num_epochs
+    elif name == "group_balanced":
+        options["group_of_class"] = group_of_class
+    return SAMPLERS[name](labels, seed=seed, **options)

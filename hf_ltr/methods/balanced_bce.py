@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from ..losses import BalancedBCELoss
-from .base import LongTailMethod
+from .base import Counts
+from .loss_method import LossMethod
 
 
-class BalancedBCE(LongTailMethod):
+class BalancedBCE(LossMethod):
     """
     Binary cross-entropy of `logits + tau * (log p_c - log(1 - p_c))`, summed over the classes (LiVT: Xu et al. 2023;
     repository XuZhengzhuo/LiVT). Raw logits are what inference uses, so nothing is subtracted afterwards.
@@ -32,8 +32,8 @@ class BalancedBCE(LongTailMethod):
         "better than softmax."
     )
     published_names = ("livt",)
-    accepts_soft_targets = BalancedBCELoss.accepts_soft_targets
     adds_prior = True
+    loss_class = BalancedBCELoss
     paper = {
         "title": "Learning Imbalanced Data with Vision Transformers",
         "authors": "Zhengzhuo Xu, Ruikang Liu, Shuo Yang, Zenghao Chai, Chun Yuan",
@@ -41,13 +41,8 @@ class BalancedBCE(LongTailMethod):
         "url": "https://arxiv.org/abs/2212.02015",
     }
 
-    def __init__(self, class_counts, tau: float = 1.0):
-        super().__init__(class_counts)
-        self.tau = tau
-        self.loss = BalancedBCELoss(self.class_counts, tau=tau)
+    def __init__(self, class_counts: Counts, tau: float = 1.0):
+        super().__init__(class_counts, tau=tau)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"tau": 1.05} if row["dataset"] == "places_lt" else {}
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")

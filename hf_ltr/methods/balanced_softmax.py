@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from ..losses import BalancedSoftmaxLoss
-from .base import LongTailMethod
+from .loss_method import LossMethod
 
 
-class BalancedSoftmax(LongTailMethod):
+class BalancedSoftmax(LossMethod):
     """
     Cross-entropy of `logits + log n_c` (Ren et al. 2020, equation 4); raw logits are what inference uses, so nothing
     is subtracted again afterwards.
@@ -27,6 +26,7 @@ class BalancedSoftmax(LongTailMethod):
     )
     published_names = ("bsce",)
     adds_prior = True
+    loss_class = BalancedSoftmaxLoss
     paper = {
         "title": "Balanced Meta-Softmax for Long-Tailed Visual Recognition",
         "authors": "Jiawei Ren, Cunjun Yu, Shunan Sheng, Xiao Ma, Haiyu Zhao, Shuai Yi, Hongsheng Li",
@@ -34,12 +34,5 @@ class BalancedSoftmax(LongTailMethod):
         "url": "https://arxiv.org/abs/2007.10740",
     }
 
-    def __init__(self, class_counts):
-        super().__init__(class_counts)
-        self.loss = BalancedSoftmaxLoss(self.class_counts)
-
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return None if "decoupled" in row["variant"] else {}  # there a second stage on a frozen backbone
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")

@@ -9,25 +9,26 @@ that gradient accumulation, uneven batches and the number of processes change no
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from ..data.class_counts import ClassCounts
+from ..reading import json_form
+from ..validation import plain
+from .batch import Batch, batch_targets, sample_weights, sum_over_experts, weighted_mean
 
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
 
     from ..models import LongTailConfig
-    from ..trainer import LongTailTrainer
+    from .host import MethodHost
 
-Batch = dict[str, Any]
-
-# Constructor arguments that are data or other methods, not options.
-_NOT_OPTIONS = ("self", "class_counts", "base", "representation")
+# Training images per class, in label order, as every method takes them.
+Counts = ClassCounts | Sequence[int]
 
 
 @dataclass
@@ -58,43 +59,19 @@ class Stage:
     new_classifier: bool = False
 
 
-def sample_weights(batch: Batch) -> torch.Tensor:
-    """Weight of every row, shape `(B,)`, float32: one, or zero for a row that only pads an uneven process."""
-    weights = batch.get("weight")
-    if weights is None:
-        pixel_values = batch["pixel_values"]
-        weights = torch.ones(pixel_values.shape[0], device=pixel_values.device)
-    return weights
-
-
-def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class PriorCorrection:
     """
-    `sum(weights * values) / sum(weights)`, and 0 with its graph kept where the weights sum to 0.
+    What a method does about the class prior beside a log prior in its loss (`adds_prior`) and a sampler of its own.
 
     Args:
-        values (`torch.Tensor` of shape `(B,)`).
-        weights (`torch.Tensor` of shape `(B,)`): Not negative.
+        phrase (`str`): What follows the method's name in a sentence: `"weights the loss by class"`.
+        kind (`str`): `"weights"` of the rows by their class, in whose place those of a wrapper stand; a change of the
+            finished `"classifier"`; or the field `logit_adjustment` of the `"config"`, which says so itself.
     """
-    weights = weights.to(values.dtype)
-    total = weights.sum()
-    return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
-
-def check_same_counts(class_counts: Any, part: LongTailMethod, who: str) -> None:
-    """Refuse a method inside the method `who` that was built for other training images."""
-    counts = ClassCounts.of(class_counts)
-    if list(counts.counts) != list(part.class_counts.counts):
-        raise ValueError(
-            f"{who} was given other class counts than the {part.name} inside it "
-            f"({len(counts)} classes, {counts.total:,} images; {len(part.class_counts)} classes, "
-            f"{part.class_counts.total:,} images); build both for the same training set"
-        )
-
-
-def batch_targets(batch: Batch) -> torch.Tensor:
-    """Soft targets `(B, C)` where the batch was mixed or smoothed, else the int64 labels `(B,)`."""
-    targets = batch.get("targets")
-    return batch["labels"] if targets is None else targets
+    phrase: str
+    kind: Literal["weights", "classifier", "config"]
 
 
 class LongTailMethod(nn.Module):
@@ -117,6 +94,14 @@ class LongTailMethod(nn.Module):
         without_validation (`str`): What to do where that split is not given, as the end of a sentence.
         published_with (`tuple[str, ...]`): Names in the column `combined_with` that mean a part of this method itself.
         views (`tuple[str, ...]`): Augmented views of each image that a batch carries.
+        reads_experts (`bool`): `sample_loss` reads `expert_logits` itself; otherwise each expert has the loss of a
+            whole model, and they are summed.
+        part_names (`tuple[str, ...]`): Arguments of the constructor that are methods, each kept as an attribute.
+        prior_correction ([`PriorCorrection`], *optional*): What it does about the class prior in other ways.
+        published_inside (`tuple[str, ...]`): Names in the column `combined_with` that mean this method inside of
+            another, where the row stands under the other's name; for the method that goes without saying.
+        published_post_hoc (`tuple[str, ...]`): Its names in the column `method` where the prior was removed from its
+            logits after training.
 
     Args:
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class, in label order.
@@ -137,8 +122,13 @@ class LongTailMethod(nn.Module):
     without_validation: str = ""
     published_with: tuple[str, ...] = ("",)
     views: tuple[str, ...] = ("train",)
+    reads_experts: bool = False
+    part_names: tuple[str, ...] = ()
+    prior_correction: PriorCorrection | None = None
+    published_inside: tuple[str, ...] = ()
+    published_post_hoc: tuple[str, ...] = ()
 
-    def __init__(self, class_counts: ClassCounts | list[int]):
+    def __init__(self, class_counts: Counts):
         super().__init__()
         self.class_counts = ClassCounts.of(class_counts)
 
@@ -160,11 +150,15 @@ class LongTailMethod(nn.Module):
 
     def row_losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """
-        Supervised loss of each row of a training batch, shape `(B,)`, without any re-weighting between rows. A method
-        overrides it only if [`~LongTailMethod.sample_loss`] needs more of the batch than targets, such as the keys of
-        its random draws; whoever wraps a method reads its losses here.
+        Supervised loss of each row of a training batch, shape `(B,)`, without any re-weighting between rows: whoever
+        wraps a method reads its losses here. Where the model has experts it is the sum over them, unless
+        `reads_experts`. A method overrides it only if [`~LongTailMethod.sample_loss`] needs more of the batch than
+        targets, such as the keys of its random draws (see [`sum_over_experts`]).
         """
-        return self.sample_loss(outputs, batch_targets(batch))
+        targets = batch_targets(batch)
+        if self.reads_experts:
+            return self.sample_loss(outputs, targets)
+        return sum_over_experts(lambda one: self.sample_loss(one, targets), outputs)
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         """
@@ -190,13 +184,13 @@ class LongTailMethod(nn.Module):
         return {}
 
     # ------------------------------------------------------------------ optional hooks
-    def setup(self, trainer: LongTailTrainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         """At the start of `train()`, before the optimizer exists: freeze, re-initialise. Never for evaluation."""
 
-    def on_epoch(self, trainer: LongTailTrainer, epoch: int) -> None:
+    def on_epoch(self, trainer: MethodHost, epoch: int) -> None:
         """Once per epoch on every process, before its first batch; not repeated when a run resumes in mid-epoch."""
 
-    def finalize(self, trainer: LongTailTrainer) -> None:
+    def finalize(self, trainer: MethodHost) -> None:
         """
         At the end of `train()`, on the unwrapped `trainer.model`, before the final save; not for evaluation. A run
         that is resumed behind its end calls it again on weights it has not touched (checkpoints are written before
@@ -219,6 +213,10 @@ class LongTailMethod(nn.Module):
         """The runs this method consists of; one for a single-stage method."""
         return [Stage(name="train", method=self)]
 
+    def computes_model(self) -> bool:
+        """Whether a run of no epochs makes something of the model: what `finalize` computes, without training."""
+        return type(self).finalize is not LongTailMethod.finalize
+
     # ------------------------------------------------------------------ published numbers
     def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         """
@@ -239,98 +237,42 @@ class LongTailMethod(nn.Module):
         if options is None:
             return False
         # Built anew, since defaults may follow from the class counts; what is inside is compared by whoever asks.
-        accepted = inspect.signature(type(self).__init__).parameters
-        parts = {role: getattr(self, role) for role in ("base", "representation") if role in accepted}
-        published = type(self)(self.class_counts, **parts, **options)
+        published = type(self)(self.class_counts, **self.parts(), **options)
         return published.describe()["options"] == self.describe()["options"]
 
     # ------------------------------------------------------------------ identity
+    def parts(self) -> dict[str, LongTailMethod]:
+        """The methods inside this one by their argument: what is wrapped (`base`), or trained before."""
+        return {name: getattr(self, name) for name in self.part_names}
+
     @classmethod
     def option_names(cls) -> list[str]:
         """Names of the options `get_method` accepts for this class."""
-        return [name for name in inspect.signature(cls.__init__).parameters if name not in _NOT_OPTIONS]
+        return [
+            name
+            for name, parameter in inspect.signature(cls).parameters.items()
+            if name not in ("class_counts", *cls.part_names) and parameter.kind is not parameter.VAR_KEYWORD
+        ]
 
     def describe(self) -> dict[str, Any]:
         """
         What rebuilds this method through `get_method`: its name, its options (every option is kept as an attribute of
-        the same name) and the methods it wraps. Stored in the model's config and in every checkpoint.
+        the same name) and the methods inside it. Stored in the model's config and in every checkpoint.
         """
-        description: dict[str, Any] = {
-            "name": self.name,
-            "options": {name: _plain(getattr(self, name)) for name in self.option_names()},
-        }
-        for role in ("base", "representation"):
-            part = getattr(self, role, None)
-            if isinstance(part, LongTailMethod):
-                description[role] = part.describe()
-        return description
+        options = {name: getattr(self, name) for name in self.option_names()}
+        inside = {name: part.describe() for name, part in self.parts().items()}
+        return {"name": self.name, "options": json_form(plain(options)), **inside}
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.option_names())
 
 
-def _plain(value: Any) -> Any:
-    """JSON form of an option."""
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value
-
-
-class MethodWrapper(LongTailMethod):
-    """
-    A method around another one. Every hook is forwarded, the base first; a subclass overrides what it changes.
-
-    Args:
-        base ([`LongTailMethod`]): The wrapped method; its supervised loss is reached through `sample_loss`.
-
-    Raises:
-        `ValueError`: if `base` has several stages: wrap the stage's method instead, for example
-            `crt(representation=wrapper(...))`.
-    """
-
-    def __init__(self, base: LongTailMethod):
-        super().__init__(base.class_counts)
-        if len(base.stages()) > 1:
-            raise ValueError(
-                f"{type(self).__name__} cannot wrap {base.name!r}, which has the stages "
-                f"{', '.join(stage.name for stage in base.stages())}. Wrap the method of one stage instead, for "
-                f"example get_method({base.name!r}, representation=<wrapped method>)."
-            )
-        self.base = base
-        self.accepts_soft_targets = base.accepts_soft_targets
-        self.batch_coupled = base.batch_coupled
-        self.sharded_parameters = base.sharded_parameters
-        self.uses_labels = base.uses_labels
-        self.adds_prior = base.adds_prior
-        self.needs_validation = base.needs_validation
-        self.without_validation = base.without_validation
-        self.views = base.views
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.base.sample_loss(outputs, targets)
-
-    def row_losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
-        return self.base.row_losses(outputs, batch)
-
-    def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
-        return self.base.training_loss(model, batch)
-
-    def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return self.base.term_mass(batch)
-
-    def setup(self, trainer: LongTailTrainer) -> None:
-        self.base.setup(trainer)
-
-    def on_epoch(self, trainer: LongTailTrainer, epoch: int) -> None:
-        self.base.on_epoch(trainer, epoch)
-
-    def finalize(self, trainer: LongTailTrainer) -> None:
-        self.base.finalize(trainer)
-
-    def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int) -> Sampler | None:
-        return self.base.train_sampler(labels, seed=seed, num_epochs=num_epochs)
-
-    def configure(self, config: LongTailConfig) -> None:
-        self.base.configure(config)
+def check_same_counts(class_counts: Counts, part: LongTailMethod, who: str) -> None:
+    """Refuse a method inside the method `who` that was built for other training images."""
+    counts = ClassCounts.of(class_counts)
+    if list(counts.counts) != list(part.class_counts.counts):
+        raise ValueError(
+            f"{who} was given other class counts than the {part.name} inside it "
+            f"({len(counts)} classes, {counts.total:,} images; {len(part.class_counts)} classes, "
+            f"{part.class_counts.total:,} images); build both for the same training set"
+        )

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from ..distributed import all_reduce_sum
 from ..losses import CrossEntropyLoss, difficulty_weights
 from ..naming import unknown_name
-from .base import Batch, LongTailMethod, sample_weights, weighted_mean
+from .base import Counts
+from .batch import Batch, sample_weights, weighted_mean
+from .loss_method import LossMethod
 from .validation import validation_split
+
+if TYPE_CHECKING:
+    from .host import MethodHost
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +26,7 @@ REDUCTIONS = ("mean_batch", "mean_weight")
 DIFFICULTY_SOURCES = ("validation", "train")
 
 
-class ClassDifficultyBalance(LongTailMethod):
+class ClassDifficultyBalance(LossMethod):
     """
     Class-wise difficulty-balanced cross-entropy, CDB-CE (Sinha, Ohashi and Nakamura 2020): before every epoch the
     accuracy `A_c` of each class is measured, and its images then weigh `(1 - A_c)^tau`, scaled so that the weights sum
@@ -57,6 +64,7 @@ class ClassDifficultyBalance(LongTailMethod):
     published_names = ("cdb_ce",)
     # A difficulty belongs to one class; the paper defines no weight for a mixture of two.
     accepts_soft_targets = False
+    loss_class = CrossEntropyLoss
     paper = {
         "title": "Class-Wise Difficulty-Balanced Loss for Solving Class-Imbalance",
         "authors": "Saptarshi Sinha, Hiroki Ohashi, Katsuyuki Nakamura",
@@ -64,9 +72,11 @@ class ClassDifficultyBalance(LongTailMethod):
         "url": "https://arxiv.org/abs/2010.01824",
     }
 
+    class_weights: torch.Tensor
+
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         tau: float | str = 1.0,
         form: str = "paper",
         difficulty_from: str = "validation",
@@ -81,12 +91,11 @@ class ClassDifficultyBalance(LongTailMethod):
         self.tau, self.form = tau, form
         self.difficulty_from, self.reduction = difficulty_from, reduction
         self.needs_validation = difficulty_from == "validation"
-        self.loss = CrossEntropyLoss()
         # Part of the method's state: a run resumed in mid-epoch continues with the weights that epoch began with.
         self.register_buffer("class_weights", torch.ones(len(self.class_counts)))
 
     # ------------------------------------------------------------------ difficulty
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         dataset = self._measured_dataset(trainer)
         labels = trainer.get_eval_dataloader(dataset).batch_loader.labels
         if labels is None:
@@ -102,7 +111,7 @@ class ClassDifficultyBalance(LongTailMethod):
                 " and others" if len(missing) > 10 else "",
             )
 
-    def on_epoch(self, trainer, epoch: int) -> None:
+    def on_epoch(self, trainer: MethodHost, epoch: int) -> None:
         if epoch == 0:
             self.class_weights.fill_(1.0)
             return
@@ -110,10 +119,8 @@ class ClassDifficultyBalance(LongTailMethod):
         # A class without an image, 0 / 0, is one about which nothing is known.
         self.class_weights.copy_(difficulty_weights(correct / images, self.tau, self.form))
 
-    def _count(self, trainer) -> tuple[torch.Tensor, torch.Tensor]:
+    def _count(self, trainer: MethodHost) -> tuple[torch.Tensor, torch.Tensor]:
         """Correct predictions and images of every class over all processes, float64 `(classes,)` on the CPU."""
-        from ..distributed import all_reduce_sum
-
         classes = len(self.class_counts)
 
         def count(outputs: Any, batch: Batch) -> torch.Tensor:
@@ -131,16 +138,12 @@ class ClassDifficultyBalance(LongTailMethod):
         correct, images = all_reduce_sum(total).to("cpu", torch.float64)
         return correct, images
 
-    def _measured_dataset(self, trainer) -> Any:
+    def _measured_dataset(self, trainer: MethodHost) -> Any:
         if self.difficulty_from == "train":
             return trainer.train_dataset
-        return validation_split(
-            trainer,
-            "cdb measures the difficulty of classes",
-            self.without_validation,
-        )
+        return validation_split(trainer, "cdb measures the difficulty of classes", self.without_validation)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         # hitachi-rd-cv/CDB-loss: the CIFAR script has a dynamic tau, by its own formula or the paper's; that of
         # ImageNet-LT has tau 1 through CrossEntropyLoss(weight=...).
         if row["dataset"].startswith("cifar"):
@@ -148,9 +151,6 @@ class ClassDifficultyBalance(LongTailMethod):
         return {"reduction": "mean_weight"}
 
     # ------------------------------------------------------------------ the loss
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")
-
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
         losses = self.row_losses(outputs, batch)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..losses import ClassBalancedLoss
-from .base import Batch, LongTailMethod, batch_targets, sample_weights, weighted_mean
+from .base import Counts, PriorCorrection
+from .batch import Batch, batch_targets, sample_weights, sum_over_experts, weighted_mean
+from .loss_method import LossMethod
+
+if TYPE_CHECKING:
+    from .host import MethodHost
 
 # Forms of one classifier per class, whose outputs begin far on the negative side: C - 1 of C answers are "no".
 ONE_VS_ALL_FORMS = ("sigmoid", "focal")
 
 
-class ClassBalanced(LongTailMethod):
+class ClassBalanced(LossMethod):
     """
     Class-balanced loss (Cui et al. 2019): every row is weighted by `w_y`, with `w_c = (1 - beta) / (1 - beta^n_c)`
     scaled to sum to the number of classes, and the mean is taken over the rows of the batch, as published. (Dividing
@@ -48,7 +54,8 @@ class ClassBalanced(LongTailMethod):
         "weights deferred to the end (deferred_reweighting, ldam_drw) help more."
     )
     published_names = ("cb_ce", "cb_focal", "focal")
-    accepts_soft_targets = ClassBalancedLoss.accepts_soft_targets
+    prior_correction = PriorCorrection("weights the loss by class", "weights")
+    loss_class = ClassBalancedLoss
     paper = {
         "title": "Class-Balanced Loss Based on Effective Number of Samples",
         "authors": "Yin Cui, Menglin Jia, Tsung-Yi Lin, Yang Song, Serge Belongie",
@@ -58,19 +65,18 @@ class ClassBalanced(LongTailMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         beta: float = 0.9999,
         form: str = "softmax",
         gamma: float = 1.0,
         initialize_bias: bool | None = None,
     ):
-        super().__init__(class_counts)
-        self.beta, self.form, self.gamma, self.initialize_bias = beta, form, gamma, initialize_bias
-        self.loss = ClassBalancedLoss(self.class_counts, beta=beta, form=form, gamma=gamma)
+        super().__init__(class_counts, beta=beta, form=form, gamma=gamma)
+        self.form, self.initialize_bias = form, initialize_bias
         self.unweighted_loss = ClassBalancedLoss(self.class_counts, beta=0.0, form=form, gamma=gamma)
 
     @torch.no_grad()
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         # Before a resumed run loads its weights: a checkpoint's bias wins.
         bias = getattr(trainer.model.classifier, "bias", None)
         wanted = self.initialize_bias
@@ -86,21 +92,23 @@ class ClassBalanced(LongTailMethod):
             )
         bias.fill_(-math.log(max(len(self.class_counts) - 1, 1)))
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         # configs/cao_cifar of BagofTricks-LT, whose focal losses are sigmoid ones; how the bias starts is not said.
         if "BagofTricks" not in row["source"]:
             return None
         bias = {"initialize_bias": self.initialize_bias}
-        return {
+        published: dict[str, dict[str, Any]] = {
             "cb_ce": {"beta": 0.999, **bias},
             "cb_focal": {"form": "focal", "beta": 0.999, "gamma": 0.5, **bias},
             "focal": {"form": "focal", "beta": 0.0, "gamma": 2.0, **bias},
-        }.get(row["method"])
+        }
+        return published.get(row["method"])
 
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         return self.unweighted_loss(outputs.raw_logits, targets, reduction="none")
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
-        weighted = self.loss(outputs.raw_logits, batch_targets(batch), reduction="none")
+        targets = batch_targets(batch)
+        weighted = sum_over_experts(lambda one: self.loss(one.raw_logits, targets, reduction="none"), outputs)
         return {"supervised": weighted_mean(weighted, sample_weights(batch))}, outputs

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-
 from ..losses import CrossEntropyLoss
-from .base import LongTailMethod
+from .loss_method import LossMethod
 
 
-class CrossEntropy(LongTailMethod):
+class CrossEntropy(LossMethod):
     """
     Mean cross-entropy of the raw logits; prediction by argmax.
 
@@ -26,10 +22,6 @@ class CrossEntropy(LongTailMethod):
     )
     without_paper = "The common baseline; it has no single source."
     published_names = ("ce",)
-
-    def __init__(self, class_counts):
-        super().__init__(class_counts)
-        self.loss = CrossEntropyLoss()
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")
+    published_inside = ("", "ce", "cs_ce")
+    published_post_hoc = ("la_posthoc", "pc_softmax")
+    loss_class = CrossEntropyLoss

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
+from .base import Counts, LongTailMethod
+from .decoupled import BACKBONE, KANG_2020, DecoupledMethod, retraining_options
 
-from .base import LongTailMethod
-from .cross_entropy import CrossEntropy
-from .decoupled import BACKBONE, KANG_2020, DecoupledMethod, make_sampler, retraining_options, single_stage
+if TYPE_CHECKING:
+    from .host import MethodHost
 
 
 class ClassifierRetraining(DecoupledMethod):
@@ -40,7 +41,7 @@ class ClassifierRetraining(DecoupledMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         sampler: str = "class_aware",
         norm: str = "train",
@@ -48,18 +49,11 @@ class ClassifierRetraining(DecoupledMethod):
     ):
         super().__init__(class_counts, representation, sampler, norm)
         self.reinitialize = reinitialize
-        self.classifier_loss = CrossEntropy(self.class_counts)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return retraining_options(self, row)
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         if self.reinitialize:
             trainer.model.reset_classifier()
         trainer.model.freeze([BACKBONE], norm=self.norm)
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.classifier_loss.sample_loss(outputs, targets)
-
-
-__all__ = ["BACKBONE", "ClassifierRetraining", "make_sampler", "single_stage"]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..data.samplers import SAMPLERS
+from ..data.samplers import SAMPLERS, make_sampler
+from ..losses import CrossEntropyLoss
 from ..naming import unknown_name
-from .base import LongTailMethod, Stage, check_same_counts
+from .base import Counts, LongTailMethod, Stage, check_same_counts
 from .cross_entropy import CrossEntropy
+from .loss_method import LossMethod
+
+if TYPE_CHECKING:
+    from torch.utils.data import Sampler
+
+    from ..models import LongTailConfig
 
 BACKBONE = r"^backbone\."
 # The linear part of a classifier, without the factors of a scaled head.
@@ -23,10 +31,10 @@ KANG_2020 = {
 }
 
 
-class DecoupledMethod(LongTailMethod):
+class DecoupledMethod(LossMethod):
     """
     Base of the methods whose stage `"representation"` is another method's run, and whose stage `"classifier"` starts
-    from its weights.
+    from its weights. The loss of stage 2 is cross-entropy unless a subclass puts another in its place.
 
     Training arguments that a stage needs come from `representation_arguments` and `classifier_arguments`. They win
     over the arguments common to all stages and lose against those a recipe's section sets for the stage.
@@ -43,11 +51,14 @@ class DecoupledMethod(LongTailMethod):
         trains_classifier (`bool`): False where stage 2 has no epochs, because its classifier is computed.
     """
 
+    part_names: tuple[str, ...] = ("representation",)
+    loss_class = CrossEntropyLoss
     trains_classifier: bool = True
+    representation: LongTailMethod
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         sampler: str | None = None,
         norm: str = "train",
@@ -61,10 +72,10 @@ class DecoupledMethod(LongTailMethod):
         check_same_counts(self.class_counts, self.representation, self.name)
         self.sampler, self.norm = sampler, norm
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         configure_network(self.representation, config)
 
-    def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int):
+    def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int) -> Sampler | None:
         if self.sampler is None:
             return None
         return make_sampler(self.sampler, labels, seed=seed, num_epochs=num_epochs)
@@ -78,6 +89,9 @@ class DecoupledMethod(LongTailMethod):
         # max_steps too: where all stages are limited to some steps, a computed classifier still has none.
         return {} if self.trains_classifier else {"num_train_epochs": 0, "max_steps": -1}
 
+    def computes_model(self) -> bool:
+        return not self.trains_classifier
+
     def stages(self) -> list[Stage]:
         return [
             Stage("representation", self.representation, arguments=self.representation_arguments()),
@@ -85,7 +99,7 @@ class DecoupledMethod(LongTailMethod):
         ]
 
 
-def retraining_options(method: DecoupledMethod, row) -> dict[str, Any] | None:
+def retraining_options(method: DecoupledMethod, row: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     How the second stage of a published cRT or LWS was trained; the class defaults are those of
     facebookresearch/classifier-balancing.
@@ -102,7 +116,7 @@ def retraining_options(method: DecoupledMethod, row) -> dict[str, Any] | None:
     return {}
 
 
-def configure_network(representation: LongTailMethod, config) -> None:
+def configure_network(representation: LongTailMethod, config: LongTailConfig) -> None:
     """
     What the method of an earlier stage demands of the network. How inference corrects the logits of its own classifier
     (`pc_softmax`) stays with its stage: the classifier of the next one would be corrected twice.
@@ -112,7 +126,7 @@ def configure_network(representation: LongTailMethod, config) -> None:
     config.logit_adjustment = adjustment
 
 
-def require_linear_head(config, who: str, why: str) -> None:
+def require_linear_head(config: LongTailConfig, who: str, why: str) -> None:
     """
     Refuse, on behalf of the method `who`, a head that is not a plain linear layer.
 
@@ -126,7 +140,7 @@ def require_linear_head(config, who: str, why: str) -> None:
         )
 
 
-def use_scaled_head(config, representation: LongTailMethod, who: str) -> None:
+def use_scaled_head(config: LongTailConfig, representation: LongTailMethod, who: str) -> None:
     """
     Give the model of stage 2 one learnable factor per class on the linear head of stage 1, on behalf of the method
     `who`.
@@ -150,13 +164,3 @@ def single_stage(method: LongTailMethod, who: str) -> LongTailMethod:
             f"{', '.join(names)}"
         )
     return method
-
-
-def make_sampler(name: str, labels: torch.Tensor, *, seed: int, num_epochs: int, group_of_class: Any = None):
-    """A sampler of `SAMPLERS` by name, with the number of epochs, or the groups, for the one that needs them."""
-    options: dict[str, Any] = {}
-    if name == "progressively_balanced":
-        options["num_epochs"] = num_epochs
-    elif name == "group_balanced":
-        options["group_of_class"] = group_of_class
-    return SAMPLERS[name](labels, seed=seed, **options)

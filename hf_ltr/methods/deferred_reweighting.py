@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..losses import effective_number_weights
 from ..validation import number
-from .base import Batch, LongTailMethod, MethodWrapper, check_same_counts, sample_weights, weighted_mean
+from .base import Counts, LongTailMethod, PriorCorrection, check_same_counts
+from .batch import Batch, sample_weights, weighted_mean
 from .cross_entropy import CrossEntropy
 from .ldam import LDAM
+from .wrapper import MethodWrapper
+
+if TYPE_CHECKING:
+    from .host import MethodHost
 
 
 class DeferredReweighting(MethodWrapper):
@@ -48,11 +54,19 @@ class DeferredReweighting(MethodWrapper):
     )
     published_names = ("drw",)
     published_with = ("", "cb_ce")
+    prior_correction = PriorCorrection("weights the loss by class at the end of the training", "weights")
     accepts_soft_targets = False
     paper = LDAM.paper
 
+    balanced_weights: torch.Tensor
+    class_weights: torch.Tensor
+
     def __init__(
-        self, class_counts, base: LongTailMethod | None = None, beta: float = 0.9999, defer_until: float = 0.8
+        self,
+        class_counts: Counts,
+        base: LongTailMethod | None = None,
+        beta: float = 0.9999,
+        defer_until: float = 0.8,
     ):
         base = CrossEntropy(class_counts) if base is None else base
         check_same_counts(class_counts, base, "deferred_reweighting")
@@ -65,7 +79,6 @@ class DeferredReweighting(MethodWrapper):
                 "use another base"
             )
         number("defer_until, a fraction of the training,", defer_until, minimum=0, maximum=1)
-        self.accepts_soft_targets = False
         self.beta, self.defer_until = beta, defer_until
         weights = effective_number_weights(self.class_counts, beta)
         self.register_buffer("balanced_weights", torch.as_tensor(weights, dtype=torch.float32), persistent=False)
@@ -73,13 +86,13 @@ class DeferredReweighting(MethodWrapper):
         # epoch.
         self.register_buffer("class_weights", torch.ones(len(self.class_counts)))
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         # BagofTricks-LT: inverse frequencies behind cross-entropy, beta 0.999 where the deferred loss is the
         # class-balanced one. It defers the prior of its balanced softmax; its other losses have their own forms.
         beta = {"cs_ce": 1.0, "cb_ce": 0.999}.get(row["combined_with"])
         return None if beta is None else {"beta": beta}
 
-    def on_epoch(self, trainer, epoch: int) -> None:
+    def on_epoch(self, trainer: MethodHost, epoch: int) -> None:
         super().on_epoch(trainer, epoch)
         # Less rounding than any epoch is long: 0.29 * 100 is a little below 29 in floating point.
         started = epoch >= math.ceil(self.defer_until * trainer.state.num_train_epochs - 1e-9)

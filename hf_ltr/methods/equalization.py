@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.class_counts import ClassCounts
 from ..data.randomness import STREAM_GATE, uniform
 from ..losses import SoftmaxEqualizationLoss
-from .base import Batch, LongTailMethod, batch_targets
+from .base import Counts
+from .batch import Batch, batch_targets, sum_over_experts
+from .loss_method import LossMethod
+
+if TYPE_CHECKING:
+    from .host import MethodHost
 
 
-class Equalization(LongTailMethod):
+class Equalization(LossMethod):
     """
     Softmax equalization loss (SEQL; Tan et al. 2020, equations 7 to 9): cross-entropy in which the entry of a rare
     class that is not the image's own is left out of the softmax with probability gamma, so that frequent classes do
@@ -39,7 +45,7 @@ class Equalization(LongTailMethod):
         "When rare classes are suppressed by the many images of frequent ones; a threshold decides which are rare."
     )
     published_names = ("seql",)  # `eql` in those tables is the sigmoid form with one coin per batch
-    accepts_soft_targets = SoftmaxEqualizationLoss.accepts_soft_targets
+    loss_class = SoftmaxEqualizationLoss
     paper = {
         "title": "Equalization Loss for Long-Tailed Object Recognition",
         "authors": "Jingru Tan, Changbao Wang, Buyu Li, Quanquan Li, Wanli Ouyang, Changqing Yin, Junjie Yan",
@@ -47,19 +53,19 @@ class Equalization(LongTailMethod):
         "url": "https://arxiv.org/abs/2003.05176",
     }
 
-    def __init__(self, class_counts, threshold: float | None = None, gamma: float = 0.9):
-        super().__init__(class_counts)
-        self.threshold = 0.5 / len(self.class_counts) if threshold is None else threshold
-        self.gamma = gamma
-        self.loss = SoftmaxEqualizationLoss(self.class_counts, threshold=self.threshold, gamma=gamma)
+    loss: SoftmaxEqualizationLoss
+    gamma: float
+
+    def __init__(self, class_counts: Counts, threshold: float | None = None, gamma: float = 0.9):
+        counts = ClassCounts.of(class_counts)
+        threshold = 0.5 / len(counts) if threshold is None else threshold
+        super().__init__(counts, threshold=threshold, gamma=gamma)
         self.seed = 0
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         self.seed = trainer.args.seed
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")
 
     def row_losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
         coins = uniform(batch["keys"], self.seed, STREAM_GATE, len(self.class_counts)) < self.gamma
-        return self.loss(outputs.raw_logits, batch_targets(batch), reduction="none", ignored=coins)
+        targets = batch_targets(batch)
+        return sum_over_experts(lambda one: self.loss(one.raw_logits, targets, "none", ignored=coins), outputs)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from ..losses import FocalLoss
-from .base import LongTailMethod
+from .base import Counts
+from .loss_method import LossMethod
 
 
-class Focal(LongTailMethod):
+class Focal(LossMethod):
     """
     Focal loss on the softmax: `(1 - p_y)^gamma * (-log p_y)` (Lin et al. 2017, equation 4, which is for detection, in
     the multi-class form that long-tailed papers compare with). It knows nothing of class counts.
@@ -34,7 +34,7 @@ class Focal(LongTailMethod):
         "A baseline of many tables; it targets hard images rather than rare classes and seldom helps a long tail."
     )
     published_names = ("focal",)
-    accepts_soft_targets = FocalLoss.accepts_soft_targets
+    loss_class = FocalLoss
     paper = {
         "title": "Focal Loss for Dense Object Detection",
         "authors": "Tsung-Yi Lin, Priya Goyal, Ross Girshick, Kaiming He, Piotr Dollar",
@@ -42,15 +42,10 @@ class Focal(LongTailMethod):
         "url": "https://arxiv.org/abs/1708.02002",
     }
 
-    def __init__(self, class_counts, gamma: float = 2.0, detach_modulator: bool = False):
-        super().__init__(class_counts)
-        self.gamma, self.detach_modulator = gamma, detach_modulator
-        self.loss = FocalLoss(gamma=gamma, detach_modulator=detach_modulator)
+    def __init__(self, class_counts: Counts, gamma: float = 2.0, detach_modulator: bool = False):
+        super().__init__(class_counts, gamma=gamma, detach_modulator=detach_modulator)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         # BagofTricks-LT prints the sigmoid form (that is class_balanced with form="focal" and beta=0); the tables of
         # others copy numbers without saying which form.
         return None
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from ..losses import LabelAwareSmoothingLoss
-from .base import LongTailMethod
+from .base import Counts
+from .loss_method import LossMethod
 
 
-class LabelAwareSmoothing(LongTailMethod):
+class LabelAwareSmoothing(LossMethod):
     """
     Cross-entropy with label smoothing that depends on the class: `head` for the largest class, `tail` for the
     smallest, `shape` in between (Zhong et al. 2021, equations 4 to 7; repository dvlab-research/MiSLAS).
@@ -36,7 +36,7 @@ class LabelAwareSmoothing(LongTailMethod):
         "(las_stage2, mislas)."
     )
     published_names = ("las",)
-    accepts_soft_targets = LabelAwareSmoothingLoss.accepts_soft_targets
+    loss_class = LabelAwareSmoothingLoss
     paper = {
         "title": "Improving Calibration for Long-Tailed Recognition",
         "authors": "Zhisheng Zhong, Jiequan Cui, Shu Liu, Jiaya Jia",
@@ -46,22 +46,16 @@ class LabelAwareSmoothing(LongTailMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         head: float = 0.4,
         tail: float = 0.1,
         shape: str = "concave",
         power: float | None = None,
         exclude_true_class: bool = False,
     ):
-        super().__init__(class_counts)
-        self.head, self.tail, self.shape, self.power = head, tail, shape, power
-        self.exclude_true_class = exclude_true_class
-        self.loss = LabelAwareSmoothingLoss(
-            self.class_counts, head=head, tail=tail, shape=shape, power=power, exclude_true_class=exclude_true_class
+        super().__init__(
+            class_counts, head=head, tail=tail, shape=shape, power=power, exclude_true_class=exclude_true_class
         )
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return {} if "single-stage" in row["variant"] else None
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")

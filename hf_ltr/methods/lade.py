@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,10 +10,19 @@ from torch import nn
 
 from ..losses import LADELoss, gather_rows, lade_regularizer
 from ..losses.base import at_least_float32
-from .base import Batch, LongTailMethod, batch_targets, sample_weights, weighted_mean
+from .base import Counts
+from .batch import Batch, batch_targets, sample_weights, sum_over_experts, weighted_mean
+from .loss_method import LossMethod
 
 
-class LADE(LongTailMethod):
+class _PriorCrossEntropy(LADELoss):
+    """The first term alone, whose rows are independent of each other."""
+
+    def row_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.prior_losses(logits, labels)
+
+
+class LADE(LossMethod):
     """
     Label distribution disentangling (Hong et al. 2021; repository hyperconnect/LADE): cross-entropy of
     `logits + log p_c`, plus alpha times the regulariser LADER of the same logits. Raw logits are what inference uses
@@ -42,9 +52,9 @@ class LADE(LongTailMethod):
         "log prior. Wants large batches."
     )
     published_names = ("lade",)
-    accepts_soft_targets = LADELoss.accepts_soft_targets
     adds_prior = True
     batch_coupled = True
+    loss_class = _PriorCrossEntropy
     paper = {
         "title": "Disentangling Label Distribution for Long-tailed Visual Recognition",
         "authors": "Youngkyu Hong, Seungju Han, Kwanghee Choi, Seokjun Seo, Beomsu Kim, Buru Chang",
@@ -52,41 +62,32 @@ class LADE(LongTailMethod):
         "url": "https://arxiv.org/abs/2012.00321",
     }
 
-    def __init__(self, class_counts, alpha: float = 0.1, lambda_: float = 0.01):
-        super().__init__(class_counts)
-        self.alpha, self.lambda_ = alpha, lambda_
-        self.loss = _PriorCrossEntropy(self.class_counts, alpha=alpha, lambda_=lambda_)
+    loss: _PriorCrossEntropy
+    alpha: float
+    lambda_: float
 
-    def published_options(self, row):
+    def __init__(self, class_counts: Counts, alpha: float = 0.1, lambda_: float = 0.01):
+        super().__init__(class_counts, alpha=alpha, lambda_=lambda_)
+
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return {
             "imagenet_lt": {"alpha": 0.05, "lambda_": 0.5},
             "inat18": {"alpha": 0.05, "lambda_": 0.5},
             "places_lt": {"alpha": 0.005, "lambda_": 0.1},
         }.get(row["dataset"], {})
 
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")
-
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
         weights = sample_weights(batch)
         # Every process computes the same number of the same rows; those that only pad a process weigh nothing in it.
-        regularizer = lade_regularizer(
-            gather_rows(at_least_float32(outputs.raw_logits)),
-            gather_rows(batch_targets(batch)),
-            self.loss.class_counts,
-            self.lambda_,
-            weights=gather_rows(weights),
-        )
+        all_targets, all_weights = gather_rows(batch_targets(batch)), gather_rows(weights)
+
+        def regularizer_of(one: Any) -> torch.Tensor:
+            logits = gather_rows(at_least_float32(one.raw_logits))
+            return lade_regularizer(logits, all_targets, self.loss.class_counts, self.lambda_, weights=all_weights)
+
         terms = {
             "supervised": weighted_mean(self.row_losses(outputs, batch), weights),
-            "regularizer": self.alpha * regularizer,
+            "regularizer": self.alpha * sum_over_experts(regularizer_of, outputs),
         }
         return terms, outputs
-
-
-class _PriorCrossEntropy(LADELoss):
-    """The first term alone, whose rows are independent of each other."""
-
-    def row_losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return self.prior_losses(logits, labels)

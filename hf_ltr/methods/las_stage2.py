@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..losses import LabelAwareSmoothingLoss
 from ..naming import unknown_name
-from .base import LongTailMethod
+from .base import Counts, LongTailMethod
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 TRAINED_PARTS = ("classifier_and_scales", "scales")
 
@@ -61,7 +64,7 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         head: float | None = None,
         tail: float | None = None,
@@ -77,26 +80,22 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
             raise unknown_name("trained part of las_stage2", trained, TRAINED_PARTS)
         if (head is None) != (tail is None):
             raise ValueError(f"las_stage2 needs head and tail together, or neither; got head={head}, tail={tail}")
-        self.head, self.tail = default_smoothing(self.class_counts.imbalance_factor) if head is None else (head, tail)
+        if head is None or tail is None:
+            head, tail = default_smoothing(self.class_counts.imbalance_factor)
+        self.head, self.tail = head, tail
         self.shape, self.power, self.trained = shape, power, trained
         self.exclude_true_class = exclude_true_class
-        self.loss = LabelAwareSmoothingLoss(
-            self.class_counts, self.head, self.tail, shape, power, exclude_true_class=exclude_true_class
-        )
-        self.accepts_soft_targets = self.loss.accepts_soft_targets
+        self.loss = LabelAwareSmoothingLoss(self.class_counts, head, tail, shape, power, exclude_true_class)
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         use_scaled_head(config, self.representation, self.name)
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         frozen = [BACKBONE] if self.trained == "classifier_and_scales" else [BACKBONE, LINEAR_PART]
         trainer.model.freeze(frozen, norm=self.norm)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return {} if "decoupled" in row["variant"] else None
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")
 
 
 def default_smoothing(imbalance_factor: float) -> tuple[float, float]:

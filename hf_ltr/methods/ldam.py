@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..losses import LDAMLoss
-from .base import LongTailMethod
+from .base import Counts
+from .loss_method import LossMethod
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
 
 
-class LDAM(LongTailMethod):
+class LDAM(LossMethod):
     """
     Label-distribution-aware margin loss (Cao et al. 2019, equation 13; repository kaidic/LDAM-DRW for the scale and
     the normalised head).
@@ -33,6 +36,7 @@ class LDAM(LongTailMethod):
     )
     published_names = ("ldam",)
     accepts_soft_targets = False
+    loss_class = LDAMLoss
     paper = {
         "title": "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
         "authors": "Kaidi Cao, Colin Wei, Adrien Gaidon, Nikos Arechiga, Tengyu Ma",
@@ -40,12 +44,12 @@ class LDAM(LongTailMethod):
         "url": "https://arxiv.org/abs/1906.07413",
     }
 
-    def __init__(self, class_counts, max_margin: float = 0.5, scale: float = 30.0):
-        super().__init__(class_counts)
-        self.max_margin, self.scale = max_margin, scale
-        self.loss = LDAMLoss(self.class_counts, max_margin=max_margin, scale=scale, logits_scaled=True)
+    scale: float
 
-    def configure(self, config) -> None:
+    def __init__(self, class_counts: Counts, max_margin: float = 0.5, scale: float = 30.0):
+        super().__init__(class_counts, max_margin=max_margin, scale=scale, logits_scaled=True)
+
+    def configure(self, config: LongTailConfig) -> None:
         if config.head is None:
             config.head = "cosine"
         if config.head != "cosine":
@@ -61,9 +65,6 @@ class LDAM(LongTailMethod):
                 "must use one scale. Set one of them to the other."
             )
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         # The authors' advice for iNaturalist (issue 2 of their repository).
         return {"max_margin": 0.3} if row["dataset"] == "inat18" else {}
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")

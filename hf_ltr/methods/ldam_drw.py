@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from .base import Counts
 from .deferred_reweighting import DeferredReweighting
 from .ldam import LDAM
 
@@ -29,10 +31,11 @@ class LDAMWithDeferredReweighting(DeferredReweighting):
         "by the time the weights come."
     )
     published_names = ("ldam_drw",)
+    part_names = ()  # the base is made of the options
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         max_margin: float = 0.5,
         scale: float = 30.0,
         beta: float = 0.9999,
@@ -42,10 +45,5 @@ class LDAMWithDeferredReweighting(DeferredReweighting):
         super().__init__(class_counts, base, beta=beta, defer_until=defer_until)
         self.max_margin, self.scale = max_margin, scale
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return self.base.published_options(row)
-
-    def describe(self) -> dict[str, Any]:
-        description = super().describe()
-        description.pop("base")  # made by the constructor from the options
-        return description

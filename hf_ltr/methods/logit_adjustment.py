@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-
 from ..losses import LogitAdjustedLoss
-from .base import LongTailMethod
+from .base import Counts
+from .loss_method import LossMethod
 
 
-class LogitAdjustment(LongTailMethod):
+class LogitAdjustment(LossMethod):
     """
     Cross-entropy of `logits + tau * log p_c` with the training prior `p_c` (Menon et al. 2021, equation 10). Raw
     logits are what inference uses, so nothing is subtracted again afterwards; with tau = 1 it is the balanced softmax.
@@ -31,8 +28,8 @@ class LogitAdjustment(LongTailMethod):
         "rare classes more."
     )
     published_names = ("la",)
-    accepts_soft_targets = LogitAdjustedLoss.accepts_soft_targets
     adds_prior = True
+    loss_class = LogitAdjustedLoss
     paper = {
         "title": "Long-tail learning via logit adjustment",
         "authors": "Aditya Krishna Menon, Sadeep Jayasumana, Ankit Singh Rawat, Himanshu Jain, Andreas Veit, Sanjiv "
@@ -41,10 +38,5 @@ class LogitAdjustment(LongTailMethod):
         "url": "https://arxiv.org/abs/2007.07314",
     }
 
-    def __init__(self, class_counts, tau: float = 1.0):
-        super().__init__(class_counts)
-        self.tau = tau
-        self.loss = LogitAdjustedLoss(self.class_counts, tau=tau)
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")
+    def __init__(self, class_counts: Counts, tau: float = 1.0):
+        super().__init__(class_counts, tau=tau)

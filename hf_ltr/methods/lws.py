@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from .base import LongTailMethod
-from .cross_entropy import CrossEntropy
+from .base import Counts, LongTailMethod
 from .decoupled import BACKBONE, KANG_2020, LINEAR_PART, DecoupledMethod, retraining_options, use_scaled_head
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 
 class LearnableWeightScaling(DecoupledMethod):
@@ -43,22 +45,18 @@ class LearnableWeightScaling(DecoupledMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         sampler: str = "class_aware",
         norm: str = "train",
     ):
         super().__init__(class_counts, representation, sampler, norm)
-        self.classifier_loss = CrossEntropy(self.class_counts)
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         use_scaled_head(config, self.representation, self.name)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return retraining_options(self, row)
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         trainer.model.freeze([BACKBONE, LINEAR_PART], norm=self.norm)
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.classifier_loss.sample_loss(outputs, targets)

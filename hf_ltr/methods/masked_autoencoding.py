@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..data.randomness import uniform
 from ..validation import flag, number
-from .base import Batch, LongTailMethod, Stage, sample_weights, weighted_mean
+from .base import Counts, LongTailMethod, Stage
+from .batch import Batch, sample_weights, weighted_mean
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 # Stream of the counter-based generator, apart from those of the augmentations.
 MASK_STREAM = 1_000
@@ -44,14 +49,14 @@ class MaskedAutoencoding(LongTailMethod):
         "url": "https://arxiv.org/abs/2111.06377",
     }
 
-    def __init__(self, class_counts, mask_ratio: float = 0.75, normalize_targets: bool = True):
+    def __init__(self, class_counts: Counts, mask_ratio: float = 0.75, normalize_targets: bool = True):
         super().__init__(class_counts)
         number("mask_ratio", mask_ratio, above=0, below=1)
         flag("normalize_targets", normalize_targets)
         self.mask_ratio, self.normalize_targets = mask_ratio, normalize_targets
         self.seed = 0
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         options = dict(config.masked_autoencoder or {})
         for key, value in (("mask_ratio", self.mask_ratio), ("norm_pix_loss", self.normalize_targets)):
             if options.setdefault(key, value) != value:
@@ -65,7 +70,7 @@ class MaskedAutoencoding(LongTailMethod):
 
         return [Stage("pretraining", self, model_class=MaskedAutoencoder)]
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         self.seed = trainer.args.seed
         self.num_patches = trainer.model.num_patches
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..data.samplers import SAMPLERS
+from ..data.samplers import SAMPLERS, make_sampler
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..naming import unknown_name
 from ..validation import flag, number
-from .base import Batch, LongTailMethod, Stage, check_same_counts, sample_weights, weighted_mean
+from .base import Counts, LongTailMethod, Stage, check_same_counts
+from .batch import Batch, sample_weights, weighted_mean
 from .cross_entropy import CrossEntropy
-from .decoupled import BACKBONE, configure_network, make_sampler, single_stage
+from .decoupled import BACKBONE, configure_network, single_stage
+from .loss_method import LossMethod
 from .masked_autoencoding import MaskedAutoencoding
 from .pretraining import with_pretraining
+
+if TYPE_CHECKING:
+    from torch.utils.data import Sampler
+
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."
@@ -37,7 +46,7 @@ _NETWORK_OPTIONS = (
 )
 
 
-class MutualExclusiveModulation(LongTailMethod):
+class MutualExclusiveModulation(LossMethod):
     """
     The last stage of MEM (Long et al., arXiv 2302.09498, section 3): three small networks, one per group of classes,
     whose output magnitude says how likely the image belongs to the group, a fusion network that turns magnitudes and
@@ -103,6 +112,8 @@ class MutualExclusiveModulation(LongTailMethod):
     published_names = ("mem",)
     # Group membership is a hard label: neither mixed images nor smoothed targets have one.
     accepts_soft_targets = False
+    part_names = ("representation",)
+    loss_class = CrossEntropyLoss
     paper = {
         "title": "Mutual Exclusive Modulator for Long-Tailed Recognition",
         "authors": "Haixu Long, Xiaolin Zhang, Yanbin Liu, Zongtai Luo, Jianbo Liu",
@@ -110,9 +121,12 @@ class MutualExclusiveModulation(LongTailMethod):
         "url": "https://arxiv.org/abs/2302.09498",
     }
 
+    group_of_class: torch.Tensor
+    representation: LongTailMethod
+
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         pretraining: bool = True,
         sampler: str = "class_balanced",
@@ -184,9 +198,8 @@ class MutualExclusiveModulation(LongTailMethod):
         self.group_count = max(group_of_class) + 1
         # Refuses what is no option of the network here, not after hours of the stages before.
         modulator_options(self._network_options(), len(self.class_counts))
-        self.data_aware_loss = CrossEntropyLoss()
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         configure_network(self.representation, config)
         modules = dict(config.modules or {})
         given = modules["modulator"] = dict(modules.get("modulator") or {})
@@ -205,10 +218,10 @@ class MutualExclusiveModulation(LongTailMethod):
         options = {name: getattr(self, name) for name in _NETWORK_OPTIONS}
         return options | {"group_of_class": self.group_of_class.tolist()}
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"pretraining": row["init"] == "mae_own"}
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         if self.classifier == "reinitialize":
             trainer.model.reset_classifier()
         frozen = [BACKBONE] + ([CLASSIFIER] if self.classifier == "frozen" else [])
@@ -221,13 +234,10 @@ class MutualExclusiveModulation(LongTailMethod):
         ]
         return with_pretraining(stages, MaskedAutoencoding(self.class_counts)) if self.pretraining else stages
 
-    def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int):
+    def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int) -> Sampler | None:
         return make_sampler(
             self.sampler, labels, seed=seed, num_epochs=num_epochs, group_of_class=self.group_of_class.tolist()
         )
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.data_aware_loss(outputs.raw_logits, targets, reduction="none")
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])

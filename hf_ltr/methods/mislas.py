@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..losses import LabelAwareSmoothingLoss
 from ..validation import number
-from .base import LongTailMethod
+from .base import Counts, LongTailMethod
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 
 class MiSLAS(DecoupledMethod):
@@ -67,7 +70,7 @@ class MiSLAS(DecoupledMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         mixup_alpha: float = 1.0,
         head: float = 0.4,
@@ -90,10 +93,7 @@ class MiSLAS(DecoupledMethod):
         self.mixup_alpha, self.lr_factor = mixup_alpha, lr_factor
         self.head, self.tail, self.shape, self.power = head, tail, shape, power
         self.exclude_true_class = exclude_true_class
-        self.loss = LabelAwareSmoothingLoss(
-            self.class_counts, head, tail, shape, power, exclude_true_class=exclude_true_class
-        )
-        self.accepts_soft_targets = self.loss.accepts_soft_targets
+        self.loss = LabelAwareSmoothingLoss(self.class_counts, head, tail, shape, power, exclude_true_class)
 
     def representation_arguments(self) -> dict[str, Any]:
         return {"mixup_alpha": self.mixup_alpha}
@@ -102,13 +102,13 @@ class MiSLAS(DecoupledMethod):
         unmixed = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0}
         return {**unmixed, "parameter_options": {LINEAR_PART: {"lr_scale": self.lr_factor}}}
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         use_scaled_head(config, self.representation, self.name)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         large = {"mixup_alpha": 0.2, "lr_factor": 0.05}
         plain = {"tail": 0.0, "norm": "eval"}  # no shifted batch norm on CIFAR-10
-        return {
+        published: dict[tuple[str, int], dict[str, Any]] = {
             ("cifar100_lt", 50): {"head": 0.3, "tail": 0.0, "lr_factor": 0.1},
             ("cifar100_lt", 10): {"head": 0.2, "tail": 0.0, "lr_factor": 0.1},
             ("cifar10_lt", 100): {"head": 0.3, "lr_factor": 0.5, **plain},
@@ -117,10 +117,8 @@ class MiSLAS(DecoupledMethod):
             ("imagenet_lt", 256): {"head": 0.3, "tail": 0.0, **large},
             ("inat18", 500): {"head": 0.3, "tail": 0.0, **large},
             ("places_lt", 996): large,
-        }.get((row["dataset"], row["imbalance_factor"]), {})
+        }
+        return published.get((row["dataset"], row["imbalance_factor"]), {})
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         trainer.model.freeze([BACKBONE], norm=self.norm)
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .base import LongTailMethod
-from .cross_entropy import CrossEntropy
+from ..distributed import all_reduce_sum
+from .base import Counts, LongTailMethod
 from .decoupled import KANG_2020, DecoupledMethod, configure_network
 
 if TYPE_CHECKING:
-    from ..models import CentroidHead
+    from ..models import CentroidHead, LongTailConfig
+    from .host import MethodHost
 
 
 class NearestClassMean(DecoupledMethod):
@@ -49,7 +50,7 @@ class NearestClassMean(DecoupledMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         transform: str = "cl2n",
         metric: str = "l2",
@@ -60,14 +61,13 @@ class NearestClassMean(DecoupledMethod):
         self.class_counts.require_images(self.name)
         CentroidHead(1, 1, transform, metric)  # refuses unknown names
         self.transform, self.metric = transform, metric
-        self.classifier_loss = CrossEntropy(self.class_counts)
 
     @property
     def head_options(self) -> dict[str, str]:
         """The `config.head_options` of the finished model."""
         return {"transform": self.transform, "metric": self.metric}
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         if config.head != "centroid":
             configure_network(self.representation, config)
             return
@@ -79,10 +79,7 @@ class NearestClassMean(DecoupledMethod):
                 "the same options"
             )
 
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.classifier_loss.sample_loss(outputs, targets)
-
-    def finalize(self, trainer) -> None:
+    def finalize(self, trainer: MethodHost) -> None:
         from ..models import CentroidHead
 
         model = trainer.model
@@ -100,7 +97,7 @@ class NearestClassMean(DecoupledMethod):
         config.validate()
 
 
-def mean_feature(trainer, dataset: Any) -> torch.Tensor:
+def mean_feature(trainer: MethodHost, dataset: Any) -> torch.Tensor:
     """Mean of the features of all rows, shape `(features,)`, float64 on the CPU; the same on all processes."""
     width = trainer.model.classifier.in_features
     # The last entry counts rows.
@@ -116,7 +113,7 @@ def mean_feature(trainer, dataset: Any) -> torch.Tensor:
     return sums[:-1] / sums[-1]
 
 
-def class_means(trainer, dataset: Any, head: CentroidHead) -> torch.Tensor:
+def class_means(trainer: MethodHost, dataset: Any, head: CentroidHead) -> torch.Tensor:
     """
     Mean transformed feature of each class, seen without augmentation.
 
@@ -158,10 +155,8 @@ def class_means(trainer, dataset: Any, head: CentroidHead) -> torch.Tensor:
     return means
 
 
-def _reduced(sums: torch.Tensor, trainer) -> torch.Tensor:
+def _reduced(sums: torch.Tensor, trainer: MethodHost) -> torch.Tensor:
     """Summed over processes, where the communication of GPUs needs the tensor there."""
-    from ..distributed import all_reduce_sum
-
     if trainer.args.world_size == 1:
         return sums
     return all_reduce_sum(sums.to(trainer.args.device)).cpu()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..losses import CrossEntropyLoss
-from .base import LongTailMethod
+from .base import Counts, PriorCorrection
+from .loss_method import LossMethod
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 
-class PCSoftmax(LongTailMethod):
+class PCSoftmax(LossMethod):
     """
     Post-compensated softmax (Hong et al. 2021; repository hyperconnect/LADE): training is plain cross-entropy, and
     predictions are `softmax(logits - log p_s + log p_t)` with the training prior `p_s` and the target prior `p_t`.
@@ -34,6 +37,8 @@ class PCSoftmax(LongTailMethod):
         "the training ones: pass them as target_prior."
     )
     published_names = ("pc_softmax",)
+    prior_correction = PriorCorrection("removes the prior from the logits at inference", "config")
+    loss_class = CrossEntropyLoss
     paper = {
         "title": "Disentangling Label Distribution for Long-tailed Visual Recognition",
         "authors": "Youngkyu Hong, Seungju Han, Kwanghee Choi, Seokjun Seo, Beomsu Kim, Buru Chang",
@@ -41,7 +46,7 @@ class PCSoftmax(LongTailMethod):
         "url": "https://arxiv.org/abs/2012.00321",
     }
 
-    def __init__(self, class_counts, target_prior: Sequence[float] | None = None):
+    def __init__(self, class_counts: Counts, target_prior: Sequence[float] | None = None):
         super().__init__(class_counts)
         self.class_counts.require_images("pc_softmax")
         if target_prior is not None:
@@ -58,14 +63,13 @@ class PCSoftmax(LongTailMethod):
                     f"{self.class_counts.name_of(wrong[0])} has {target_prior[wrong[0]]}"
                 )
         self.target_prior = target_prior
-        self.loss = CrossEntropyLoss()
 
     @property
     def adjustment(self) -> dict[str, Any]:
         """What `config.logit_adjustment` has to be."""
         return {"tau": 1.0, "remove": list(self.class_counts.counts), "add": self.target_prior}
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         if config.logit_adjustment is None:
             config.logit_adjustment = self.adjustment
         elif not _same_adjustment(config.logit_adjustment, self.adjustment):
@@ -76,13 +80,10 @@ class PCSoftmax(LongTailMethod):
                 "training."
             )
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         # A model that was built without `configure` would be trained and evaluated as plain cross-entropy.
         if trainer.model.config.logit_adjustment is None:
             trainer.model.set_logit_adjustment(self.adjustment)
-
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")
 
 
 def _same_adjustment(first: dict[str, Any], second: dict[str, Any]) -> bool:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..distributed import all_reduce_sum
 from ..losses import tau_normalize
-from .base import LongTailMethod
-from .cross_entropy import CrossEntropy
+from .base import Counts, LongTailMethod, PriorCorrection
 from .decoupled import KANG_2020, DecoupledMethod, configure_network, require_linear_head
 from .validation import validation_split
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +58,12 @@ class TauNormalization(DecoupledMethod):
         "which it needs."
     )
     published_names = ("tau_norm",)
+    prior_correction = PriorCorrection("divides the classifier's rows by their norms after training", "classifier")
     paper = KANG_2020
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         tau: float | None = None,
         keep_bias: bool = False,
@@ -67,13 +73,12 @@ class TauNormalization(DecoupledMethod):
             tau_normalize(torch.ones(1, 1), tau)  # refuses what is no finite number
         self.tau, self.keep_bias = tau, keep_bias
         self.needs_validation = tau is None
-        self.classifier_loss = CrossEntropy(self.class_counts)
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         configure_network(self.representation, config)
         require_linear_head(config, self.name, "divides the rows of a linear classifier by their norms")
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         tau = _recorded_tau(trainer.model)
         if tau is not None:
             raise ValueError(
@@ -83,14 +88,11 @@ class TauNormalization(DecoupledMethod):
         if self.needs_validation:
             validation_split(trainer, "tau_norm chooses tau", self.without_validation)
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         # configs/cao_cifar/two_stage/classifier_balance/tau_norm of BagofTricks-LT has TAU 1.0; others choose it.
         return {"tau": 1.0, "keep_bias": self.keep_bias} if "BagofTricks" in row["source"] else {}
 
-    def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        return self.classifier_loss.sample_loss(outputs, targets)
-
-    def finalize(self, trainer) -> None:
+    def finalize(self, trainer: MethodHost) -> None:
         model = trainer.model
         if _recorded_tau(model) is not None:
             return
@@ -112,11 +114,11 @@ class TauNormalization(DecoupledMethod):
         model.config.head_options = options
 
 
-def _recorded_tau(model) -> float | None:
+def _recorded_tau(model: Any) -> float | None:
     return (model.config.head_options or {}).get("tau")
 
 
-def sweep_tau(trainer, dataset: Any, *, keep_bias: bool = False) -> dict[float, float]:
+def sweep_tau(trainer: MethodHost, dataset: Any, *, keep_bias: bool = False) -> dict[float, float]:
     """
     Balanced accuracy of the model's linear classifier on `dataset` for every tau of [`TAU_GRID`], from one pass.
 
@@ -129,8 +131,6 @@ def sweep_tau(trainer, dataset: Any, *, keep_bias: bool = False) -> dict[float, 
         `dict[float, float]`: tau to the mean over the classes that have images of their accuracy, in [0, 1]; the same
             on all processes.
     """
-    from ..distributed import all_reduce_sum
-
     classifier = trainer.model.classifier
     weight = classifier.weight.detach()
     weight = weight.to(torch.promote_types(weight.dtype, torch.float32))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,12 @@ from torch import Tensor, nn
 from ..losses import ClassBalancedLoss, max_norm, max_norm_radius
 from ..naming import unknown_name
 from ..validation import number
-from .base import LongTailMethod
+from .base import Counts, LongTailMethod, PriorCorrection
 from .decoupled import BACKBONE, DecoupledMethod, configure_network, require_linear_head
+
+if TYPE_CHECKING:
+    from ..models import LongTailConfig
+    from .host import MethodHost
 
 # Forms of [`ClassBalancedLoss`]: the paper's and the released code's.
 FORMS = ("softmax", "softmax_bce")
@@ -64,6 +69,7 @@ class WeightBalancing(DecoupledMethod):
     )
     published_names = ("weight_balancing",)
     published_with = ("", "maxnorm")
+    prior_correction = PriorCorrection("weights the loss by class in its second stage", "weights")
     paper = {
         "title": "Long-Tailed Recognition via Weight Balancing",
         "authors": "Shaden Alshammari, Yu-Xiong Wang, Deva Ramanan, Shu Kong",
@@ -75,7 +81,7 @@ class WeightBalancing(DecoupledMethod):
 
     def __init__(
         self,
-        class_counts,
+        class_counts: Counts,
         representation: LongTailMethod | None = None,
         representation_weight_decay: float = 5e-3,
         weight_decay: float = 0.1,
@@ -104,16 +110,16 @@ class WeightBalancing(DecoupledMethod):
     def classifier_arguments(self) -> dict[str, Any]:
         return {"weight_decay": self.weight_decay}
 
-    def configure(self, config) -> None:
+    def configure(self, config: LongTailConfig) -> None:
         configure_network(self.representation, config)
         require_linear_head(config, self.name, "bounds the norms of the rows of a linear classifier")
 
-    def published_options(self, row):
+    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         if row["combined_with"] == "maxnorm":
             return {"form": "softmax_bce"}  # the released code, whose notebook prints it
         return {} if not row["variant"] else None
 
-    def setup(self, trainer) -> None:
+    def setup(self, trainer: MethodHost) -> None:
         trainer.model.freeze([BACKBONE], norm=self.norm)
         self.radius.fill_(max_norm_radius(trainer.model.classifier.weight.detach(), self.threshold))
         if not self.radius > 0:
@@ -122,16 +128,13 @@ class WeightBalancing(DecoupledMethod):
                 "starts from are zero. Train the representation first, or raise threshold."
             )
 
-    def on_epoch(self, trainer, epoch: int) -> None:
+    def on_epoch(self, trainer: MethodHost, epoch: int) -> None:
         if epoch >= 1:
             self._project(trainer.model.classifier)
 
-    def finalize(self, trainer) -> None:
+    def finalize(self, trainer: MethodHost) -> None:
         self._project(trainer.model.classifier)
 
     @torch.no_grad()
     def _project(self, classifier: nn.Linear) -> None:
         classifier.weight.copy_(max_norm(classifier.weight, self.radius))
-
-    def sample_loss(self, outputs: Any, targets: Tensor) -> Tensor:
-        return self.loss(outputs.raw_logits, targets, reduction="none")

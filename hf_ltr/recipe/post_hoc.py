@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..methods.corrections import corrections, recorded_sampler, warn_of_double_correction
+from ..methods.double_correction import prior_corrections, recorded_sampler, warn_of_double_correction
 from ..models import LongTailForImageClassification
 from ..models.quiet import quiet_loading
 from ..reporting import RunReport
@@ -31,7 +31,7 @@ def add_logit_adjustment(report: RunReport, name: str, result: StageResult, *, t
     done = {"sampler": recorded_sampler(result.folder), "logit_adjustment": None}
     warn_of_double_correction(
         f"{name!r} subtracts it from the logits",
-        corrections(model.config.method, done),
+        prior_corrections(model.config.method, done),
         "Report it for models trained without one.",
     )
     model.set_logit_adjustment({"tau": tau, "remove": list(counts.counts)})

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..data.transforms.augmentation import check_augmentation_names
 from ..methods import METHODS, Stage, check_options, get_method
-from ..methods.corrections import corrections, warn_of_double_correction
+from ..methods.double_correction import prior_corrections, warn_of_double_correction
 from ..models import LongTailForImageClassification
 from ..naming import unknown_name
 from ..trainer import LongTailTrainingArguments
@@ -125,7 +125,7 @@ class RowChecks:
             )
         warn_of_double_correction(
             f"{row.label} removes the class prior from the logits",
-            corrections(plan.method.describe()),
+            prior_corrections(plan.method.describe()),
             f"cross_entropy+{row.post_hoc} corrects once.",
         )
 

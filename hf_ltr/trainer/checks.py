@@ -16,7 +16,7 @@ from ..data.map_style import number_of_rows, require_map_style
 from ..data.provenance import explain_counts
 from ..data.transforms.mixing import require_even
 from ..methods import METHODS, LongTailMethod, get_method
-from ..methods.corrections import warn_of_training_corrections
+from ..methods.double_correction import warn_of_training_corrections
 from ..models.class_matching import match_classes, other_classes
 from ..models.class_order import names_in_config, order_of
 from .agreement import (

@@ -34,11 +34,7 @@ def _nothing(*values: Any) -> bool:
 
 def method_defaults(method: LongTailMethod) -> dict[str, Any]:
     """[`~LongTailMethod.describe`] of the same method, and the same methods in it, without options."""
-    parts = {
-        role: part
-        for role in ("base", "representation")
-        if isinstance(part := getattr(method, role, None), LongTailMethod)
-    }
+    parts = method.parts()
     description = {"name": method.name, **{role: part.describe() for role, part in parts.items()}}
     try:
         defaults = get_method(description, class_counts=method.class_counts).describe()

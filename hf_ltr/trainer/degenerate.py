@@ -34,22 +34,11 @@ def check_length(method: LongTailMethod, args: Any) -> None:
         )
     if not (math.isfinite(args.num_train_epochs) and args.num_train_epochs >= 0):
         raise ValueError(f"num_train_epochs must be a number that is not negative, got {args.num_train_epochs}")
-    if args.max_steps == -1 and args.num_train_epochs == 0 and not is_computed(method):
+    if args.max_steps == -1 and args.num_train_epochs == 0 and not method.computes_model():
         raise ValueError(
             f"num_train_epochs is 0, but {method.name or type(method).__name__} has weights to train: the model would "
             "be saved as it began. Set num_train_epochs, or max_steps."
         )
-
-
-def is_computed(method: LongTailMethod) -> bool:
-    """Whether a run of no epochs makes something of the model: a classifier that is computed, not trained."""
-    trains_classifier = getattr(method, "trains_classifier", None)
-    if trains_classifier is not None:
-        return not trains_classifier
-    base = getattr(method, "base", None)
-    if isinstance(base, LongTailMethod):
-        return is_computed(base)
-    return type(method).finalize is not LongTailMethod.finalize
 
 
 def check_rows(args: Any, rows: int) -> None:

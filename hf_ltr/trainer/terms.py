@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from ..methods.base import Batch, LongTailMethod, sample_weights
+from ..methods import LongTailMethod
+from ..methods.batch import Batch, sample_weights
 
 ROWS = "rows"
 _SCALE = "term_scale"

@@ -18,9 +18,9 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data.loading.batch_loader import BatchLoader
 from ..data.loading.batches import GlobalBatchSampler, SequentialShards
+from ..data.samplers import make_sampler
 from ..distributed import available_cores, check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
-from ..methods.decoupled import make_sampler
 from ..models.auxiliary_module import declared_metrics
 from ..models.quiet import quiet_loading, without_messages
 from ..storage import StorageError, naming_storage_errors

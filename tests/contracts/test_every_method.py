@@ -241,7 +241,7 @@ def test_options_are_kept_under_their_names_and_documented(name):
 def test_a_wrapper_forwards_every_hook():
     """One forgotten hook (the base's schedule, say) would fail silently."""
     # What a wrapper is, has and was published with is its own, not its base's.
-    own = ("describe", "extra_repr", "stages", "published_options", "is_published_as")
+    own = ("describe", "parts", "extra_repr", "stages", "published_options", "is_published_as")
     hooks = [
         name
         for name, member in vars(LongTailMethod).items()
@@ -249,7 +249,7 @@ def test_a_wrapper_forwards_every_hook():
     ]
     assert {
         *("sample_loss", "row_losses", "training_loss", "term_mass"),
-        *("setup", "on_epoch", "finalize", "train_sampler", "configure"),
+        *("setup", "on_epoch", "finalize", "train_sampler", "configure", "computes_model"),
     } <= set(hooks)
     assert [hook for hook in hooks if hook not in vars(MethodWrapper)] == []
 
@@ -272,6 +272,7 @@ def test_a_wrapper_forwards_every_hook():
         "finalize": (None,),
         "train_sampler": (None,),
         "configure": (None,),
+        "computes_model": (),
     }
     for hook in hooks:
         keywords = {"seed": 0, "num_epochs": 1} if hook == "train_sampler" else {}

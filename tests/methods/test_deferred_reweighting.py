@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hf_ltr import METHODS, get_method
-from hf_ltr.methods.base import weighted_mean
+from hf_ltr.methods.batch import weighted_mean
 
 COUNTS = [7, 300, 25, 60]
 

@@ -8,7 +8,6 @@ from hf_ltr import LongTailTrainer, class_counts
 from hf_ltr.methods import Stage
 from hf_ltr.methods.deferred_reweighting import DeferredReweighting
 from hf_ltr.trainer import run_stages
-from hf_ltr.trainer.degenerate import is_computed
 
 from ..contracts.builders import CLASSES, COUNTS, make_arguments, make_config, make_dataset, make_method, make_model
 from ..test_bad_input import contents
@@ -44,10 +43,10 @@ def test_arguments_under_which_nothing_is_learnt(tmp_path, changes, message):
 
 
 def test_a_classifier_that_is_computed_needs_no_epochs():
-    assert [is_computed(make_method(name, COUNTS)) for name in ("ncm", "tau_norm", "crt", "focal")] == [
+    assert [make_method(name, COUNTS).computes_model() for name in ("ncm", "tau_norm", "crt", "focal")] == [
         True, True, False, False,
     ]  # fmt: skip
-    assert not is_computed(DeferredReweighting(COUNTS, base=make_method("focal", COUNTS)))
+    assert not DeferredReweighting(COUNTS, base=make_method("focal", COUNTS)).computes_model()
 
 
 @pytest.mark.parametrize("counts", [[5], [0, 9, 0, 0]])

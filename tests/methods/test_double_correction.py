@@ -8,8 +8,7 @@ import warnings
 import pytest
 
 from hf_ltr import METHODS, LongTailTrainingArguments, get_method
-from hf_ltr.methods import corrections as module
-from hf_ltr.methods.corrections import corrections, recorded_sampler
+from hf_ltr.methods.double_correction import prior_corrections, recorded_sampler
 from hf_ltr.trainer.checks import check_arguments
 
 COUNTS = [5, 40, 12]
@@ -21,12 +20,17 @@ def described(name, **options):
 
 def test_every_method_with_a_prior_in_its_loss_is_known():
     for name, method in METHODS.items():
-        found = corrections({"name": name, "options": {}})
+        found = prior_corrections({"name": name, "options": {}})
         assert any("log prior" in phrase for phrase in found) == method.adds_prior
 
 
-def test_names_in_the_tables_exist():
-    assert {*module._CLASS_WEIGHTS, *module._AFTER_TRAINING} <= {*METHODS}
+def test_every_method_that_corrects_in_another_way_says_so():
+    kinds = {name: method.prior_correction.kind for name, method in METHODS.items() if method.prior_correction}
+    assert kinds == {
+        **dict.fromkeys(("class_balanced", "deferred_reweighting", "ldam_drw", "weight_balancing"), "weights"),
+        "pc_softmax": "config",
+        "tau_norm": "classifier",
+    }
 
 
 @pytest.mark.parametrize(
@@ -47,15 +51,15 @@ def test_names_in_the_tables_exist():
     ],
 )
 def test_what_is_found(description, arguments, expected):
-    found = corrections(description, arguments)
+    found = prior_corrections(description, arguments)
     assert len(found) == len(expected)
     assert all(part in phrase for part, phrase in zip(expected, found, strict=True))
 
 
 def test_what_is_wrapped_is_found():
-    found = corrections(described("deferred_reweighting", base="balanced_softmax"))
+    found = prior_corrections(described("deferred_reweighting", base="balanced_softmax"))
     assert len(found) == 2 and "deferred_reweighting" in found[0] and "balanced_softmax adds" in found[1]
-    found = corrections(described("crt", representation="balanced_softmax"), {"sampler": "square_root"})
+    found = prior_corrections(described("crt", representation="balanced_softmax"), {"sampler": "square_root"})
     # The sampler of the arguments is replaced by the method's own.
     assert len(found) == 2 and "'class_aware'" in found[0] and "stage that learns the representation" in found[1]
 
@@ -128,10 +132,10 @@ def test_a_prior_loss_with_a_post_hoc_removal_is_warned_about(tmp_path):
 
 def test_the_prior_of_the_test_images_may_be_added_to_any_model():
     added = {"logit_adjustment": {"remove": None, "add": [1, 2, 3]}}
-    assert len(corrections({"name": "lade", "options": {}}, added)) == 1
-    assert corrections({"name": "cross_entropy", "options": {}}, added) == []
+    assert len(prior_corrections({"name": "lade", "options": {}}, added)) == 1
+    assert prior_corrections({"name": "cross_entropy", "options": {}}, added) == []
 
 
 def test_deferred_weights_replace_those_of_their_base():
     description = get_method("deferred_reweighting", class_counts=[9, 3, 1], base="class_balanced").describe()
-    assert len(corrections(description)) == 1
+    assert len(prior_corrections(description)) == 1

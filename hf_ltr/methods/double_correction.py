@@ -8,27 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Methods that weight the classes of their loss by frequency, and how.
-_CLASS_WEIGHTS = {
-    "class_balanced": "weights the loss by class",
-    "deferred_reweighting": "weights the loss by class at the end of the training",
-    "ldam_drw": "weights the loss by class at the end of the training",
-    "weight_balancing": "weights the loss by class in its second stage",
-}
-# Wrappers whose class weights take the place of the base's.
-_REPLACES_WEIGHTS = ("deferred_reweighting", "ldam_drw")
-# Methods that change a finished classifier or its logits.
-_AFTER_TRAINING = {
-    "pc_softmax": "removes the prior from the logits at inference",
-    "tau_norm": "divides the classifier's rows by their norms after training",
-}
+from .base import LongTailMethod
+from .registry import METHODS, described_parts
+from .wrapper import MethodWrapper
+
 # Samplers under which every row is drawn equally often.
 _FREE_SAMPLERS = (None, "instance")
-# Methods inside a method, and what a phrase about them adds.
-_PARTS = {"base": "", "representation": " (in the stage that learns the representation)"}
 
 
-def corrections(description: Mapping[str, Any] | None, arguments: Mapping[str, Any] | None = None) -> list[str]:
+def prior_corrections(description: Mapping[str, Any] | None, arguments: Mapping[str, Any] | None = None) -> list[str]:
     """
     What a training run did, or will do, about the class prior, as phrases with the method's name in front.
 
@@ -37,8 +25,8 @@ def corrections(description: Mapping[str, Any] | None, arguments: Mapping[str, A
 
     Args:
         description (`dict`, *optional*): Of the method, as [`LongTailMethod.describe`] makes it and `config.method`
-            stores it; the methods it wraps (`base`) and its `representation` are looked at too. Names that are not in
-            `METHODS` are not known to correct anything.
+            stores it; the methods inside it are looked at too. Names that are not in `METHODS` are not known to
+            correct anything.
         arguments (`dict`, *optional*): What is known beside the method: `sampler`, the training argument, which a
             method's own sampler replaces; and `logit_adjustment`, the field of the model's config, which replaces what
             the method is known to do to the logits after training.
@@ -49,14 +37,13 @@ def corrections(description: Mapping[str, Any] | None, arguments: Mapping[str, A
     Example:
 
     ```python
-    >>> corrections({"name": "crt", "options": {"sampler": "class_aware"}})
+    >>> prior_corrections({"name": "crt", "options": {"sampler": "class_aware"}})
     ["crt draws its batches with the sampler 'class_aware'"]
     ```
     """
     arguments = dict(arguments or {})
     found = _of_method(description, arguments) if description else []
-    own_sampler = bool(description) and _own_sampler(description) is not None
-    if not own_sampler and arguments.get("sampler") not in _FREE_SAMPLERS:
+    if (not description or _own_sampler(description) is None) and arguments.get("sampler") not in _FREE_SAMPLERS:
         found.append(f"the training argument sampler={arguments['sampler']!r} balances the batches")
     adjustment = arguments.get("logit_adjustment")
     # Adding the prior of the test images is right for every model; removing that of the training images is once.
@@ -71,7 +58,7 @@ def warn_of_double_correction(what: str, found: list[str], advice: str, stacklev
 
     Args:
         what (`str`): The further correction, as the subject of a sentence.
-        found (list of `str`): From [`corrections`].
+        found (list of `str`): From [`prior_corrections`].
         advice (`str`): What to do instead, a sentence.
         stacklevel (`int`): As in `warnings.warn`, counted from the caller.
     """
@@ -84,7 +71,7 @@ def warn_of_double_correction(what: str, found: list[str], advice: str, stacklev
 
 
 def warn_of_training_corrections(
-    method: Any, sampler: str | None, adjustment: Mapping[str, Any] | None = None, stacklevel: int = 2
+    method: LongTailMethod, sampler: str | None, adjustment: Mapping[str, Any] | None = None, stacklevel: int = 2
 ) -> None:
     """
     Warn, naming them all, if one run corrects the class prior in more than one way: a prior in the loss with
@@ -97,11 +84,13 @@ def warn_of_training_corrections(
         adjustment (`dict`, *optional*): The field `logit_adjustment` of the model's config.
         stacklevel (`int`): As in `warnings.warn`, counted from the caller.
     """
-    description = {key: value for key, value in method.describe().items() if key != "representation"}
+    description = method.describe()
+    if not isinstance(method, MethodWrapper):
+        description = {"name": description["name"], "options": description["options"]}
     arguments: dict[str, Any] = {"sampler": sampler}
     if adjustment is not None:
         arguments["logit_adjustment"] = adjustment
-    found = corrections(description, arguments)
+    found = prior_corrections(description, arguments)
     if method.adds_prior and not any("log prior" in phrase for phrase in found):
         found.insert(0, f"{method.name or type(method).__name__} adds the log prior in its loss")
     if len(found) > 1:
@@ -125,34 +114,43 @@ def recorded_sampler(folder: str | Path) -> str | None:
 def _of_method(
     description: Mapping[str, Any], arguments: Mapping[str, Any], where: str = "", weights_replaced: bool = False
 ) -> list[str]:
-    from . import METHODS
+    method_class = _class_of(description)
+    name, found, does = description.get("name"), [], None
+    if method_class is not None:
+        does = method_class.prior_correction
+        replaced = {"weights": weights_replaced, "config": "logit_adjustment" in arguments}
+        sampler = _sampler(description)
+        if method_class.adds_prior:
+            found.append(f"{name} adds the log prior in its loss{where}")
+        if sampler not in _FREE_SAMPLERS:
+            found.append(f"{name} draws its batches with the sampler {sampler!r}{where}")
+        if does is not None and not replaced.get(does.kind, False):
+            found.append(f"{name} {does.phrase}{where}")
+    wraps = _wraps(description)
+    for part, inside in described_parts(description).items():
+        stage = "" if wraps else f" (in the stage that learns the {part})"
+        # Whoever weights the rows of its base by class reads their losses without the weights of the base.
+        found += _of_method(inside, arguments, where + stage, wraps and does is not None and does.kind == "weights")
+    return found
 
-    name, found = description.get("name"), []
-    method_class = METHODS.get(name)
-    inside = [
-        phrase
-        for role, suffix in _PARTS.items()
-        if isinstance(description.get(role), Mapping)
-        # Deferred re-weighting reads the base's losses without the base's own weights.
-        for phrase in _of_method(
-            description[role], arguments, where + suffix, role == "base" and name in _REPLACES_WEIGHTS
-        )
-    ]
-    if method_class is not None and method_class.adds_prior:
-        found.append(f"{name} adds the log prior in its loss{where}")
-    if name in _CLASS_WEIGHTS and not weights_replaced:
-        found.append(f"{name} {_CLASS_WEIGHTS[name]}{where}")
-    sampler = (description.get("options") or {}).get("sampler")
-    if method_class is not None and sampler not in _FREE_SAMPLERS:
-        found.append(f"{name} draws its batches with the sampler {sampler!r}{where}")
-    if name in _AFTER_TRAINING and not (name == "pc_softmax" and "logit_adjustment" in arguments):
-        found.append(f"{name} {_AFTER_TRAINING[name]}{where}")
-    return found + inside
+
+def _class_of(description: Mapping[str, Any]) -> type[LongTailMethod] | None:
+    name = description.get("name")
+    return METHODS.get(name) if isinstance(name, str) else None
+
+
+def _wraps(description: Mapping[str, Any]) -> bool:
+    """Whether what is inside is trained in the same run; of a class that is not known, nothing else is said."""
+    method_class = _class_of(description)
+    return method_class is None or issubclass(method_class, MethodWrapper)
+
+
+def _sampler(description: Mapping[str, Any]) -> str | None:
+    return (description.get("options") or {}).get("sampler")
 
 
 def _own_sampler(description: Mapping[str, Any]) -> str | None:
     """The sampler that the method, or one that it wraps, brings itself."""
-    sampler = (description.get("options") or {}).get("sampler")
-    if sampler is None and isinstance(description.get("base"), Mapping):
-        return _own_sampler(description["base"])
-    return sampler
+    inside = described_parts(description).values() if _wraps(description) else ()
+    found = (_sampler(description), *(_own_sampler(part) for part in inside))
+    return next((sampler for sampler in found if sampler is not None), None)

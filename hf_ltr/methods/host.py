@@ -1,0 +1,54 @@
+"""The contract's other side: what a method may ask of the trainer that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from transformers import TrainerState, TrainingArguments
+
+
+class MethodHost(Protocol):
+    """
+    The trainer, as the hooks of a method see it. [`LongTailTrainer`] is one; a method asks for nothing that is not
+    listed here, so methods stay below the trainer and are tested without it.
+
+    Attributes:
+        model ([`LongTailForImageClassification`] or [`MaskedAutoencoder`]): Unwrapped; hooks may freeze parts of it
+            and, before the optimizer exists or after it is done with, replace its classifier.
+        args ([`TrainingArguments`]): Of the run; read only.
+        state ([`TrainerState`]): Where the run stands; read only.
+        train_dataset, eval_dataset: As given to the trainer; `eval_dataset` may be a dict of datasets, or None.
+    """
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def args(self) -> TrainingArguments: ...
+
+    @property
+    def state(self) -> TrainerState: ...
+
+    @property
+    def train_dataset(self) -> Any: ...
+
+    @property
+    def eval_dataset(self) -> Any: ...
+
+    def is_world_process_zero(self) -> bool:
+        """Whether this process is the one that writes and logs."""
+        ...
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """The loader of evaluation for a dataset; `batch_loader.labels` are all its labels, or None."""
+        ...
+
+    def eval_pass(self, dataset: Any, function: Callable[[Any, dict[str, Any]], Any]) -> list[Any]:
+        """
+        `function(outputs, batch)` of every batch of a dataset, read once as evaluation reads it: evaluation mode and
+        transform, no gradient, the precision of the run. The rows are those of this process, contiguous and in order;
+        sums over processes are made with [`~hf_ltr.distributed.all_reduce_sum`].
+        """
+        ...
