@@ -150,6 +150,7 @@ class RowChecks:
             args = LongTailTrainingArguments(**options)
             check_arguments(stage.method, args)
             check_length(stage.method, args)
+            assert not isinstance(args.augmentation_options, str)  # read as JSON by the arguments
             check_augmentation_names(args.augmentation, args.augmentation_options)
         except ValueError as error:
             raise ValueError(f"{row.label}, stage {stage.name}: {error}") from error

@@ -26,6 +26,7 @@ from transformers import TrainerCallback
 
 from ..environment import git_commit, hardware, package_versions
 from ..files import write_json
+from ..reading import read_json
 from .plans import Plan, TableData
 from .protocol import Protocol
 from .rows import MethodSpecification, default_baseline
@@ -170,7 +171,7 @@ def _step_cost(name: str, times: Sequence[float], baseline: Sequence[float]) -> 
 def read_cost(output_dir: Path) -> dict[str, Any]:
     """What [`measure_cost`] wrote into a table's folder; empty if it was not called."""
     path = output_dir / COST_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _earlier_rows(output_dir: Path, protocol: str, baseline: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
+import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -73,43 +74,34 @@ def published_results(
     Example:
 
     ```python
-    >>> from hf_ltr.evaluation import published_results
+    >>> from hf_ltr.table import published_results
     >>> [row["top1_all"] for row in published_results("ce", "cifar100_lt", 100, "resnet32", source="BagofTricks")]
     [38.32]
     ```
     """
-    for name, value in (("imbalance_factor", imbalance_factor), ("epochs", epochs)):
-        if value is not None:
-            number(name, value, minimum=0)
-    for name, value in (("dataset", dataset), ("backbone", backbone), ("source", source)):
-        if value is not None:
-            text(name, value)
-    for name, value in (("method", method), ("combined_with", combined_with)):
-        if value is not None and not isinstance(value, str):
-            texts(name, value)
-    rows = _rows()
-    wanted: dict[str, tuple[Any, ...]] = {}
+    wanted: dict[str, Sequence[Any]] = {}
     if method is not None:
-        wanted["method"] = _methods(method)
-    if dataset is not None:
-        wanted["dataset"] = (_known("dataset", dataset, f"{dataset}_lt"),)
-    if backbone is not None:
-        wanted["backbone"] = (_known("backbone", backbone, str(backbone).removesuffix("_cifar")),)
+        wanted["method"] = _methods(_texts("method", method))
     if combined_with is not None:
-        wanted["combined_with"] = (combined_with,) if isinstance(combined_with, str) else tuple(combined_with)
+        wanted["combined_with"] = _texts("combined_with", combined_with)
+    if dataset is not None:
+        wanted["dataset"] = [_known("dataset", text("dataset", dataset), f"{dataset}_lt")]
+    if backbone is not None:
+        wanted["backbone"] = [_known("backbone", text("backbone", backbone), backbone.removesuffix("_cifar"))]
     if augmentation is not None:
-        wanted["augmentation"] = (_known("augmentation", augmentation),)
+        wanted["augmentation"] = [_known("augmentation", augmentation)]
     if test_shift is not None:
-        wanted["test_shift"] = (_known("test_shift", test_shift),)
+        wanted["test_shift"] = [_known("test_shift", test_shift)]
     if imbalance_factor is not None:
-        wanted["imbalance_factor"] = (imbalance_factor,)
+        wanted["imbalance_factor"] = [number("imbalance_factor", imbalance_factor, minimum=0)]
     if epochs is not None:
-        wanted["epochs"] = (epochs,)
+        wanted["epochs"] = [number("epochs", epochs, minimum=0)]
+    said = "" if source is None else text("source", source).lower()
     return [
         dict(row)
-        for row in rows
+        for row in _rows()
         if all(row[column] in values for column, values in wanted.items())
-        and (source is None or source.lower() in row["source"].lower())
+        and said in row["source"].lower()
         and (include_doubtful or not row["doubtful"])
     ]
 
@@ -168,8 +160,7 @@ def protocol_in_words(row: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=1)
 def _rows() -> tuple[dict[str, Any], ...]:
     path = importlib.resources.files("hf_ltr") / "resources" / "published_results.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(_typed(row) for row in csv.DictReader(file))
+    return tuple(_typed(row) for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:
@@ -194,10 +185,14 @@ def _known(column: str, *spellings: str) -> str:
     raise unknown_name(f"{column} of published results", spellings[0], values)
 
 
-def _methods(method: str | Sequence[str]) -> tuple[str, ...]:
+def _texts(name: str, value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else texts(name, value)
+
+
+def _methods(methods: Sequence[str]) -> list[str]:
     values = {row["method"] for row in _rows()}
     names: list[str] = []
-    for name in (method,) if isinstance(method, str) else method:
+    for name in methods:
         if name in values:
             names.append(name)
             continue
@@ -206,7 +201,7 @@ def _methods(method: str | Sequence[str]) -> tuple[str, ...]:
         if name not in METHODS:
             raise unknown_name("method of published results", name, values)
         names += [published for published in METHODS[name].published_names if published in values]
-    return tuple(names)
+    return names
 
 
 def _published_names(method: LongTailMethod, post_hoc: str | None) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:

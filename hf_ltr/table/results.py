@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 
 from ..data import ClassCounts
 from ..files import write_json
+from ..reading import json_form, read_json
 from ..redaction import public
 from ..trainer.checkpoints import differences
 from .plans import PRECISION_MODE
@@ -98,7 +98,7 @@ class TestSet:
         path = Path(output_dir) / TEST_FILE
         if not path.is_file():
             return None
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return cls(
             decode_classes(content["labels"]), content["class_counts"], content["group_scheme"], content["row_hash"]
         )
@@ -132,9 +132,9 @@ def read_result(output_dir: str | Path, row: MethodSpecification, seed: int) -> 
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); delete it to make that run again") from error
+        raise ValueError(f"{error}; delete that file to make the run again") from error
     if content.get("format") != FORMAT:
         raise ValueError(f"{path} has form {content.get('format')}, this version reads {FORMAT}")
     if content["row"] != row.label:
@@ -157,7 +157,7 @@ def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str 
         path (`str`): For the message.
     """
     # Earlier versions wrote the whole path of a data set in a folder.
-    there, here = public({key: content.get(key) for key in expected}), public(json.loads(json.dumps(expected)))
+    there, here = public({key: content.get(key) for key in expected}), public(json_form(expected))
     if "pretraining" not in content.get("settings", {}):
         # The options of pretraining were not always written down; that a row has it shows in its stages.
         here.get("settings", {}).pop("pretraining", None)

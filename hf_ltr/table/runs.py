@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,7 +21,7 @@ from ..files import clear_temporaries, write_json
 from ..methods import Stage, get_method
 from ..models import LongTailForImageClassification
 from ..models.quiet import quiet_loading
-from ..reading import json_form
+from ..reading import json_form, read_json
 from ..redaction import public, without_secrets
 from ..trainer import LongTailTrainingArguments, run_stages
 from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model, evaluation_computation
@@ -73,10 +72,11 @@ class Table:
         self.protocol = protocol
         self.rows = expand_rows(rows, protocol.rows, f"protocol {protocol.name}")
         self.seeds = [int(seed) for seed in seeds]
-        for what, values in (("rows", [row.label for row in self.rows]), ("seeds", self.seeds)):
+        given = {"rows": [row.label for row in self.rows], "seeds": [str(seed) for seed in self.seeds]}
+        for what, values in given.items():
             if not values:
                 raise ValueError(f"A table needs {what}")
-            twice = sorted({str(value) for value in values if values.count(value) > 1})
+            twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
                 raise ValueError(f"The {what} must differ, but {', '.join(twice)} is given more than once")
         if not all(0 <= seed < 2**32 for seed in self.seeds):
@@ -301,6 +301,7 @@ class Table:
         """Metrics and predictions on the test images, and how they were computed."""
         with quiet_loading():
             model = LongTailForImageClassification.from_pretrained(folder)
+        assert isinstance(model, LongTailForImageClassification)
         if row.post_hoc:
             model.set_logit_adjustment({"tau": self.protocol.tau, "remove": list(plan.counts.counts)})
         options = {name: plan.arguments[name] for name in EVALUATION_ARGUMENTS if name in plan.arguments}
@@ -313,9 +314,8 @@ class Table:
 
     def _stage_record(self, stage: Stage, folder: Path) -> dict[str, Any]:
         """What a stage took; zero steps where its classifier is computed and not trained."""
-        finished = json.loads((folder / STAGE_FILE).read_text(encoding="utf-8"))
-        measures = folder / TRAINING_FILE
-        measured = json.loads(measures.read_text(encoding="utf-8")) if measures.is_file() else {"steps": 0}
+        finished, measures = read_json(folder / STAGE_FILE), folder / TRAINING_FILE
+        measured = read_json(measures) if measures.is_file() else {"steps": 0}
         return {
             "name": stage.name,
             "method": stage.method.name,

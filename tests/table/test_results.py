@@ -63,7 +63,7 @@ def test_a_broken_result_is_named(tmp_path):
     assert read_result(tmp_path, ROW, 3) is None
     path.parent.mkdir()
     for text, message in (
-        ('{"format": 1', "is not JSON .* delete it"),
+        ('{"format": 1', "is no JSON: .* delete that file"),
         (json.dumps({"format": 99, "row": ROW.label}), "has form 99"),
         (json.dumps({"format": 1, "row": "ldam:scale=20"}), "is the result of 'ldam:scale=20'"),
     ):
