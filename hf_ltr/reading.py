@@ -64,14 +64,20 @@ def decoded(content: bytes | bytearray, where: str) -> str:
         ) from None
 
 
-def parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str, *, strict: bool = True) -> Any:
     """
+    Args:
+        text (`str`).
+        where (`str`): What the text is of, for messages.
+        strict (`bool`, defaults to `True`): Refuse NaN and infinity, which JSON does not have, and a key that is there
+            twice; what other programs write may hold them where nobody looks.
+
     Raises:
-        `ValueError`: naming `where`, for what is no JSON, NaN and infinity, a key that is there twice, or lists in
-            lists deeper than Python reads.
+        `ValueError`: naming `where`, for what is no JSON, or lists in lists deeper than Python reads.
     """
+    hooks = {"parse_constant": _no_number, "object_pairs_hook": _distinct} if strict else {}
     try:
-        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_distinct)
+        return json.loads(text, **hooks)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except ValueError as error:
@@ -80,9 +86,9 @@ def parse_json(text: str, where: str) -> Any:
         raise ValueError(f"{where} cannot be read: its lists and objects are nested too deeply") from None
 
 
-def read_json(path: str | Path, largest: int = LARGEST_JSON) -> Any:
+def read_json(path: str | Path, *, strict: bool = True) -> Any:
     """A JSON file, see [`parse_json`]."""
-    return parse_json(read_text(path, largest), str(path))
+    return parse_json(read_text(path, LARGEST_JSON), str(path), strict=strict)
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from ..data.class_counts import ClassCounts, counts_by_map, counts_difference, is_reordered
 from ..data.class_counts import class_counts as count_classes
 from ..models.class_order import names_in_config, order_of
+from ..reading import read_json
 
 
 def read_class_counts(
@@ -140,10 +140,7 @@ def _content(source: Any, what: str) -> tuple[Any, str]:
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {source} with the {what}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{source} is not JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, list | dict):
         raise ValueError(f"{source} must hold a list or an object of numbers, not a {type(content).__name__}")
     return content, str(source)

@@ -168,7 +168,7 @@ def test_counts_from_json(tmp_path, content, counts):
     [
         ('{"ant": 1, "bee": 2, "crab": 3, "eel": 4}', "missing 'dog'; unknown 'eel'"),
         ('{"a": 1, "b": 2}', "names of the model's classes"),
-        ("[1, 2", "is not JSON"),
+        ("[1, 2", "is no JSON"),
         ("3", "must hold a list or an object"),
         ('[1, "2", 3, 4]', "one number per class"),
         ("[1, 2, 3, -4]", "must not be negative"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...reading import read_json
 from ..record import write_record
 
 MANIFEST = "preparation.json"
@@ -25,10 +25,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); remove the folder and prepare it again") from error
+        content = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove the folder and prepare it again") from None
+    version = content.get("version") if isinstance(content, dict) else None
     if version != MANIFEST_VERSION:
         raise ValueError(f"{path} is of version {version}, but this hf_ltr reads version {MANIFEST_VERSION}")
     return content

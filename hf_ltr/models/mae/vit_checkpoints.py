@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.utils import cached_file, logging
 
+from ...reading import read_json
 from ..initial_weights import weights_of_checkpoint
 from .position_embedding import sine_cosine_position_embedding
 
@@ -244,7 +244,7 @@ def _statistics(stored: dict[str, Any], source: str, channels: int, hub: dict[st
     """Mean and standard deviation of the images that the checkpoint was trained with."""
     try:
         place = cached_file(str(Path(source).parent) if Path(source).is_file() else source, _PROCESSOR_FILE, **hub)
-        processor = json.loads(Path(place).read_text(encoding="utf-8")) if place else {}
+        processor = read_json(place, strict=False) if place else {}
     except (OSError, ValueError):
         processor = {}
     if all(len(processor.get(name) or ()) == channels for name in _IMAGENET):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ....reading import parse_json
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 # Read when they are named; many other things are written in such files.
@@ -150,10 +151,7 @@ def _json_columns(text: str, name: str) -> dict[str, list[Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number} of {name} is no JSON: {error}") from None
+        row = parse_json(line, f"line {number} of {name}", strict=False)
         if not isinstance(row, dict):
             raise ValueError(f"line {number} of {name} is no JSON object")
         rows.append(row)
@@ -163,10 +161,7 @@ def _json_columns(text: str, name: str) -> dict[str, list[Any]]:
 
 def _json_table(text: str, name: str) -> dict[str, list[Any]]:
     """A list of records, or labels by file name."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is no JSON: {error}") from None
+    content = parse_json(text, name, strict=False)
     if isinstance(content, dict) and content and all(isinstance(value, str | int) for value in content.values()):
         return {"file_name": list(content), "label": list(content.values())}
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
