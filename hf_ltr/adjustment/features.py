@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data.labels import read_labels
 from ..data.loading.decoding import decode_image
-from ..data.loading.images import MAX_REPORTED, describe_problem, image_source, unreadable_images
+from ..data.loading.image_sources import MAX_REPORTED, describe_problem, image_source, unreadable_images
 from ..distributed import available_cores
 from .head import LinearHead, logits_of
 

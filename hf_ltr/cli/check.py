@@ -65,7 +65,7 @@ def _lines(options: argparse.Namespace, data: Any, check: Any, duplicates: Any) 
 
 
 def _places(places: list[tuple[str, int]], data: Any) -> str:
-    from ..data.loading.images import describe_row, image_source
+    from ..data.loading.image_sources import describe_row, image_source
 
     return " = ".join(f"{split} {describe_row(row, image_source(data[split]).name(row))}" for split, row in places)
 

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from ..data.loading.image_check import check_images, has_files
-from ..data.loading.images import MAX_REPORTED, unreadable_images
+from ..data.loading.image_sources import MAX_REPORTED, unreadable_images
 
 logger = logging.getLogger(__name__)
 

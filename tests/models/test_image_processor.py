@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
 
-from hf_ltr.data.loading.images import decode_image, resize_image
+from hf_ltr.data.loading.decoding import decode_image
+from hf_ltr.data.loading.images import resize_image
 from hf_ltr.models import (
     LongTailConfig,
     LongTailForImageClassification,

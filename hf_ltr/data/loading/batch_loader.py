@@ -10,40 +10,26 @@ processes.
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
-from ...naming import unknown_name
+from ...validation import choice
 from ..labels import read_labels
-from ..map_style import is_arrow_dataset, require_column, require_map_style
 from ..randomness import is_padding, rows_of
-from ..transforms.augmentation import CROPS, MAX_VIEWS, Augmentation
+from ..transforms.augmentation import Augmentation
 from ..transforms.mixing import Mixing, Pairing, require_even, warn_of_pairs_within_classes
+from ..transforms.views import make_views
 from .batches import GlobalBatchSampler, KeyedDataLoader
-from .decoding import image_dimensions, is_wide
-from .images import (
-    MAX_REPORTED,
-    ImageSource,
-    UnreadableImagesError,
-    decode_resident,
-    describe_problem,
-    describe_row,
-    image_source,
-    unreadable_images,
-)
-from .ranges import RangeTally, used_range
+from .image_sources import ImageSource, UnreadableImagesError, image_source, unreadable_images
+from .images import decode_resident
+from .inspection import probe_images, require_rows, yields_pixel_values
 from .row_datasets import Batch, DecodedRows, HostRows, KeyRows, ReadyRows, StoredRows
 
 SMALL_SIDE = 96
 LOADINGS = ("auto", "resident", "workers")
-_PROBED = 64
-_DECODED_PROBES = 16
-_LARGE = 1 << 18
 # ImageNet practice: what is cut down to 224 is stored at 256.
 _STORED_RATIO = 0.875
 
@@ -92,7 +78,8 @@ class BatchLoader:
 
     Attributes:
         labels (`torch.LongTensor (N,)` on the CPU, or None), num_rows (`int`), loading (`"resident"`, `"workers"` or
-        `"ready"`), augmentation (`list[str]`: the names in force), image_size (`tuple[int, int]`).
+        `"ready"`), augmentation (`list[str]`: the names in force), image_size (`tuple[int, int]`), views (list of
+        [`~hf_ltr.data.transforms.augmentation.Augmentation`]), images (uint8 on the device, where they are resident).
 
     Raises:
         ValueError: before any training time is spent, for a missing column, a label outside the classes (the row is
@@ -137,12 +124,9 @@ class BatchLoader:
         class_map: Sequence[int] | None = None,
         labels: torch.Tensor | None = None,
     ):
-        _require_rows(dataset)
-        if loading not in LOADINGS:
-            raise unknown_name("loading", loading, LOADINGS)
-        if not 1 <= len(views) <= MAX_VIEWS:
-            raise ValueError(f"views must name between 1 and {MAX_VIEWS} views, got {list(views)}")
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        require_rows(dataset)
+        choice("loading", loading, LOADINGS)
+        self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
         self.num_channels = num_channels
         self.num_labels = num_labels
         self.train = train
@@ -150,74 +134,47 @@ class BatchLoader:
         self.seed = int(seed)
         self.memory_format = memory_format
         self._scale, self._shift = _normalisation(image_mean, image_std, num_channels, self.device)
-        self._resize = {"interpolation": interpolation, "resize_ratio": None if train else eval_resize_ratio}
+        self._interpolation, self._resize_ratio = interpolation, None if train else eval_resize_ratio
 
-        ready = _is_ready(dataset, image_column)
+        ready = yields_pixel_values(dataset, image_column)
         self.num_rows = len(dataset[image_column]) if isinstance(dataset, Mapping) else len(dataset)
         names = ("labels", label_column) if ready else (label_column,)
         required = not train if require_labels is None else require_labels
         self.labels = read_labels(dataset, names, num_labels, required, class_map) if labels is None else labels
         self._device_labels = None if self.labels is None else self.labels.to(self.device)
-        self.mixing = self._make_mixing(
-            mixup_alpha, cutmix_alpha, mix_probability, switch_probability, label_smoothing
+        mixing = Mixing(
+            num_labels or 0, mixup_alpha, cutmix_alpha, mix_probability, switch_probability, label_smoothing, self.seed
         )
+        self.mixing = mixing if train and mixing.active else None
+        if self.mixing is not None and (self.labels is None or not num_labels):
+            raise ValueError("mixup, cutmix and label smoothing need labels and num_labels")
 
         source = None if ready else image_source(dataset, image_column)
-        sizes, problems = _probe(source) if source is not None else (set(), [])
+        sizes, problems = probe_images(source) if source is not None else (set(), [])
         small = len(sizes) == 1 and max(max(size) for size in sizes) <= SMALL_SIDE
         if ready and (augmentation not in ("auto", "none", None) or len(views) > 1):
             raise ValueError(
                 "this dataset yields ready pixel_values, which are neither augmented nor viewed twice here: leave "
                 "augmentation at 'auto', or let it yield images"
             )
-        lists = self._augmentation_lists(augmentation, views, view_augmentations or {}, small, ready)
-        self.augmentation = lists[0]
-        self._views = [
-            Augmentation(
-                names,
-                _options_of(names, lists, augmentation_options if train else None),
-                image_size=self.image_size,
-                image_mean=image_mean,
-                interpolation=interpolation,
-            )
-            for names in lists
-        ]
+        self.views = make_views(
+            views,
+            None if ready else augmentation,
+            view_augmentations or {},
+            (augmentation_options if train else None) or {},
+            train=train,
+            small=small,
+            image_size=self.image_size,
+            image_mean=image_mean,
+            interpolation=interpolation,
+        )
+        self.augmentation = self.views[0].names
         self.loading = "ready" if ready else self._choose_loading(loading, small, resident_limit_bytes)
         if problems and self.loading == "workers":
             raise unreadable_images(problems, complete=False)
-        self._images: torch.Tensor | None = None
-        self._open(dataset, source, image_column, sizes)
-
-    def _make_mixing(self, mixup, cutmix, probability, switch, smoothing) -> Mixing | None:
-        mixing = Mixing(self.num_labels or 0, mixup, cutmix, probability, switch, smoothing, self.seed)
-        if not self.train or not mixing.active:
-            return None
-        if self.labels is None or not self.num_labels:
-            raise ValueError("mixup, cutmix and label smoothing need labels and num_labels")
-        return mixing
-
-    def _augmentation_lists(
-        self,
-        augmentation: Sequence[str] | str | None,
-        views: Sequence[str],
-        view_augmentations: Mapping[str, Sequence[str]],
-        small: bool,
-        ready: bool,
-    ) -> list[list[str]]:
-        """The augmentation list of each view."""
-        if not self.train or ready or augmentation is None or augmentation == "none":
-            names = []
-        elif augmentation == "auto":
-            names = ["random_crop" if small else "random_resized_crop", "horizontal_flip"]
-        elif isinstance(augmentation, str):
-            names = [name.strip() for name in augmentation.split(",") if name.strip()]
-        else:
-            names = list(augmentation)
-        known = {"train": names, "eval": [], **{name: list(value) for name, value in view_augmentations.items()}}
-        for view in views:
-            if view not in known:
-                raise unknown_name("view", view, known, "Define it with view_augmentations={name: [...]}.")
-        return [known[view] if self.train else [] for view in views]
+        self.images: torch.Tensor | None = None
+        self._device_views: Sequence[Augmentation] = self.views
+        self._rows = self._open(dataset, source, image_column, sizes)
 
     def _choose_loading(self, loading: str, small: bool, limit: int) -> str:
         if loading != "auto":
@@ -225,48 +182,48 @@ class BatchLoader:
         bytes_needed = self.num_rows * self.num_channels * self.image_size[0] * self.image_size[1]
         return "resident" if small and bytes_needed <= limit else "workers"
 
-    def _open(self, dataset: Any, source: ImageSource | None, image_column: str, sizes: set[tuple[int, int]]) -> None:
+    def _open(
+        self, dataset: Any, source: ImageSource | None, image_column: str, sizes: set[tuple[int, int]]
+    ) -> KeyRows:
         """Decode what is resident, and decide which part of each view's augmentation the loader does."""
         if source is None:
-            self._rows: Dataset = ReadyRows(dataset, (self.num_channels, *self.image_size))
-            self._device_views = self._views
-            return
-        parts = [view.split() for view in self._views]
-        self._device_views = [rest for _, rest in parts]
+            return ReadyRows(dataset, (self.num_channels, *self.image_size))
+        first: Sequence[Augmentation]
         if self.loading == "workers":
-            crops = []
-            for place, (view, (first, rest)) in enumerate(zip(self._views, parts, strict=True)):
-                crops.append(view.crop)
-                if view.crop is None:
-                    continue
-                if view.names[0] != view.crop or set(CROPS) <= set(view.names):
-                    raise ValueError(
-                        f"with loading='workers' {view.crop} must come first, and be the only crop of its kind, got "
-                        f"{view.names}: it is done while the image still has its own size"
-                    )
-                parts[place] = (first.without(view.crop), rest.without(view.crop))
-            self._device_views = [rest for _, rest in parts]  # without the crops
+            crops, first, self._device_views = zip(*(view.split_for_decoding() for view in self.views), strict=True)
             reader = DecodedRows(
-                source, self.num_channels, self.image_size, self._resize, self.seed, self._views, crops
+                source,
+                self.num_channels,
+                self.image_size,
+                self._interpolation,
+                self._resize_ratio,
+                self.seed,
+                self.views,
+                crops,
             )
-            self._rows = HostRows(reader, [first for first, _ in parts], self.seed)
-            return
-        self._images = self._decode(dataset, image_column, sizes)
-        if any(view.has_policy for view in self._views):
-            self._rows = HostRows(StoredRows(self._images), [first for first, _ in parts], self.seed)
-            self._images = None
-        else:
-            self._images = self._images.to(self.device)
-            self._rows = KeyRows(self.num_rows)
+            return HostRows(reader, first, self.seed)
+        first, self._device_views = zip(*(view.split() for view in self.views), strict=True)
+        images = decode_resident(
+            dataset,
+            self._stored_size(sizes),
+            self.num_channels,
+            image_column=image_column,
+            interpolation=self._interpolation,
+            resize_ratio=self._resize_ratio,
+        )
+        if any(view.has_policy for view in self.views):
+            return HostRows(StoredRows(images), first, self.seed)
+        self.images = images.to(self.device)
+        return KeyRows(self.num_rows)
 
-    def _decode(self, dataset: Any, image_column: str, sizes: set[tuple[int, int]]) -> torch.Tensor:
-        size = self.image_size
-        if sizes and all(view.crop is not None for view in self._views):
-            stored = tuple(round(side / _STORED_RATIO) for side in size)
-            # Images smaller than that would gain nothing from being stored enlarged.
-            if all(height >= stored[0] and width >= stored[1] for height, width in sizes):
-                size = stored
-        return decode_resident(dataset, size, self.num_channels, image_column=image_column, **self._resize)
+    def _stored_size(self, sizes: set[tuple[int, int]]) -> tuple[int, int]:
+        """Of resident images, from some images' sizes."""
+        if not sizes or any(view.crop is None for view in self.views):
+            return self.image_size
+        height, width = (round(side / _STORED_RATIO) for side in self.image_size)
+        # Images smaller than that would gain nothing from being stored enlarged.
+        enough = all(own[0] >= height and own[1] >= width for own in sizes)
+        return (height, width) if enough else self.image_size
 
     def loader(
         self,
@@ -298,6 +255,7 @@ class BatchLoader:
                 rows = batch_sampler.batch_size * batch_sampler.world_size * accumulation_steps
                 batch_sampler.pairing = Pairing(rows, self.seed)
             if hasattr(batch_sampler.sampler, "indices"):  # others may draw from a random state they do not own
+                assert self.labels is not None
                 warn_of_pairs_within_classes(self.labels.numpy()[rows_of(batch_sampler.keys())])
         options: dict[str, Any] = {}
         if not isinstance(self._rows, KeyRows):
@@ -329,8 +287,8 @@ class BatchLoader:
         if self.loading == "ready":
             pixels = [raw["pixel_values"].to(self.device, non_blocking=True, dtype=torch.float32)]
         else:
-            if self._images is not None:
-                images = [self._images.index_select(0, rows)] * len(self._views)
+            if self.images is not None:
+                images = [self.images.index_select(0, rows)] * len(self.views)
             else:
                 images = [raw["images"], *raw.get("extra_images", ())]
                 images = [image.to(self.device, non_blocking=True) for image in images]
@@ -355,82 +313,15 @@ class BatchLoader:
         return augmentation.apply_normalized(pixels, keys, self.seed, view)
 
 
-def _require_rows(dataset: Any) -> None:
-    require_map_style(dataset)
-    rows = {len(column) for column in dataset.values()} if isinstance(dataset, Mapping) else {len(dataset)}
-    if len(rows) > 1:
-        raise ValueError(f"the arrays of the dataset have different lengths: {sorted(rows)}")
-    if rows == {0}:
-        raise ValueError("the dataset is empty")
-
-
 def _normalisation(
-    mean: Sequence[float], std: Sequence[float], num_channels: int, device: torch.device
+    image_mean: Sequence[float], image_std: Sequence[float], num_channels: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(scale, shift) with `pixels * scale + shift` = `(pixels / 255 - mean) / std`."""
-    mean, std = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (image_mean, image_std))
     if mean.shape != (num_channels,) or std.shape != (num_channels,) or not bool((std > 0).all()):
         raise ValueError(
             f"image_mean and image_std must have one value per channel ({num_channels}), std positive; got "
             f"{mean.tolist()} and {std.tolist()}"
         )
-    scale, shift = 1.0 / (255.0 * std), -mean / std
-    return tuple(v.to(torch.float32).view(1, -1, 1, 1).to(device) for v in (scale, shift))
-
-
-def _is_ready(dataset: Any, image_column: str) -> bool:
-    """Whether the dataset yields `pixel_values` of its own making."""
-    if isinstance(dataset, Mapping):
-        if image_column not in dataset and "pixel_values" in dataset:
-            raise ValueError(
-                f"a dict of arrays holds images, uint8 under {image_column!r}; ready pixel_values are those of a "
-                "dataset whose items are {'pixel_values', 'labels'}, such as datasets.Dataset.from_dict(...)"
-            )
-        require_column(image_column, dataset, "image")
-        return False
-    if is_arrow_dataset(dataset):
-        return image_column not in dataset.column_names and "pixel_values" in dataset.column_names
-    item = dataset[0]
-    if isinstance(item, Mapping):
-        if "pixel_values" not in item:
-            require_column(image_column, item, "image")
-        return "pixel_values" in item
-    if isinstance(item, Sequence) and len(item) >= 1:
-        return isinstance(item[0], torch.Tensor) and item[0].is_floating_point()
-    raise TypeError(
-        "the items of the dataset must be {'image', 'label'}, {'pixel_values', 'labels'} or (image, label), "
-        f"got {type(item).__name__}"
-    )
-
-
-def _probe(source: ImageSource) -> tuple[set[tuple[int, int]], list[str]]:
-    """
-    The sizes (height, width) of some images, the first and some evenly spaced ones, and which are unreadable. A few of
-    them are decoded, to say it when they use far less than the range of their container.
-    """
-    step = max(len(source) // _PROBED, 1)
-    rows = sorted({*range(min(_PROBED, len(source))), *range(0, len(source), step)})
-    decoded = set(rows[:: max(len(rows) // _DECODED_PROBES, 1)])
-    sizes, problems, tally = set(), [], RangeTally()
-    for row, item in zip(rows, source.items(rows), strict=True):
-        try:
-            height, width = image_dimensions(item)
-            sizes.add((height, width))
-        except Exception as error:
-            problems.append(describe_problem(source, row, error))
-            continue
-        # A large photograph of 8 bits takes long and surprises nobody; what cannot be decoded is reported elsewhere.
-        if row in decoded and (height * width <= _LARGE or is_wide(item)):
-            with contextlib.suppress(Exception):
-                tally.add(row, *used_range(item))
-    for remark in tally.remarks(lambda row: describe_row(row, source.name(row))):
-        warnings.warn(remark, stacklevel=4)
-    return sizes, problems[:MAX_REPORTED]
-
-
-def _options_of(
-    names: Sequence[str], lists: Sequence[Sequence[str]], options: Mapping[str, Mapping[str, Any]] | None
-) -> dict[str, Mapping[str, Any]]:
-    """The options of one view's operations; those that belong to no view are kept, for `Augmentation` to refuse."""
-    used = {name for other in lists for name in other}
-    return {name: value for name, value in (options or {}).items() if name in names or name not in used}
+    scale, shift = (v.to(torch.float32).view(1, -1, 1, 1).to(device) for v in (1.0 / (255.0 * std), -mean / std))
+    return scale, shift

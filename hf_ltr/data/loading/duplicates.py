@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .images import image_source
+from .image_sources import image_source
 
 _HEAD = 4096
 

@@ -22,7 +22,7 @@ from ..labels import class_names_of, stored_labels
 from ..map_style import is_arrow_dataset
 from .checked_files import HEADERS, WHOLE, CheckedFiles, file_identity, table_identity
 from .decoding import decode_image, image_dimensions, is_wide, open_image
-from .images import ArrowImages, describe_row, image_source
+from .image_sources import ArrowImages, describe_row, image_source
 from .ranges import RangeTally, used_range
 
 _CHUNK = 256

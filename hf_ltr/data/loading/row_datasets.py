@@ -6,6 +6,7 @@ workers can be forked or started afresh.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch.utils.data import Dataset
 
 from ..randomness import rows_of
 from ..transforms.augmentation import Augmentation
-from .images import ImageSource, UnreadableImagesError, as_tensors, covering_size, decode_rows, stack_resized
+from .image_sources import ImageSource, UnreadableImagesError
+from .images import as_tensors, covering_size, decode_rows, stack_resized
 
 Batch = dict[str, Any]
 
@@ -35,11 +37,11 @@ class KeyRows(Dataset):
         return {"keys": torch.tensor(keys, dtype=torch.int64)}
 
 
+@dataclass(frozen=True)
 class StoredRows:
     """Resident images on the CPU, one tensor per view."""
 
-    def __init__(self, images: torch.Tensor):
-        self.images = images
+    images: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,46 +50,43 @@ class StoredRows:
         return [self.images.index_select(0, rows_of(keys))] * num_views
 
 
+@dataclass(frozen=True)
 class DecodedRows:
     """
     Images decoded when asked for, then brought to `image_size` for each view: by the crop that `crops` names for it
-    (drawn for the image's own size), else by `resize` (options of `resize_image`).
+    (drawn for the image's own size), else by `resize_image` with `interpolation` and `resize_ratio`.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        num_channels: int,
-        image_size: tuple[int, int],
-        resize: Mapping[str, Any],
-        seed: int,
-        views: Sequence[Augmentation],
-        crops: Sequence[str | None],
-    ):
-        self.source, self.num_channels, self.image_size = source, num_channels, image_size
-        self.resize, self.seed, self.views, self.crops = resize, seed, views, crops
+    source: ImageSource
+    num_channels: int
+    image_size: tuple[int, int]
+    interpolation: str
+    resize_ratio: float | None
+    seed: int
+    views: Sequence[Augmentation]
+    crops: Sequence[str | None]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def read(self, keys: torch.Tensor, num_views: int) -> list[torch.Tensor]:
         images = decode_rows(self.source, rows_of(keys).tolist(), self.num_channels, self._require_size)
-        dimensions = torch.tensor([image.shape[:2] for image in images])
+        heights, widths = torch.tensor([image.shape[:2] for image in images]).unbind(1)
         results = []
         for place, (view, crop) in enumerate(zip(self.views, self.crops, strict=True)):
-            options, boxes = self.resize, None
             if crop == "random_window":
                 results.append(torch.stack(view.windows(as_tensors(images), keys, self.seed, place)))
-                continue
-            if crop == "random_resized_crop":
-                boxes = view.boxes(keys, dimensions[:, 0], dimensions[:, 1], self.seed, place)
-                options = {"interpolation": view.options["random_resized_crop"]["interpolation"]}
-            results.append(stack_resized(images, self.image_size, boxes, **options))
+            elif crop == "random_resized_crop":
+                boxes = view.boxes(keys, heights, widths, self.seed, place)
+                stretch = view.options["random_resized_crop"]["interpolation"]
+                results.append(stack_resized(images, self.image_size, stretch, boxes=boxes))
+            else:
+                results.append(stack_resized(images, self.image_size, self.interpolation, self.resize_ratio))
         return results
 
     def _require_size(self, image: np.ndarray) -> np.ndarray:
         if None in self.crops:
-            covering_size(*image.shape[:2], self.image_size, self.resize.get("resize_ratio"))
+            covering_size(image.shape[0], image.shape[1], self.image_size, self.resize_ratio)
         return image
 
 

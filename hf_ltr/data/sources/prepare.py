@@ -24,7 +24,7 @@ from ...naming import unknown_name
 from ...storage import naming_storage_errors
 from ..card import dataset_card
 from ..loading.decoding import decode_image, open_image
-from ..loading.images import ArrowImages, describe_problem, image_source
+from ..loading.image_sources import ArrowImages, describe_problem, image_source
 from ..provenance import long_tail_info
 from .prepared import MANIFEST, MANIFEST_VERSION, is_prepared, read_manifest
 

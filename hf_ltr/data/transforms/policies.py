@@ -15,8 +15,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from torchvision.transforms import v2
 
-from ...naming import unknown_name
+from ...validation import choice
 from ..randomness import KEY_MASK, STREAM_POLICY, bits
 
 AUTOAUGMENT_POLICIES = ("cifar10", "imagenet", "svhn")
@@ -51,10 +54,7 @@ def autoaugment_policy(policy: str = "cifar10") -> Callable:
     Args:
         policy: `"cifar10"`, `"imagenet"` or `"svhn"`.
     """
-    from torchvision.transforms import v2
-
-    if policy not in AUTOAUGMENT_POLICIES:
-        raise unknown_name("AutoAugment policy", policy, AUTOAUGMENT_POLICIES)
+    choice("AutoAugment policy", policy, AUTOAUGMENT_POLICIES)
     return v2.AutoAugment(v2.AutoAugmentPolicy(policy))
 
 
@@ -79,12 +79,7 @@ def randaugment_policy(
             the side, uncovered areas filled with the mean colour.
     """
     if policy is None:
-        from torchvision.transforms import v2
-
         return v2.RandAugment(num_ops=num_ops, magnitude=magnitude)
-    from PIL import Image
-    from timm.data.auto_augment import rand_augment_transform
-
     if not policy.startswith("rand"):
         raise ValueError(f"a RandAugment policy is a timm string such as 'rand-m9-mstd0.5-inc1', got {policy!r}")
     hyperparameters = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torchvision.transforms.v2 import functional
 
 INTERPOLATIONS = ("bicubic", "bilinear")
 _ATTEMPTS = 10
@@ -132,8 +133,6 @@ def resize_shorter_side(images: torch.Tensor, shorter_side: int, interpolation: 
         shorter_side (`int`)
         interpolation: `"bicubic"` or `"bilinear"`.
     """
-    from torchvision.transforms.v2 import functional
-
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     if min(images.shape[-2:]) == shorter_side:

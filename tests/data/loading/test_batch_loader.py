@@ -9,7 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_ltr.data.loading.batch_loader import BatchLoader
 from hf_ltr.data.loading.batches import GlobalBatchSampler, KeyedDataLoader, SequentialShards
-from hf_ltr.data.loading.images import decode_image, decode_resident, image_source, resize_image
+from hf_ltr.data.loading.decoding import decode_image
+from hf_ltr.data.loading.image_sources import image_source
+from hf_ltr.data.loading.images import decode_resident, resize_image
 from hf_ltr.data.randomness import pack_keys
 from hf_ltr.data.samplers import ClassBalancedSampler, InstanceSampler
 
@@ -239,7 +241,7 @@ def test_random_resized_crop_of_large_images_is_cut_before_resizing():
     )
     keys = pack_keys(0, torch.zeros(9, dtype=torch.int64), torch.arange(9))
     heights, widths = (torch.tensor([image.shape[axis] for image in LARGE]) for axis in (0, 1))
-    boxes = whole._views[0].boxes(keys, heights, widths, 0)
+    boxes = whole.views[0].boxes(keys, heights, widths, 0)
     values = by_row(batches(whole, 4))
     for image, box, value in zip(LARGE, boxes.tolist(), values, strict=True):
         top, left, height, width = box
@@ -282,12 +284,12 @@ def test_large_images_with_policy_and_views():
 def test_large_images_kept_resident():
     """They are stored larger than the input where a random resized crop will cut from them, else at its size."""
     kept = make_loader(LARGE_DATASET, image_size=28, loading="resident")
-    assert kept._images.shape == (9, 3, 32, 32)
+    assert kept.images.shape == (9, 3, 32, 32)
     assert by_row(batches(kept, 4)).shape == (9, 3, 28, 28)
     evaluation = make_loader(LARGE_DATASET, image_size=28, loading="resident", train=False)
-    assert evaluation._images.shape == (9, 3, 28, 28)
+    assert evaluation.images.shape == (9, 3, 28, 28)
     upsampled = make_loader(image_size=48, augmentation=["random_resized_crop"])
-    assert upsampled._images.shape == (37, 3, 48, 48)
+    assert upsampled.images.shape == (37, 3, 48, 48)
 
 
 def test_resident_limit():
@@ -456,14 +458,12 @@ def test_exif_orientation_is_applied():
     assert (decode_image(image_source(dataset).items([0])[0]) == np.asarray(dataset[0]["image"])).all()
 
 
-def test_resize_options():
+def test_a_resized_image_covers_its_size_and_is_cut_in_the_centre():
     image = pixels(1, 20, 40)[0]
-    assert resize_image(image, (10, 10), crop="none").shape == (3, 10, 10)
+    assert resize_image(image, (10, 10)).shape == (3, 10, 10)
     same = torch.from_numpy(image).permute(2, 0, 1)
     assert torch.equal(resize_image(image, (20, 20)), same[:, :, 10:30])
     assert torch.equal(resize_image(image, (20, 40)), same)
-    with pytest.raises(ValueError, match="crop must be"):
-        resize_image(image, (10, 10), crop="random")
 
 
 def test_files_and_threads(tmp_path):
@@ -580,7 +580,7 @@ def test_random_window_of_large_images_follows_each_images_own_size(workers):
     assert batch_loader.loading == "workers"
     found = batches(batch_loader, 4, num_workers=workers)
     keys, values = torch.cat([b["keys"] for b in found]), torch.cat([b["pixel_values"] for b in found])
-    draws = batch_loader._views[0].uniforms("pixel", keys, batch_loader.seed)
+    draws = batch_loader.views[0].uniforms("pixel", keys, batch_loader.seed)
     for key, window, flip, value in zip(keys, draws["random_window"], draws["horizontal_flip"], values, strict=True):
         image = torch.from_numpy(LARGE[int(key) & 0xFFFFFFFF]).permute(2, 0, 1)
         resized = functional.resize(image, [37], antialias=True)  # 32 / 0.875
@@ -592,9 +592,9 @@ def test_random_window_of_large_images_follows_each_images_own_size(workers):
 
 def test_random_window_resident_is_cut_from_the_kept_square():
     batch_loader = make_loader(LARGE_DATASET, augmentation=["random_window"], loading="resident")
-    assert batch_loader._images.shape[2:] == (37, 37)
+    assert batch_loader.images.shape[2:] == (37, 37)
     first, second = by_row(batches(batch_loader)), by_row(batches(batch_loader, epoch=1))
     assert first.shape == (9, 3, 32, 32) and not torch.equal(first, second)
-    stored = normalised(batch_loader._images.numpy())
+    stored = normalised(batch_loader.images.numpy())
     windows = stored[0].unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4).reshape(36, -1)
     assert ((windows - first[0].reshape(1, -1)).abs().amax(dim=1) < 1e-5).sum() == 1

@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset, Features, Image
 
 from hf_ltr.data.loading.batch_loader import BatchLoader
+from hf_ltr.data.loading.batches import SequentialShards
 from hf_ltr.data.loading.decoding import MAX_PIXELS_VARIABLE, decode_image, image_dimensions
 from hf_ltr.data.loading.images import decode_resident, resize_image
 from hf_ltr.data.sources.prepare import Preparation
@@ -210,8 +211,7 @@ def pixels_of(data, loading):
         require_labels=False,
         loading=loading,
     )
-    rows = torch.arange(batch_loader.num_rows)
-    raw = batch_loader._rows.__getitems__(rows.tolist())
+    (raw,) = batch_loader.loader(SequentialShards(batch_loader.num_rows, batch_loader.num_rows))
     return (batch_loader.prepare(raw)["pixel_values"] * 255).round().to(torch.uint8)
 
 

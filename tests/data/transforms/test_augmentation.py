@@ -8,8 +8,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from hf_ltr.data.randomness import pack_keys
-from hf_ltr.data.transforms import augmentation as operations
 from hf_ltr.data.transforms.augmentation import OPERATIONS, Augmentation
+from hf_ltr.data.transforms.color import color_jitter
+from hf_ltr.data.transforms.erasing import cutout, random_erasing
+from hf_ltr.data.transforms.geometry import horizontal_flip, random_crop, random_window, rotation
 from hf_ltr.data.transforms.policies import apply_policy, autoaugment_policy, isolated_random_state, randaugment_policy
 from hf_ltr.data.transforms.resampling import crop_and_resize, random_boxes, resampling_matrices
 
@@ -30,7 +32,7 @@ def random_uniforms(batch: int, draws: int, seed: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_random_crop_against_slicing(dtype):
     images, uniforms = random_images().to(dtype), random_uniforms(6, 2)
-    result = operations.random_crop(images, uniforms, padding=3, fill=7)
+    result = random_crop(images, uniforms, padding=3, fill=7)
     assert result.dtype == dtype
     for image, (row, column), out in zip(images, uniforms.tolist(), result, strict=True):
         padded = torch.full((3, 16, 18), 7, dtype=dtype)
@@ -41,7 +43,7 @@ def test_random_crop_against_slicing(dtype):
 
 def test_horizontal_flip_against_loop():
     images, uniforms = random_images(), random_uniforms(6, 1)
-    result = operations.horizontal_flip(images, uniforms, probability=0.6)
+    result = horizontal_flip(images, uniforms, probability=0.6)
     for image, (draw,), out in zip(images, uniforms.tolist(), result, strict=True):
         assert torch.equal(out, image.flip(2) if draw < 0.6 else image)
 
@@ -49,7 +51,7 @@ def test_horizontal_flip_against_loop():
 @pytest.mark.parametrize("size", [2, 4, 30])
 def test_cutout_against_loop(size):
     images, uniforms = random_images().float() + 1, random_uniforms(6, 2)
-    result = operations.cutout(images, uniforms, size=size)
+    result = cutout(images, uniforms, size=size)
     for image, (row, column), out in zip(images, uniforms.tolist(), result, strict=True):
         expected, y, x = image.clone(), int(row * 10), int(column * 12)
         expected[:, max(y - size // 2, 0) : y + size // 2, max(x - size // 2, 0) : x + size // 2] = 0
@@ -60,7 +62,7 @@ def test_cutout_against_loop(size):
 @pytest.mark.parametrize("shape", [(12, 12), (10, 14)])
 def test_rotation_against_torchvision(shape):
     images, uniforms = random_images(height=shape[0], width=shape[1]), random_uniforms(6, 1)
-    result = operations.rotation(images, uniforms, degrees=25)
+    result = rotation(images, uniforms, degrees=25)
     assert result.dtype == torch.uint8
     for image, (draw,), out in zip(images, uniforms.tolist(), result, strict=True):
         expected = functional.rotate(image, (draw * 2 - 1) * 25)
@@ -144,7 +146,7 @@ def test_random_boxes_have_torchvisions_distribution():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_color_jitter_against_torchvision(channels):
     images, uniforms = random_images(channels=channels).float() / 255, random_uniforms(6, 8)
-    result = operations.color_jitter(images * 255, uniforms, brightness=0.4, contrast=0.3, saturation=1.5) / 255
+    result = color_jitter(images * 255, uniforms, brightness=0.4, contrast=0.3, saturation=1.5) / 255
     adjustments = [functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation]
     for image, draws, out in zip(images, uniforms, result, strict=True):
         expected = image
@@ -153,12 +155,12 @@ def test_color_jitter_against_torchvision(channels):
             low = max(0.0, 1 - strength)
             expected = adjustments[which](expected, low + (1 + strength - low) * draws[which].item())
         torch.testing.assert_close(out, expected, atol=1e-4, rtol=0)
-    assert operations.color_jitter(random_images(), uniforms).dtype == torch.uint8
+    assert color_jitter(random_images(), uniforms).dtype == torch.uint8
 
 
 def test_random_erasing():
     images = torch.full((4_000, 2, 12, 16), 9.0)
-    result = operations.random_erasing(images, random_uniforms(4_000, 24), probability=0.25)
+    result = random_erasing(images, random_uniforms(4_000, 24), probability=0.25)
     changed = (result != 9).any(dim=1)
     erased = changed.flatten(1).any(dim=1)
     assert abs(erased.float().mean() - 0.25) < 0.025
@@ -172,10 +174,10 @@ def test_random_erasing():
     assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
     first, second = result[erased][:2]
     assert not torch.equal(first[first != 9][:8], second[second != 9][:8])  # each image has noise of its own
-    zeroed = operations.random_erasing(images[:40], random_uniforms(40, 24), probability=1.0, mode="const")
+    zeroed = random_erasing(images[:40], random_uniforms(40, 24), probability=1.0, mode="const")
     assert set(zeroed.unique().tolist()) == {0.0, 9.0} and (zeroed == 0).flatten(1).any(dim=1).all()
     with pytest.raises(ValueError, match="mode of random_erasing"):
-        operations.random_erasing(images, random_uniforms(4_000, 24), mode="rand")
+        random_erasing(images, random_uniforms(4_000, 24), mode="rand")
 
 
 def coordinates(count: int, size: int = 32) -> torch.Tensor:
@@ -369,7 +371,7 @@ def test_split_gives_the_same_result():
 def test_color_jitter_with_hue_against_torchvision():
     images, uniforms = random_images(24).float() / 255, random_uniforms(24, 8)
     images[0, :, :3] = images[0, :1, :3]  # gray pixels have no hue
-    result = operations.color_jitter(images * 255, uniforms, 0.4, 0.3, 1.5, hue=0.3) / 255
+    result = color_jitter(images * 255, uniforms, 0.4, 0.3, 1.5, hue=0.3) / 255
     adjustments = [
         functional.adjust_brightness,
         functional.adjust_contrast,
@@ -395,17 +397,15 @@ def test_color_jitter_with_hue_against_torchvision():
 
 def test_color_jitter_hue_alone_and_limits():
     images, uniforms = random_images(), random_uniforms(6, 8)
-    alone = operations.color_jitter(images, uniforms, 0, 0, 0, hue=0.5)
+    alone = color_jitter(images, uniforms, 0, 0, 0, hue=0.5)
     assert alone.dtype == torch.uint8
     for image, draw, out in zip(images, uniforms[:, 6].tolist(), alone, strict=True):
         expected = functional.adjust_hue(image.float() / 255, (draw * 2 - 1) * 0.5) * 255
         assert (out.float() - expected).abs().max() <= 0.51
     gray = random_images(channels=1)
-    assert torch.equal(
-        operations.color_jitter(gray, uniforms, hue=0.5), operations.color_jitter(gray, uniforms[:, :6])
-    )
+    assert torch.equal(color_jitter(gray, uniforms, hue=0.5), color_jitter(gray, uniforms[:, :6]))
     with pytest.raises(ValueError, match="hue of color_jitter"):
-        operations.color_jitter(images, uniforms, hue=0.6)
+        color_jitter(images, uniforms, hue=0.6)
 
 
 def test_hue_leaves_the_other_draws_alone():
@@ -414,9 +414,7 @@ def test_hue_leaves_the_other_draws_alone():
     draws = without.uniforms("pixel", keys(6), seed=3)
     assert torch.equal(
         without.apply(images, keys(6), seed=3),
-        operations.horizontal_flip(
-            operations.color_jitter(images, draws["color_jitter"][:, :6]), draws["horizontal_flip"]
-        ),
+        horizontal_flip(color_jitter(images, draws["color_jitter"][:, :6]), draws["horizontal_flip"]),
     )
 
 
@@ -424,7 +422,7 @@ def test_hue_leaves_the_other_draws_alone():
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_random_window_against_torchvision(shape, interpolation):
     images, uniforms = random_images(height=shape[0], width=shape[1]), random_uniforms(6, 2)
-    result = operations.random_window(images, uniforms, (28, 28), interpolation=interpolation)
+    result = random_window(images, uniforms, (28, 28), interpolation=interpolation)
     assert result.shape == (6, 3, 28, 28) and result.dtype == torch.uint8
     resize = v2.Resize(32, interpolation=functional.InterpolationMode(interpolation), antialias=True)
     for image, (row, column), out in zip(images, uniforms.tolist(), result, strict=True):
@@ -437,7 +435,7 @@ def test_random_window_against_torchvision(shape, interpolation):
 def test_random_window_reaches_every_place():
     ramp = torch.arange(32 * 40, dtype=torch.float64).view(1, 1, 32, 40)
     uniforms = torch.tensor([[0.0, 0.0], [0.9999, 0.9999], [0.0, 0.9999]])
-    corners = operations.random_window(ramp.expand(3, -1, -1, -1), uniforms, (28, 30), shorter_side=32)[:, 0, 0, 0]
+    corners = random_window(ramp.expand(3, -1, -1, -1), uniforms, (28, 30), shorter_side=32)[:, 0, 0, 0]
     assert corners.tolist() == [0, 4 * 40 + 10, 10]
 
 
@@ -453,7 +451,7 @@ def test_random_window_refuses():
     with pytest.raises(ValueError, match="shorter_side=20 of random_window is smaller"):
         Augmentation(["random_window"], {"random_window": {"shorter_side": 20}}, image_size=(28, 28))
     with pytest.raises(ValueError, match="interpolation must be one of"):
-        operations.random_window(random_images(), random_uniforms(6, 2), (8, 8), interpolation="lanczos")
+        random_window(random_images(), random_uniforms(6, 2), (8, 8), interpolation="lanczos")
 
 
 def test_randaugment_is_handed_what_timm_hands_on():
@@ -478,5 +476,5 @@ def test_randaugment_is_handed_what_timm_hands_on():
 
 def test_one_image_in_four_is_erased_by_default():
     images = torch.ones(4_000, 1, 8, 8)
-    erased = (operations.random_erasing(images, random_uniforms(4_000, 24)) != images).flatten(1).any(1)
+    erased = (random_erasing(images, random_uniforms(4_000, 24)) != images).flatten(1).any(1)
     assert erased.float().mean() == pytest.approx(0.25, abs=0.03)  # facebookresearch/mae: --reprob 0.25
