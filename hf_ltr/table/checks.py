@@ -15,7 +15,7 @@ from ..naming import unknown_name
 from ..trainer import LongTailTrainingArguments
 from ..trainer.checks import check_arguments
 from ..trainer.degenerate import check_length
-from ..trainer.schedule import planned_epochs, warmup_steps
+from ..trainer.optimization import planned_epochs, warmup_steps
 from ..trainer.stages import stage_arguments, stage_config
 from .plans import Plan, share_of_process
 from .protocol import Protocol

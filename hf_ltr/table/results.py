@@ -16,7 +16,7 @@ from ..data import ClassCounts
 from ..files import write_json
 from ..reading import json_form, read_json
 from ..redaction import public
-from ..trainer.checkpoints import differences
+from ..trainer.run_folder import differences
 from .plans import PRECISION_MODE
 from .rows import MethodSpecification
 

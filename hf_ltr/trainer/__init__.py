@@ -10,7 +10,7 @@ _MODULE_OF_NAME = {
     "LongTailTrainer": "trainer",
     "LongTailTrainingArguments": "arguments",
     "StageResult": "stages",
-    "last_complete_checkpoint": "checkpoint_files",
+    "last_complete_checkpoint": "checkpoints",
     "run_stages": "stages",
 }
 
@@ -18,7 +18,7 @@ __all__ = ["LongTailTrainer", "LongTailTrainingArguments", "StageResult", "last_
 
 if TYPE_CHECKING:
     from .arguments import LongTailTrainingArguments
-    from .checkpoint_files import last_complete_checkpoint
+    from .checkpoints import last_complete_checkpoint
     from .stages import StageResult, run_stages
     from .trainer import LongTailTrainer
 

@@ -63,9 +63,9 @@ def follow_class_order(model: Any, dataset: Any) -> None:
             UserWarning,
             stacklevel=3,
         )
-    if order_of(names, own) is None:
+    if names is None or own is None or order_of(names, own) is None:
         return
-    first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
+    first = first_difference(names, own)
     warnings.warn(
         f"The training set numbers the model's classes differently (class {first} is {names[first]!r} there and "
         f"{own[first]!r} in the model): the model was brought into its order, by name.",
@@ -73,6 +73,11 @@ def follow_class_order(model: Any, dataset: Any) -> None:
         stacklevel=3,
     )
     model.reorder_classes(names)
+
+
+def first_difference(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """The first place in which two sequences of one length differ."""
+    return next(place for place, (one, other) in enumerate(zip(first, second, strict=True)) if one != other)
 
 
 def check_method_counts(method: LongTailMethod, counts: ClassCounts) -> None:
@@ -87,7 +92,7 @@ def check_method_counts(method: LongTailMethod, counts: ClassCounts) -> None:
             "class_counts(train_dataset) to get_method."
         )
     if list(counts.counts) != list(told.counts):
-        first = next(index for index, (a, b) in enumerate(zip(counts, told, strict=True)) if a != b)
+        first = first_difference(counts.counts, told.counts)
         different = sum(a != b for a, b in zip(counts, told, strict=True))
         order = ", the same numbers in another order" if is_reordered(counts.counts, told.counts) else ""
         raise ValueError(
@@ -95,8 +100,8 @@ def check_method_counts(method: LongTailMethod, counts: ClassCounts) -> None:
             f"has {counts[first]} images but the method was told {told[first]} ({different} of {len(counts)} classes "
             f"differ{order}). Pass class_counts(train_dataset) to get_method."
         )
-    if order_of(told.names, counts.names) is not None:
-        first = next(i for i, (a, b) in enumerate(zip(told.names, counts.names, strict=True)) if a != b)
+    if told.names is not None and counts.names is not None and order_of(told.names, counts.names) is not None:
+        first = first_difference(told.names, counts.names)
         raise ValueError(
             f"The method was built for the same counts of classes in another order: class {first} is "
             f"{told.names[first]!r} in its class_counts and {counts.names[first]!r} in the training set. Pass "
@@ -189,3 +194,9 @@ def follow_agreement(model: Any, agreed: Any) -> None:
     config.previous_class_counts = agreed.previous_class_counts
     if config.logit_adjustment != agreed.logit_adjustment:
         model.set_logit_adjustment(agreed.logit_adjustment)
+
+
+def follow_training(model: Any, counts: ClassCounts | None) -> None:
+    """Let the config of a model that was trained before speak of the images it is about to be trained on."""
+    if counts is not None and is_trained(model):
+        follow_agreement(model, agreed_config(model.config, counts, trained=True, tell=False))

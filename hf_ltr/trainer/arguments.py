@@ -22,7 +22,7 @@ MIXED_PRECISION = ("auto", "no", "bf16", "fp16")
 IMAGE_LOADING = ("auto", "resident", "workers")
 
 # Ranges of the arguments that are numbers. A rate may be 0, which trains nothing and is how a baseline is measured.
-_SHARE = {"minimum": 0, "maximum": 1}
+_SHARE: dict[str, float] = {"minimum": 0, "maximum": 1}
 _NUMBERS: dict[str, dict[str, float]] = {
     "learning_rate": {"minimum": 0},
     "min_learning_rate": {"minimum": 0},
@@ -128,7 +128,7 @@ class LongTailTrainingArguments(TrainingArguments):
     logging_strategy: str = field(default="epoch", metadata={"help": "When to log."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
-    remove_unused_columns: bool | None = field(default=False, metadata={"help": "Kept False: rows carry their index."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Kept False: rows carry their index."})
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "DDP's slow path."})
     dataloader_num_workers: int = field(default=-1, metadata={"help": "Decoding processes; -1 decides."})
     dataloader_persistent_workers: bool = field(default=True, metadata={"help": "Keep workers between epochs."})
@@ -159,7 +159,7 @@ class LongTailTrainingArguments(TrainingArguments):
     image_loading: str = field(default="auto", metadata={"help": "auto, resident or workers."})
     cpu_threads: int | None = field(default=None, metadata={"help": "Threads of each process on CPU."})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         remember_secret(self.hub_token)
         for item in dataclasses.fields(self):
             # JSON, to which they are written with every checkpoint, has no numbers of numpy.
@@ -232,10 +232,10 @@ class LongTailTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None or name not in _UNSET:
                 number(name, value, **bounds)
-        for name, (bounds, optional) in _WHOLE_NUMBERS.items():
+        for name, (limits, optional) in _WHOLE_NUMBERS.items():
             value = getattr(self, name)
             if value is not None or not optional:
-                whole_number(name, value, **bounds)
+                whole_number(name, value, **limits)
         for name in _FLAGS:
             value = getattr(self, name)
             if value is not None:
@@ -258,6 +258,12 @@ class LongTailTrainingArguments(TrainingArguments):
                     "does not drop there",
                     stacklevel=4,
                 )
+
+    @property
+    def folder(self) -> str:
+        """`output_dir`; where it is not given, the parent has filled it."""
+        assert self.output_dir is not None
+        return self.output_dir
 
     @property
     def device(self) -> torch.device:

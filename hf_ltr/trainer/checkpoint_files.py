@@ -16,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from transformers import TrainerState
 
 from ..files import write_json, write_text
-from .checkpoints import FACTS, checkpoints
 
 MANIFEST = "checkpoint.json"
 STATE = "trainer_state.json"
 METHOD_TENSORS = "method.safetensors"
+METHOD_FACTS = "method.json"
 _MODEL = ("model.safetensors", "model.safetensors.index.json")
 _TORCH = (".pt", ".pth")
 _SUFFIXES = (*_TORCH, ".bin", ".json", ".safetensors")
@@ -67,24 +67,6 @@ def forget_places(checkpoint: str | Path) -> None:
         write_text(path, json.dumps(state, indent=2, sort_keys=True) + "\n")  # as transformers does, NaN included
 
 
-def best_checkpoint_of(checkpoint: str | Path, output_dir: str | Path) -> str | None:
-    """
-    Where the best checkpoint is that the state of another one names, `None` if it names none.
-
-    Args:
-        checkpoint (`str`): Whose state is read.
-        output_dir (`str`): Where the run writes now: it may have been moved.
-    """
-    best = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8")).get("best_model_checkpoint")
-    if best is None:
-        return None
-    folders = [Path(output_dir), Path(checkpoint).parent]
-    if len(Path(best).parts) > 1:  # earlier versions wrote the path
-        folders.append(Path(best).parent)
-    places = [folder / Path(best).name for folder in folders]
-    return str(next((place for place in places if place.is_dir()), places[0]))
-
-
 def problems_of(checkpoint: str | Path) -> list[str]:
     """
     Why training cannot continue from a checkpoint exactly; empty if it can.
@@ -99,7 +81,9 @@ def problems_of(checkpoint: str | Path) -> list[str]:
         files = _read_manifest(checkpoint)
         if files is None:
             return _problems_without_manifest(checkpoint)
-        problems = [text for name in (FACTS, METHOD_TENSORS) if name not in files for text in [f"{name} is missing"]]
+        problems = [
+            text for name in (METHOD_FACTS, METHOD_TENSORS) if name not in files for text in [f"{name} is missing"]
+        ]
         problems += [
             text for name, known in sorted(files.items()) if (text := _compare(checkpoint / name, name, known))
         ]
@@ -108,36 +92,6 @@ def problems_of(checkpoint: str | Path) -> list[str]:
         return problems
     except OSError as error:
         return [f"{Path(error.filename or checkpoint).name} cannot be read ({error.strerror})"]
-
-
-def find_checkpoint(folder: str | Path) -> tuple[str | None, dict[str, list[str]]]:
-    """
-    The newest checkpoint that training can continue from.
-
-    Returns:
-        (its path or `None`, the problems of every newer one by path)
-    """
-    rejected = {}
-    for path in checkpoints(folder):
-        problems = problems_of(path)
-        if not problems:
-            return str(path), rejected
-        rejected[str(path)] = problems
-    return None, rejected
-
-
-def last_complete_checkpoint(folder: str | Path) -> str | None:
-    """The newest checkpoint in `folder` that training can continue from, or `None`."""
-    return find_checkpoint(folder)[0]
-
-
-def describe_rejected(rejected: dict[str, list[str]]) -> str:
-    """In words, which checkpoints were passed over and why."""
-    texts = []
-    for path, problems in rejected.items():
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        texts.append(f"{Path(path).name} ({', '.join(problems[:3])}{more})")
-    return "; ".join(texts)
 
 
 def is_unfinished(checkpoint: str | Path) -> bool:
@@ -172,7 +126,7 @@ def _checksum(path: Path) -> str:
 
 
 def _problems_without_manifest(checkpoint: Path) -> list[str]:
-    names = [STATE, "config.json", FACTS, METHOD_TENSORS, "scheduler.pt"]
+    names = [STATE, "config.json", METHOD_FACTS, METHOD_TENSORS, "scheduler.pt"]
     present = {entry.name for entry in os.scandir(checkpoint)}
     sharded = any(name.startswith(_SHARDS) for name in present)
     if not sharded:
@@ -200,7 +154,7 @@ def _read(checkpoint: Path, name: str) -> list[str]:
             if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
                 return [f"{name} holds no JSON object"]
             if name == STATE:
-                TrainerState.load_from_json(path)
+                TrainerState.load_from_json(str(path))
         elif name.endswith(".safetensors"):
             with safe_open(path, framework="pt") as file:
                 file.keys()

@@ -1,21 +1,41 @@
-"""Which checkpoint to continue from, and whether a folder belongs to this run."""
+"""The checkpoints of a run: which there are, from which one training continues, and how one is written."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
 import re
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json
-from .exempt_arguments import EXEMPT
+import torch.distributed as dist
 
-RUN_FILE = "run.json"
-FACTS = "method.json"
-# Arguments that runs did not write down before they wrote down what is at its default.
-_LATER = frozenset(("dataloader_drop_last", "dataloader_in_order", "auto_find_batch_size"))
+from ..files import clear_temporaries
+from ..models.quiet import quiet_loading
+from ..storage import StorageError, naming_storage_errors
+from .arguments import LongTailTrainingArguments
+from .checkpoint_files import (
+    METHOD_FACTS,
+    STATE,
+    begin_checkpoint,
+    forget_places,
+    is_unfinished,
+    problems_of,
+    write_manifest,
+)
+
+logger = logging.getLogger(__name__)
+
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+
+
+class NoCheckpointToContinue(ValueError):
+    """Training was to be continued, and no checkpoint of the folder can be."""
 
 
 def checkpoints(folder: str | Path) -> list[Path]:
@@ -33,148 +53,176 @@ def delete_checkpoints(folder: str | Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def check_folder(folder: str | Path, facts: dict[str, Any]) -> None:
+def find_checkpoint(folder: str | Path) -> tuple[str | None, dict[str, list[str]]]:
     """
+    The newest checkpoint that training can continue from.
+
+    Returns:
+        (its path or `None`, the problems of every newer one by path)
+    """
+    rejected: dict[str, list[str]] = {}
+    for path in checkpoints(folder):
+        problems = problems_of(path)
+        if not problems:
+            return str(path), rejected
+        rejected[str(path)] = problems
+    return None, rejected
+
+
+def last_complete_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint in `folder` that training can continue from, or `None`."""
+    return find_checkpoint(folder)[0]
+
+
+def describe_rejected(rejected: dict[str, list[str]]) -> str:
+    """In words, which checkpoints were passed over and why."""
+    texts = []
+    for path, problems in rejected.items():
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        texts.append(f"{Path(path).name} ({', '.join(problems[:3])}{more})")
+    return "; ".join(texts)
+
+
+def choose_checkpoint(output_dir: str, asked: str | os.PathLike | bool | None) -> str | None:
+    """
+    The checkpoint to continue from, the same on every process.
+
+    Args:
+        output_dir (`str`): Of the run.
+        asked (`str` or `bool`, *optional*): A checkpoint; `True` for the newest of `output_dir` whose files are all
+            there and whole; nothing for a new start.
+
+    Returns:
+        `str` or `None`: `None` for the beginning.
+
     Raises:
-        `ValueError`: if the folder holds another run than `facts` describe; nothing in it is touched.
+        [`NoCheckpointToContinue`]: if there are checkpoints, none of which can be continued.
+        `ValueError`: for a checkpoint that was named and is not whole, or a new start beside checkpoints of a run.
     """
-    folder = Path(folder)
-    path = folder / RUN_FILE
-    if path.is_file():
-        before = read_facts(path)
-        found = fact_differences(before, json.loads(json.dumps(facts)))
-        if found:
-            shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+    outcome: list[Any] = [None]
+    if not _shared() or dist.get_rank() == 0:
+        # Found by one process: several might see a folder at different moments.
+        try:
+            outcome = [(*_find(output_dir, asked), None)]
+        except ValueError as error:
+            outcome = [(None, None, error)]
+    if _shared():
+        dist.broadcast_object_list(outcome)
+    chosen, warning, problem = outcome[0]
+    if problem is not None:
+        raise problem
+    if warning is not None and (not _shared() or dist.get_rank() == 0):
+        warnings.warn(warning, stacklevel=4)
+    return chosen
+
+
+def _shared() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _find(output_dir: str, asked: Any) -> tuple[str | None, str | None]:
+    """The checkpoint to continue from, and what to warn of; raises as [`choose_checkpoint`] does."""
+    if asked and asked is not True:
+        path = os.fspath(asked)
+        # What is no checkpoint of this package is named later.
+        problems = problems_of(path) if (Path(path) / METHOD_FACTS).exists() else []
+        if problems:
             raise ValueError(
-                f"{folder} holds another run ({shown}). {precision_hint(before, facts)}Use another output_dir, or "
-                "delete the folder if that run is no longer needed."
+                f"Training cannot continue from {path}: {'; '.join(problems)}. Name another checkpoint, or use "
+                "resume_from_checkpoint=True for the newest one that is whole."
             )
-        return
-    if checkpoints(folder) or any((folder / name).exists() for name in ("model.safetensors", "config.json")):
-        raise ValueError(
-            f"{folder} already holds a model or checkpoints of a run that no {RUN_FILE} describes. Use another "
-            "output_dir."
-        )
-
-
-def precision_hint(before: dict[str, Any], facts: dict[str, Any]) -> str:
-    """How a run that began in another precision, perhaps on another machine, is continued; empty for the same one."""
-    was, now = (_precision_of(known) for known in (before, facts))
-    if None in (was, now) or was == now:
-        return ""
-    return (
-        f"It computes in {_SPOKEN[was]}, and this machine and these arguments in {_SPOKEN[now]} "
-        f"(mixed_precision_mode='auto' takes what is native): mixed_precision_mode={was!r} continues it. "
+        return path, None
+    chosen, rejected = find_checkpoint(output_dir)
+    if not asked:
+        if chosen is not None:
+            raise ValueError(
+                f"{output_dir} holds checkpoints of a run ({Path(chosen).name}), which a new start would mix with its "
+                "own. Continue it with train(resume_from_checkpoint=True), or use another output_dir."
+            )
+        return None, None
+    if not rejected:
+        return chosen, None
+    if chosen is not None:
+        text = f"{output_dir}: passed over {describe_rejected(rejected)}; training continues from {Path(chosen).name}"
+        return chosen, text
+    raise NoCheckpointToContinue(
+        f"{output_dir} has no checkpoint that training could continue from: {describe_rejected(rejected)}. (None "
+        "can with save_only_model.) train() without resume_from_checkpoint starts again from the beginning."
     )
 
 
-_SPOKEN = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
+def clear_leftovers(output_dir: str | Path) -> None:
+    """What interrupted writes of this run left in its folder: temporary files, and checkpoints that never were one."""
+    clear_temporaries(output_dir)
+    for path in checkpoints(output_dir):
+        if path.is_dir() and is_unfinished(path):
+            logger.warning("%s was never finished and is removed", path)
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            clear_temporaries(path)
 
 
-def _precision_of(facts: dict[str, Any]) -> str | None:
-    arguments = facts.get("arguments")
-    if not isinstance(arguments, dict) or not {"bf16", "fp16"} <= set(arguments):
-        return None
-    return next((name for name in ("bf16", "fp16") if arguments[name]), "no")
-
-
-def read_facts(path: Path) -> dict[str, Any]:
+@contextlib.contextmanager
+def written_whole(folder: Path, args: LongTailTrainingArguments) -> Iterator[None]:
     """
-    Raises:
-        `ValueError`: for a file that is no JSON object.
+    What is written into a checkpoint's folder inside is a checkpoint only if it comes to its end; where the disk is
+    full, its beginning makes room for the next attempt.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        facts = error
-    if not isinstance(facts, dict):
+        with naming_storage_errors(folder), quiet_loading():
+            if args.should_save:
+                begin_checkpoint(folder)
+            yield
+            finish_checkpoint(folder, args)
+    except StorageError:
+        if args.should_save and not (folder / STATE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def finish_checkpoint(folder: Path, args: LongTailTrainingArguments) -> None:
+    """What its state says is no longer changed: it is complete, and may be pushed."""
+    if args.should_save and folder.is_dir():
+        forget_places(folder)
+        if not args.save_only_model:
+            write_manifest(folder, [STATE])
+
+
+def best_checkpoint(checkpoint: str, args: LongTailTrainingArguments) -> str | None:
+    """
+    The best weights so far of a run that continues from `checkpoint`, where its folder is now; without them the run
+    could not end as it would.
+
+    Raises:
+        `ValueError`: if `load_best_model_at_end` asks for them and they are not whole.
+    """
+    best = best_checkpoint_of(checkpoint, args.folder)
+    if best is None:
+        return None
+    missing = not list(Path(best).glob("model*.safetensors"))
+    problems = ["its weights are missing"] if missing else [] if args.save_only_model else problems_of(best)
+    if args.load_best_model_at_end and problems:
         raise ValueError(
-            f"{path} cannot be read ({facts if isinstance(facts, Exception) else 'it holds no JSON object'}), so "
-            "nothing says which run the folder holds. Put the file back, or use another output_dir."
+            f"Training cannot continue exactly: {best} has the best weights so far, which load_best_model_at_end "
+            f"asks for, but {'; '.join(problems)}. Start again in another output_dir, or without "
+            "load_best_model_at_end."
         )
-    return facts
+    return best if Path(best).is_dir() else None
 
 
-def claim_folder(folder: str | Path, facts: dict[str, Any]) -> None:
+def best_checkpoint_of(checkpoint: str | Path, output_dir: str | Path) -> str | None:
     """
-    [`check_folder`], then write `run.json` if it is not there.
+    Where the best checkpoint is that the state of another one names, `None` if it names none.
 
     Args:
-        folder (`str`): The output folder.
-        facts (`dict`): JSON description of what makes this run this run: data, model, method, schedule, seed.
+        checkpoint (`str`): Whose state is read.
+        output_dir (`str`): Where the run writes now: it may have been moved.
     """
-    check_folder(folder, facts)
-    if not (Path(folder) / RUN_FILE).is_file():
-        write_json(Path(folder) / RUN_FILE, facts)
-
-
-def fact_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """
-    [`differences`] of the facts of two runs. What only one side knows, and has there at its default, is none; nor are
-    arguments that an earlier version compared and this one does not, and hashes that it made of other things.
-    """
-    there, here = ({**facts, "arguments": _compared(facts.get("arguments"))} for facts in (there, here))
-    known = [facts.pop("at_default", None) for facts in (there, here)]
-    if "start" not in there:
-        # Written by an earlier version, or for a model that somebody built: nothing says what it started from.
-        here = {key: value for key, value in here.items() if key not in ("start", "new_classifier")}
-    data = [facts.get("data") for facts in (there, here)]
-    if known[0] is None and isinstance(here.get("arguments"), dict):
-        names = _LATER - there.get("arguments", {}).keys()
-        here["arguments"] = {key: value for key, value in here["arguments"].items() if key not in names}
-    if all(isinstance(part, dict) for part in data) and "row_identity" not in data[0]:
-        # An earlier version, which hashed the places of the rows it had chosen once.
-        there["data"], here["data"] = (
-            {key: value for key, value in part.items() if key not in ("row_hash", "row_identity")} for part in data
-        )
-    return differences(there, here, known_defaults=(known[0], known[1]))
-
-
-def differences(
-    there: Any,
-    here: Any,
-    prefix: str = "",
-    known_defaults: tuple[list[str] | None, list[str] | None] | None = None,
-) -> list[str]:
-    """
-    Every leaf in which two JSON values differ, as `path: old there, new here`.
-
-    Args:
-        there, here (JSON values): Of the earlier run and of this one.
-        prefix (`str`): Of the paths.
-        known_defaults (pair of lists, *optional*): Paths at their default there and here; a key that only one side has
-            is no difference if it is one of them, or if it was none, false, zero or empty in the earlier run.
-    """
-    if isinstance(there, dict) and isinstance(here, dict):
-        found = []
-        for key in sorted({*there, *here}):
-            path = f"{prefix}.{key}" if prefix else key
-            if known_defaults is not None and (key in there) != (key in here):
-                side, value = (0, there[key]) if key in there else (1, here[key])
-                off_there = side == 0 and not value  # whoever does not know it does without it
-                if off_there or path in (known_defaults[side] or ()):
-                    continue
-                shown = [f"unknown {'there' if side else 'here'}", f"{_short(value)} {'here' if side else 'there'}"]
-                found.append(f"{path}: {', '.join(shown if side else shown[::-1])}")
-                continue
-            found += differences(there.get(key), here.get(key), path, known_defaults)
-        return found
-    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here) and _nested(there):
-        pairs = enumerate(zip(there, here, strict=True))
-        return [text for i, (a, b) in pairs for text in differences(a, b, f"{prefix}.{i}", known_defaults)]
-    return [] if there == here else [f"{prefix}: {_short(there)} there, {_short(here)} here"]
-
-
-def _compared(arguments: Any) -> Any:
-    if not isinstance(arguments, dict):
-        return arguments
-    return {name: value for name, value in arguments.items() if name not in EXEMPT}
-
-
-def _nested(values: list[Any]) -> bool:
-    return any(isinstance(value, dict | list) for value in values)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:20]}...{text[-37:]}"
+    best = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8")).get("best_model_checkpoint")
+    if best is None:
+        return None
+    folders = [Path(output_dir), Path(checkpoint).parent]
+    if len(Path(best).parts) > 1:  # earlier versions wrote the path
+        folders.append(Path(best).parent)
+    places = [folder / Path(best).name for folder in folders]
+    return str(next((place for place in places if place.is_dir()), places[0]))

@@ -22,6 +22,7 @@ from ..models.class_order import names_in_config, order_of
 from .agreement import (
     agreed_config,
     check_method_counts,
+    first_difference,
     follow_agreement,
     follow_class_order,
     is_trained,
@@ -76,15 +77,16 @@ def resolve_method(
     """
     if method is not None and not isinstance(method, str | LongTailMethod):
         raise TypeError(f"method must be a LongTailMethod or a name, not {type(method).__name__}")
-    name = method or "cross_entropy"
-    uses_labels = METHODS[name].uses_labels if isinstance(name, str) and name in METHODS else True
-    if isinstance(name, LongTailMethod):
+    name = "cross_entropy" if method is None else method
+    if isinstance(name, str):
+        uses_labels = METHODS[name].uses_labels if name in METHODS else True
+    else:
         uses_labels = name.uses_labels
     counts = labels = None
     if train_dataset is not None and uses_labels:
         counts, labels = training_counts(train_dataset, model.config)
-    if isinstance(method, LongTailMethod):
-        return method, counts, labels
+    if isinstance(name, LongTailMethod):
+        return name, counts, labels
     # Without counts (evaluation of a model that has none) the method is a placeholder that never sees a batch.
     known = counts or model_counts(model) or ClassCounts([1] * model.config.num_labels)
     return get_method(name, class_counts=known), counts, labels
@@ -313,13 +315,15 @@ def check_same_classes(there: Any, here: Any, where: str, any_order: bool = Fals
     if not same_number:
         detail = f"{there.num_labels} classes there, {here.num_labels} here"
     else:
-        first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
+        assert names is not None and own is not None
+        first = first_difference(names, own)
         detail = f"class {first} is {names[first]!r} there and {own[first]!r} here"
+    known, ours = set(names or ()), set(own or ())
     only = [
         f"only {place}: {', '.join(map(repr, found[:5]))}{', ...' if len(found) > 5 else ''}"
         for place, found in (
-            ("there", [name for name in names or [] if name not in set(own or names)]),
-            ("here", [name for name in own or [] if name not in set(names or own)]),
+            ("there", [name for name in names or [] if own is not None and name not in ours]),
+            ("here", [name for name in own or [] if names is not None and name not in known]),
         )
         if found
     ]

@@ -58,7 +58,7 @@ def evaluate_model(
             metrics = trainer.evaluate_once(dataset)
         finally:
             hook.remove()
-    return metrics, rows_of_all_processes(joined_rows(kept).long(), trainer.args).numpy()
+    return metrics, rows_of_all_processes(joined_rows(kept).long(), trainer.args.world_size).numpy()
 
 
 def evaluation_computation(arguments: dict[str, Any]) -> dict[str, str]:

@@ -3,27 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.utils.data import DataLoader
 from transformers import EvalPrediction
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.class_counts import GROUP_NAMES, ClassCounts
+from ..data.loading.batches import KeyedDataLoader
 from ..evaluation import StreamingMetrics
+from ..methods.base import Batch
 from ..models.auxiliary_module import ModuleMetrics
+from .arguments import LongTailTrainingArguments
+from .parent import HookedTrainer
+
+
+def model_for_evaluation(trainer: HookedTrainer) -> nn.Module:
+    """
+    The model of a trainer, prepared. Batch-norm statistics differ between processes; what is saved, and therefore
+    evaluated, is the first one's.
+    """
+    model = trainer.evaluation_model()
+    if trainer.args.world_size > 1:
+        for buffer in trainer.model.buffers():
+            dist.broadcast(buffer, 0)
+    return model
+
+
+@torch.no_grad()
+def read_once(
+    model: nn.Module,
+    dataloader: KeyedDataLoader,
+    function: Callable[[Any, Batch], Any],
+    precision: Callable[[], AbstractContextManager],
+) -> list[Any]:
+    """
+    `function(outputs, batch)` of every batch, with the model in evaluation mode.
+
+    Args:
+        model (`nn.Module`): Prepared; it is left in the mode in which it came, part by part.
+        dataloader ([`KeyedDataLoader`]): Of an evaluation set.
+        function (`Callable`): What is to be kept of a batch.
+        precision (`Callable`): Makes the context in which the model computes.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    results = []
+    try:
+        for raw in dataloader:
+            batch = dataloader.batch_loader.prepare(raw)
+            with precision():
+                outputs = model(pixel_values=batch["pixel_values"])
+            results.append(function(outputs, batch))
+    finally:
+        for module, training in modes:
+            module.training = training
+    return results
 
 
 @torch.no_grad()
 def run_evaluation(
     model: nn.Module,
-    dataloader: DataLoader,
+    dataloader: KeyedDataLoader,
     class_counts: ClassCounts | None,
-    args: Any,
+    args: LongTailTrainingArguments,
     *,
     module_metrics: Iterable[ModuleMetrics] = (),
     keep_logits: bool = False,
@@ -36,7 +83,7 @@ def run_evaluation(
 
     Args:
         model (`nn.Module`): Returns `logits` of shape `(B, C)`; put in evaluation mode here.
-        dataloader (`DataLoader`): Raw batches of this process's shard, with the `batch_loader` that prepares them.
+        dataloader ([`KeyedDataLoader`]): Raw batches of this process's shard.
         class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
             none.
         args ([`LongTailTrainingArguments`]).
@@ -73,12 +120,12 @@ def run_evaluation(
     values: dict[str, Any] = metrics.compute(per_class=True) if batch_loader.labels is not None else {}
     if class_counts is None:
         values = {key: value for key, value in values.items() if key not in GROUP_NAMES}
-    predictions = label_ids = None
+    predictions: Any = None
+    label_ids: Any = None
     if keep_logits:
-        predictions = rows_of_all_processes(joined_rows(kept_logits, counts.num_classes), args).numpy()
-        label_ids = (
-            rows_of_all_processes(joined_rows(kept_labels), args).numpy() if batch_loader.labels is not None else None
-        )
+        predictions = rows_of_all_processes(joined_rows(kept_logits, counts.num_classes), args.world_size).numpy()
+        if batch_loader.labels is not None:
+            label_ids = rows_of_all_processes(joined_rows(kept_labels), args.world_size).numpy()
         if compute_metrics is not None:
             values.update(compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids)))
     named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": _plain(v) for key, v in values.items()}
@@ -92,11 +139,11 @@ def joined_rows(parts: list[torch.Tensor], *width: int) -> torch.Tensor:
     return torch.cat(parts) if parts else torch.empty(0, *width)
 
 
-def rows_of_all_processes(rows: torch.Tensor, args: Any) -> torch.Tensor:
+def rows_of_all_processes(rows: torch.Tensor, world_size: int) -> torch.Tensor:
     """Rows of all processes, in process order, which is row order because shards are contiguous."""
-    if args.world_size == 1:
+    if world_size == 1:
         return rows
-    gathered: list[Any] = [None] * args.world_size
+    gathered: list[Any] = [None] * world_size
     dist.all_gather_object(gathered, rows)
     return torch.cat(gathered)
 

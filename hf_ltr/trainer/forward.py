@@ -4,63 +4,44 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import convert_to_fp32
 from torch import nn
 
-HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# What accelerate leaves on a module: its forward in mixed precision, the one before it, and a mark by which the next
-# accelerator, whatever its precision, takes the module as prepared.
-_PATCHES = ("forward", "_original_forward")
-_PREPARED = "_is_accelerate_prepared"
+from ..models import LongTailForImageClassification
+from .arguments import LongTailTrainingArguments
+from .parent import forward_as, plain_forward
+from .precision import HALF_PRECISIONS
 
 
-def leave_forward_alone(accelerator: Any) -> None:
+class RunPrecision:
     """
-    Keep an accelerator from patching the models that it prepares (device, DDP, FSDP): a patched forward outlives its
-    trainer, gives one trainer's precision to the next one, and in a deep copy it calls the weights of the original.
+    Contexts in which a model computes in the precision of a run, inside them and nowhere else.
+
+    Args:
+        args ([`LongTailTrainingArguments`]): Of the run.
+        own_precision (`bool`, defaults to `False`): Whether the model has a precision of its own, as under DeepSpeed.
     """
-    prepare_one, prepare_all = accelerator.prepare_model, accelerator.prepare
 
-    def prepare_model(model: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-        vars(model).pop(_PREPARED, None)
-        before = {name: vars(model)[name] for name in _PATCHES if name in vars(model)}
-        try:
-            return prepare_one(model, *args, **kwargs)
-        finally:
-            vars(model).pop(_PREPARED, None)
-            _restore(model, before)
+    def __init__(self, args: LongTailTrainingArguments, own_precision: bool = False):
+        self.args, self.own_precision = args, own_precision
+        self._forwards: tuple[Callable, Callable] | None = None
 
-    def prepare(*parts: Any, **kwargs: Any) -> Any:
-        prepared = prepare_all(*parts, **kwargs)
-        for part in parts:
-            if isinstance(part, nn.Module):
-                vars(part).pop(_PREPARED, None)
-        return prepared
+    def training(self, model: nn.Module) -> contextlib.AbstractContextManager:
+        """That of training, and of evaluation unless it has one of its own."""
+        plain = plain_forward(model)
+        if self._forwards is None or self._forwards[0] != plain:
+            # Made once: a compiled graph belongs to it.
+            precision = "no" if self.own_precision else self.args.mixed_precision
+            self._forwards = plain, mixed_forward(plain, self.args.device, precision)
+        return forward_as(model, self._forwards[1])
 
-    accelerator.prepare_model, accelerator.prepare = prepare_model, prepare
-
-
-def release(model: nn.Module) -> None:
-    """Take off whatever an accelerator, of whichever trainer, has left on a model."""
-    vars(model).pop(_PREPARED, None)
-    if "_original_forward" in vars(model):
-        forward = plain_forward(model)
-        _restore(model, {} if _is_own(model, forward) else {"forward": forward})
-
-
-def plain_forward(model: nn.Module) -> Callable:
-    """The forward of a model without what accelerate has put around it."""
-    forward = model.forward
-    if "_original_forward" not in vars(model):
-        return forward
-    own, function = type(model).forward, getattr(forward, "__func__", forward)
-    while function is not own and hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function if hasattr(function, "__self__") else MethodType(function, model)
+    def evaluation(self, model: nn.Module) -> contextlib.AbstractContextManager:
+        """As in training, or with weights of half precision where `bf16_full_eval` or `fp16_full_eval` says so."""
+        wanted = "bf16" if self.args.bf16_full_eval else "fp16" if self.args.fp16_full_eval else None
+        return self.training(model) if wanted is None else weights_as(model, HALF_PRECISIONS[wanted])
 
 
 def mixed_forward(forward: Callable, device: torch.device, precision: str) -> Callable:
@@ -85,30 +66,19 @@ def mixed_forward(forward: Callable, device: torch.device, precision: str) -> Ca
 
 
 @contextlib.contextmanager
-def forward_as(model: nn.Module, forward: Callable) -> Iterator[None]:
-    """Let `model` compute with `forward` inside the context; afterwards it has what it had, also after an error."""
-    before = {name: vars(model)[name] for name in _PATCHES if name in vars(model)}
-    _restore(model, {} if _is_own(model, forward) else {"forward": forward})
-    try:
-        yield
-    finally:
-        _restore(model, before)
-
-
-@contextlib.contextmanager
 def weights_as(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """
     Let `model` compute with its weights and buffers rounded to `dtype`, and without autocast, inside the context.
 
     The parameters themselves are not touched: optimizers, DDP's hooks and the next step find them as they were.
     """
-    if hasattr(model, "set_logit_adjustment"):
+    if isinstance(model, LongTailForImageClassification):
         # What forward would otherwise write into a buffer that is put away afterwards.
         model.set_logit_adjustment(model.config.logit_adjustment)
     rounded: dict[int, torch.Tensor] = {}
-    places = []
+    places: list[tuple[dict[str, Any], str, torch.Tensor]] = []
     for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
+        for tensors in cast(tuple[dict[str, Any], ...], (module._parameters, module._buffers)):
             for name, tensor in tensors.items():
                 if tensor is not None and tensor.is_floating_point():
                     places.append((tensors, name, tensor))
@@ -136,13 +106,3 @@ def memory_format_kept(model: nn.Module) -> Iterator[None]:
     finally:
         if last != any(not kernel.is_contiguous() for kernel in kernels):
             model.to(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-
-def _is_own(model: nn.Module, forward: Callable) -> bool:
-    return getattr(forward, "__func__", None) is type(model).forward and getattr(forward, "__self__", None) is model
-
-
-def _restore(model: nn.Module, before: dict[str, Any]) -> None:
-    for name in _PATCHES:
-        vars(model).pop(name, None)
-    vars(model).update(before)

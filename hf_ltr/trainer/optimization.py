@@ -1,12 +1,13 @@
-"""Parameter groups and learning-rate schedules."""
+"""Optimizer and learning rate of a run: parameter groups, how long the run is and its warm-up, schedules."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+import torch
 from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..naming import unknown_name
 from ..validation import mapping, number
+from .arguments import LongTailTrainingArguments
 
 PARAMETER_OPTIONS = ("lr_scale", "weight_decay")
 # timm puts a norm behind the blocks into the last block's group; MAE gives it the rate of the head.
@@ -21,6 +23,7 @@ _BEHIND_BLOCKS = re.compile(r"^(norm|fc_norm|head|head_norm|fc|classifier)\b")
 # Never decayed unless everything is: 1-D tensors, and the embeddings that facebookresearch/mae names for fine-tuning.
 # Its pretraining decays cls_token and mask_token: `parameter_options` does that where it is wanted.
 _EMBEDDINGS = re.compile(r"(^|\.)(cls_token|pos_embed|reg_token|dist_token|mask_token)$")
+_WARMUP_REMEDY = "so the learning rate would never get to its peak. Lower warmup_epochs (or warmup_steps)."
 
 
 def layer_numbers(model: nn.Module) -> dict[str, int]:
@@ -129,6 +132,63 @@ def parameter_groups(
     return list(groups.values())
 
 
+def planned_epochs(args: LongTailTrainingArguments, rows: int) -> float:
+    """
+    Epochs of the whole run; `max_steps`, where it is set, decides.
+
+    Args:
+        args ([`LongTailTrainingArguments`]).
+        rows (`int`): Of the training set.
+    """
+    if args.max_steps <= 0:
+        return args.num_train_epochs
+    batches = rows / (args.train_batch_size * args.world_size)
+    batches = max(1, math.floor(batches) if args.dataloader_drop_last else math.ceil(batches))
+    return args.max_steps / math.ceil(batches / args.gradient_accumulation_steps)
+
+
+def warmup_steps(args: LongTailTrainingArguments, steps: int, epochs: float) -> int:
+    """
+    Optimizer steps of the linear warm-up: `warmup_steps`, else `warmup_epochs`, else 5 epochs or a tenth of a shorter
+    run.
+
+    Args:
+        args ([`LongTailTrainingArguments`]).
+        steps (`int`): Optimizer steps of the whole run.
+        epochs (`float`): Of the whole run, see [`planned_epochs`].
+
+    Raises:
+        `ValueError`: if the warm-up is as long as the run.
+    """
+    warmup = args.get_warmup_steps(steps)
+    if not warmup:
+        wanted = min(5.0, 0.1 * epochs) if args.warmup_epochs is None else args.warmup_epochs
+        warmup = round(wanted * steps / epochs)
+    if warmup >= steps and warmup > 1:
+        raise ValueError(f"The warm-up of {warmup} steps is as long as the run of {steps} steps, {_WARMUP_REMEDY}")
+    return warmup
+
+
+def check_warmup(args: LongTailTrainingArguments, stage: str) -> None:
+    """
+    The part of [`warmup_steps`]' check that needs no rows, for stages that are far from being trained.
+
+    Raises:
+        `ValueError`: if the warm-up is as long as the run.
+    """
+    if args.max_steps > 0:
+        if args.warmup_steps > 1 and args.warmup_steps >= args.max_steps:
+            raise ValueError(
+                f"Stage {stage!r}: the warm-up of {args.warmup_steps} steps is as long as the run of {args.max_steps} "
+                f"steps, {_WARMUP_REMEDY}"
+            )
+    elif not args.warmup_steps and args.warmup_epochs and 0 < args.num_train_epochs <= args.warmup_epochs:
+        raise ValueError(
+            f"Stage {stage!r}: the warm-up of {args.warmup_epochs:g} epochs is as long as the run of "
+            f"{args.num_train_epochs:g} epochs, {_WARMUP_REMEDY}"
+        )
+
+
 def multistep_factor(step: int, *, warmup_steps: int, milestones: Sequence[int], factor: float) -> float:
     """Linear warm-up to 1, then `factor` more at every milestone passed."""
     if step < warmup_steps:
@@ -144,18 +204,72 @@ def cosine_factor(step: int, *, warmup_steps: int, total_steps: int, minimum: fl
     return minimum + (1.0 - minimum) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def multistep_schedule(
-    optimizer: Optimizer, *, warmup_steps: int, milestones: Sequence[int], factor: float
-) -> LambdaLR:
-    """Warm-up and steps, which transformers does not have."""
-    return LambdaLR(
-        optimizer, lambda step: multistep_factor(step, warmup_steps=warmup_steps, milestones=milestones, factor=factor)
+def make_optimizer(
+    model: nn.Module, args: LongTailTrainingArguments, optimizer_class: type, options: dict[str, Any]
+) -> Optimizer:
+    """
+    The optimizer of a run.
+
+    Args:
+        model (`nn.Module`): Its parameters that require gradients are trained.
+        args ([`LongTailTrainingArguments`]).
+        optimizer_class (`type`), options (`dict`): What transformers makes of `optim` and `optim_args`.
+    """
+    is_sgd = optimizer_class is torch.optim.SGD
+    if is_sgd:
+        options = {"momentum": args.momentum, "nesterov": args.nesterov, "fused": True} | options
+    groups = parameter_groups(
+        model,
+        learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
+        decay_all=is_sgd if args.decay_all_parameters is None else args.decay_all_parameters,
+        layer_decay=args.layer_decay,
+        options=cast(dict | None, args.parameter_options),
     )
+    for group in groups:
+        group.pop("names")
+    return optimizer_class(groups, **options)
 
 
-def cosine_schedule(optimizer: Optimizer, *, warmup_steps: int, total_steps: int, minimum: float) -> LambdaLR:
-    """Warm-up and half-cosine that starts above 0, so that no step is spent at a learning rate of 0."""
-    return LambdaLR(
-        optimizer,
-        lambda step: cosine_factor(step, warmup_steps=warmup_steps, total_steps=total_steps, minimum=minimum),
-    )
+def make_schedule(
+    optimizer: Optimizer, args: LongTailTrainingArguments, *, steps: int, epochs: float, warmup: int
+) -> LambdaLR | None:
+    """
+    A schedule that transformers does not have: steps at milestones, or a cosine that starts above 0, so that no step
+    is spent at a learning rate of 0. `None` where the arguments name another one.
+
+    Args:
+        optimizer (`Optimizer`), args ([`LongTailTrainingArguments`]): Of the run.
+        steps (`int`), epochs (`float`): Length of the whole run.
+        warmup (`int`): Steps of the warm-up, see [`warmup_steps`].
+    """
+    if args.lr_milestones:
+        steps_per_epoch = steps / epochs
+        milestones = [round(epoch * steps_per_epoch) for epoch in args.lr_milestones]
+        factor = args.lr_milestone_factor
+        return LambdaLR(
+            optimizer, lambda step: multistep_factor(step, warmup_steps=warmup, milestones=milestones, factor=factor)
+        )
+    if args.lr_scheduler_type == "cosine":
+        minimum = args.min_learning_rate / args.learning_rate
+        return LambdaLR(
+            optimizer, lambda step: cosine_factor(step, warmup_steps=warmup, total_steps=steps, minimum=minimum)
+        )
+    return None
+
+
+def check_schedule(args: LongTailTrainingArguments, rows: int, batches: int) -> None:
+    """
+    Refuse a schedule that does not fit a run that has steps.
+
+    Args:
+        args ([`LongTailTrainingArguments`]).
+        rows (`int`): Of the training set.
+        batches (`int`): Micro-batches of an epoch on this process.
+
+    Raises:
+        `ValueError`: if the warm-up is as long as the run.
+    """
+    epochs = planned_epochs(args, rows)
+    updates = math.ceil(batches / args.gradient_accumulation_steps)
+    warmup_steps(args, args.max_steps if args.max_steps > 0 else math.ceil(epochs * max(1, updates)), epochs)

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .forward import HALF_PRECISIONS
-
+HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Levels of these variables at which bfloat16 is not computed in hardware, whatever the processor could do.
 _ATEN_LIMITS = ("default", "avx2")
 _ONEDNN_NATIVE = ("BF16", "FP16", "AMX", "AVX10", "DEFAULT", "ALL")

@@ -1,4 +1,7 @@
-"""What a trainer writes beside a model that it saves: the record and the card that a recipe writes, and the push."""
+"""
+What a trainer measured, and what it writes beside a model that it saves: the record and the card that a recipe writes,
+and the push.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.provenance import long_tail_info
 from ..data.record import read_record
 from ..files import clear_temporaries
 from ..hub import AUTOENCODER, CLASSIFIER
 from ..hub.pushing import push_errors
+from ..methods import METHODS
+from ..models import MaskedAutoencoder
+from ..models.modeling import LongTailPreTrainedModel
 from ..redaction import is_secret
 from ..reporting.finished_run import FinishedRun
 from .arguments import LongTailTrainingArguments
 from .checkpoint_files import forget_places
+from .checks import model_counts
+from .parent import HookedTrainer
 from .precision import computation
 
 # What a reader of a card learns nothing from: places, and what this machine is told.
@@ -53,15 +61,47 @@ class Training:
     selection: str
 
 
-class PublishingTrainer(Trainer):
+class RunRecord:
+    """What is known of the model of a trainer: the training that made it, and what was measured of it."""
+
+    def __init__(self) -> None:
+        self.training: Training | None = None
+        self._evaluations: dict[str, tuple[tuple, dict[str, Any]]] = {}
+
+    def evaluated(
+        self, model: LongTailPreTrainedModel, dataset: Any, name: str | None, metrics: Mapping[str, Any]
+    ) -> None:
+        """Keep metrics, without prefix, together with the weights they are true of."""
+        recorded = (read_record(dataset) or {}).get("split")
+        split = name or str(getattr(dataset, "split", None) or recorded or "evaluation")
+        known = {key: value for key, value in metrics.items() if key not in _TIMES}
+        self._evaluations.pop(split, None)  # the latest stands last
+        self._evaluations[split] = (_weights_of(model), known)
+
+    def last_evaluation(self, model: LongTailPreTrainedModel) -> tuple[str | None, dict[str, Any]]:
+        """Split and metrics of the weights as they are: on the test split if there are such, else the latest."""
+        now = _weights_of(model)
+        true = {split: metrics for split, (when, metrics) in self._evaluations.items() if when == now}
+        split = "test" if "test" in true else next(reversed(true), None)
+        return (None, {}) if split is None else (split, dict(true[split]))
+
+
+def _weights_of(model: LongTailPreTrainedModel) -> tuple:
+    """Changes whenever a parameter is written to or replaced, or the logits are adjusted otherwise."""
+    adjustment = json.dumps(getattr(model.config, "logit_adjustment", None))
+    return adjustment, *((id(parameter), parameter._version) for parameter in model.parameters())
+
+
+class PublishingTrainer(HookedTrainer):
     """
-    [`transformers.Trainer`] whose saved models say what they are. A subclass has `training_seconds`, sets `_training`
-    to `_ended(...)` when a training ends, and calls `_evaluated_on` with what it measured.
+    A trainer that remembers what it measured, of which weights, and whose saved models say so. A subclass sets
+    `record.training` when a training ends.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
-        self._training: Training | None = None
-        self._evaluations: dict[str, tuple[tuple, dict[str, Any]]] = {}
+        self.record = RunRecord()
+        # Of the last evaluation: what has as many values as there are classes.
+        self._details: dict[str, Any] = {}
         try:
             super().__init__(*args, **kwargs)
         except RuntimeError as error:
@@ -69,13 +109,72 @@ class PublishingTrainer(Trainer):
                 raise
             raise ImportError(f"report_to names what is not here: {error}") from error
 
+    # ------------------------------------------------------------------ what is measured
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, Any]:
+        """
+        Accuracy on `eval_dataset` (default: the trainer's).
+
+        Args:
+            eval_dataset (`datasets.Dataset` or dict of them, *optional*).
+            ignore_keys: Not used; logits are never collected.
+            metric_key_prefix (`str`, defaults to `"eval"`).
+
+        Returns:
+            `dict`: `eval_accuracy`, `eval_balanced_accuracy`, `eval_many`, `eval_medium`, `eval_few` (groups without
+            classes are absent), `eval_loss` (cross-entropy of the logits that inference uses),
+            `eval_per_class_accuracy` (a list in label order, `None` for a class without images) and others of
+            [`StreamingMetrics`], all in [0, 1] but `eval_group_errors`, which is in percent.
+        """
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        # Added behind the log: thousands of classes have no place in a progress line.
+        metrics |= {f"{metric_key_prefix}_{name}": value for name, value in self._details.items()}
+        self._details = {}
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not isinstance(dataset, dict):
+            named = dataset if isinstance(dataset, str) else None
+            plain = {key.removeprefix(f"{metric_key_prefix}_"): value for key, value in metrics.items()}
+            self.record.evaluated(self.model, dataset, named, plain)
+        return metrics
+
+    def evaluate_once(self, dataset: Any) -> dict[str, Any]:
+        """
+        Metrics of `dataset` without prefix, log or callbacks: for the test set, after training.
+
+        Args:
+            dataset (`datasets.Dataset`).
+
+        Returns:
+            `dict`: as [`~LongTailTrainer.evaluate`], `per_class_accuracy` and `group_errors` included.
+        """
+        prefix = "once"
+        output = self.evaluation_loop(self.get_eval_dataloader(dataset), "Evaluation", metric_key_prefix=prefix)
+        metrics = {key.removeprefix(f"{prefix}_"): value for key, value in (output.metrics or {}).items()}
+        metrics |= {"per_class_accuracy": None, **self._details}
+        self.record.evaluated(self.model, dataset, None, metrics)
+        return metrics
+
+    def without_details(self, output: EvalLoopOutput, prefix: str) -> EvalLoopOutput:
+        """Put aside what has no place in a progress line: thousands of classes."""
+        metrics: dict[str, Any] = output.metrics or {}
+        keys = {name: f"{prefix}_{name}" for name in ("per_class_accuracy", "group_errors")}
+        self._details = {name: metrics.pop(key) for name, key in keys.items() if key in metrics}
+        return output
+
     # ------------------------------------------------------------------ what is known
-    def _ended(self, row_hash: str | None) -> Training:
-        """What is known at the end of a training on rows of this hash, unless their own record has another one."""
+    def ended_training(self, row_hash: str | None, seconds: float) -> Training:
+        """
+        What is known at the end of a training.
+
+        Args:
+            row_hash (`str`, *optional*): Of the rows, unless their own record has another one.
+            seconds (`float`): That it took, all sessions together.
+        """
         args, recorded = self.args, long_tail_info(self.train_dataset) or {}
         return Training(
             row_hash=recorded.get("row_hash") or row_hash,
-            seconds=self.training_seconds,
+            seconds=seconds,
             epochs=self.state.epoch or 0,
             steps=self.state.global_step,
             selection=(
@@ -85,38 +184,12 @@ class PublishingTrainer(Trainer):
             ),
         )
 
-    def _evaluated_on(self, dataset: Any, name: str | None, metrics: Mapping[str, Any]) -> None:
-        """Keep metrics, without prefix, together with the weights they are true of."""
-        recorded = (read_record(dataset) or {}).get("split")
-        split = name or str(getattr(dataset, "split", None) or recorded or "evaluation")
-        known = {key: value for key, value in metrics.items() if key not in _TIMES}
-        self._evaluations.pop(split, None)  # the latest stands last
-        self._evaluations[split] = (self._weights_now(), known)
-
-    def _weights_now(self) -> tuple:
-        """Changes whenever a parameter is written to or replaced, or the logits are adjusted otherwise."""
-        adjustment = json.dumps(getattr(self.model.config, "logit_adjustment", None))
-        return adjustment, *((id(parameter), parameter._version) for parameter in self.model.parameters())
-
-    def _last_evaluation(self) -> tuple[str | None, dict[str, Any]]:
-        """Split and metrics of the weights as they are: on the test split if there are such, else the latest."""
-        now = self._weights_now()
-        true = {
-            split: metrics for split, (when, metrics) in self.__dict__.get("_evaluations", {}).items() if when == now
-        }
-        split = "test" if "test" in true else next(reversed(true), None)
-        return (None, {}) if split is None else (split, dict(true[split]))
-
     def _finished_run(self, folder: str | Path) -> FinishedRun:
-        from ..methods import METHODS
-        from ..models import MaskedAutoencoder
-        from .checks import model_counts
-
-        config, training = self.model.config, self._training
+        config, training = self.model.config, self.record.training
         info = (long_tail_info(self.train_dataset, hash_contents=False) if training else None) or {}
         description = config.method
         known = METHODS.get(description["name"]) if description else None
-        split, metrics = self._last_evaluation()
+        split, metrics = self.record.last_evaluation(self.model)
         per_class = metrics.pop("per_class_accuracy", None)
         row = description["name"] if description else Path(folder).resolve().name
         return FinishedRun(
@@ -145,7 +218,7 @@ class PublishingTrainer(Trainer):
         )
 
     def _computation(self, *, evaluated: bool) -> dict[str, dict[str, str]]:
-        used = {"train": computation(self.args)} if self._training else {}
+        used = {"train": computation(self.args)} if self.record.training else {}
         return used | ({"evaluation": computation(self.args, evaluation=True)} if evaluated else {})
 
     # ------------------------------------------------------------------ what is written
@@ -160,13 +233,13 @@ class PublishingTrainer(Trainer):
         """
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.is_world_process_zero():
-            self._finished_run(output_dir or self.args.output_dir).write(keep_own_card=True)
+            self._finished_run(output_dir or self.args.folder).write(keep_own_card=True)
 
     def save_state(self) -> None:
         """As in the parent, but where the best checkpoint lay on this machine is not told: the file is pushed."""
         super().save_state()
         if self.args.should_save:
-            forget_places(self.args.output_dir)
+            forget_places(self.args.folder)
 
     def create_model_card(
         self,
@@ -195,7 +268,7 @@ class PublishingTrainer(Trainer):
             return
         ids, names, details = (_listed(value) for value in (dataset_tags, dataset, dataset_args))
         words = ", ".join(names) + (f" ({', '.join(details)})" if names and details else "")
-        given = {
+        given: dict[str, Any] = {
             "language": language,
             "license": license,
             "tags": [*_listed(tags), *_listed(tasks)],
@@ -205,13 +278,13 @@ class PublishingTrainer(Trainer):
             "datasets": ids[1:],
             "dataset_name": words or None,
         }
-        run = self._finished_run(self.args.output_dir)
+        run = self._finished_run(self.args.folder)
         run.write(**{name: value for name, value in given.items() if value})
 
-    def push_to_hub(self, *args, **kwargs) -> Any:
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """As in the parent, without what interrupted writes left in the output folder."""
         if self.is_world_process_zero():
-            clear_temporaries(self.args.output_dir)
+            clear_temporaries(self.args.folder)
         return super().push_to_hub(*args, **kwargs)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
@@ -222,9 +295,11 @@ class PublishingTrainer(Trainer):
             `ValueError`: saying why nothing could be pushed.
         """
         args = self.args
-        # The oldest transformers that is supported has no `private`; unset, both are read from the arguments.
-        given = {name: value for name, value in (("token", token), ("private", private)) if value is not None}
-        with push_errors(args.hub_model_id or Path(args.output_dir).absolute().name, token or args.hub_token):
+        # `private` is there from transformers 5.23 on; unset, both are read from the arguments.
+        given: dict[str, Any] = {
+            name: value for name, value in (("token", token), ("private", private)) if value is not None
+        }
+        with push_errors(args.hub_model_id or Path(args.folder).absolute().name, token or args.hub_token):
             super().init_hf_repo(**given)
 
 

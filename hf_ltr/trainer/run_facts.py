@@ -1,15 +1,17 @@
-"""What makes a run this run: the facts that are compared when a folder is used again."""
+"""
+What makes a run this run: the facts that are compared when a folder is used again, and which of them are defaults
+(such an option is no difference between a run that knows it and one that does not).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 from ..data.labels import class_names_of
-from ..methods import LongTailMethod
+from ..methods import LongTailMethod, get_method
+from ..reading import json_form
 from .arguments import LongTailTrainingArguments
-from .defaults import config_defaults, default_paths, method_defaults
 from .exempt_arguments import EXEMPT, SELECTING, measurements_decide
 
 # Fields of a config that do not make it another model; the classes are compared as part of the data.
@@ -58,7 +60,7 @@ def run_facts(config: Any, method: LongTailMethod, args: Any, train_dataset: Any
 
 def json_facts(facts: dict[str, Any]) -> dict[str, Any]:
     """As the facts come back from a file."""
-    return json.loads(json.dumps(facts, default=_json_form))
+    return json_form(facts, default=_spelled)
 
 
 def compared_arguments(args: Any = None) -> list[str]:
@@ -86,10 +88,59 @@ def argument_defaults(args: Any) -> dict[str, Any]:
     return defaults
 
 
-def _json_form(value: Any) -> Any:
+def _spelled(value: Any) -> Any:
     return getattr(value, "value", None) or str(value)
 
 
 def global_batch_size(args: Any) -> int:
     """Rows of one optimizer step: how it is cut into processes and micro-batches may change, the product may not."""
     return args.per_device_train_batch_size * max(1, args.world_size) * args.gradient_accumulation_steps
+
+
+def default_paths(values: Any, defaults: Any, prefix: str = "") -> list[str]:
+    """
+    The dotted paths at which two nested dicts agree.
+
+    Args:
+        values (`dict`): What is.
+        defaults (`dict`): What would be if nobody had said anything; may lack keys.
+    """
+    paths = []
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if key not in defaults:
+            continue
+        if value == defaults[key] or (not value and not defaults[key] and _nothing(value, defaults[key])):
+            paths.append(path)
+        if isinstance(value, dict) and isinstance(defaults[key], dict):
+            paths += default_paths(value, defaults[key], f"{path}.")
+    return sorted(paths)
+
+
+def _nothing(*values: Any) -> bool:
+    """`None` and an empty container say the same."""
+    return all(value is None or value in ({}, [], "") for value in values)
+
+
+def method_defaults(method: LongTailMethod) -> dict[str, Any]:
+    """[`~LongTailMethod.describe`] of the same method, and the same methods in it, without options."""
+    parts = method.parts()
+    description = {"name": method.name, **{role: part.describe() for role, part in parts.items()}}
+    try:
+        defaults = get_method(description, class_counts=method.class_counts).describe()
+    except (ValueError, TypeError):
+        return {}  # of somebody else, or with options that have no default
+    return defaults | {role: method_defaults(part) for role, part in parts.items()}
+
+
+def config_defaults(config: Any) -> dict[str, Any]:
+    """The fields of a config of the same backbone and classes that nobody set."""
+    try:
+        return type(config)(backbone=config.backbone, num_labels=config.num_labels).to_dict()
+    except (ValueError, TypeError):
+        return {}
+
+
+def method_default_paths(method: LongTailMethod) -> list[str]:
+    """[`default_paths`] of a method's description."""
+    return default_paths(method.describe(), method_defaults(method))

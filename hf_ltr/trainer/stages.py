@@ -28,23 +28,14 @@ from ..storage import naming_storage_errors
 from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
 from .best_model import check_metric_for_best_model
-from .checkpoints import (
-    RUN_FILE,
-    check_folder,
-    claim_folder,
-    delete_checkpoints,
-    fact_differences,
-    precision_hint,
-    read_facts,
-)
+from .checkpoints import NoCheckpointToContinue, delete_checkpoints
 from .checks import check_arguments, check_data, check_evaluation_data, check_same_classes
-from .defaults import method_default_paths
 from .degenerate import check_classes, check_length, check_rows
 from .image_checks import require_readable_images
+from .optimization import check_warmup
 from .precision import computation
-from .resuming import NoCheckpointToContinue
-from .run_facts import run_facts
-from .schedule import check_warmup
+from .run_facts import method_default_paths, run_facts
+from .run_folder import RUN_FILE, check_folder, claim_folder, fact_differences, precision_hint, read_facts
 from .stopping import StopWhenAsked
 from .trainer import LongTailTrainer
 

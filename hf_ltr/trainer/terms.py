@@ -1,6 +1,8 @@
-"""Exact means over micro-batches and processes."""
+"""The terms of a loss: exact means over micro-batches and processes, and their log."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.distributed as dist
@@ -57,3 +59,48 @@ def scaled_sum(terms: dict[str, torch.Tensor], batch: Batch) -> tuple[torch.Tens
     shares = {name: value * scales.get(name, scales[ROWS]).to(value.dtype) for name, value in terms.items()}
     loss = sum(share for name, share in shares.items() if not name.startswith("log/"))
     return loss, {name: share.detach() for name, share in shares.items()}
+
+
+class TermLog:
+    """
+    Sums of the terms over the optimizer steps since the last log, kept on the device.
+
+    Args:
+        step (`int`, defaults to 0): The optimizer step after which it begins.
+    """
+
+    def __init__(self, step: int = 0):
+        self.begun = step
+        self._sums: dict[str, torch.Tensor] = {}
+
+    def add(self, shares: dict[str, torch.Tensor]) -> None:
+        """Add the shares of a micro-batch; a single term is the loss itself, which is logged anyway."""
+        if len(shares) > 1:
+            for name, share in shares.items():
+                previous = self._sums.get(name)
+                self._sums[name] = share if previous is None else previous + share
+
+    def means(self, step: int, world_size: int) -> dict[str, float]:
+        """Of every term over the steps up to `step` and all processes, by the name under which it is logged."""
+        steps = step - self.begun
+        if not self._sums or steps <= 0:
+            return {}
+        sums = torch.stack(list(self._sums.values()))
+        if world_size > 1:
+            dist.all_reduce(sums)
+            sums /= world_size
+        means = zip(self._sums, (sums / steps).tolist(), strict=True)
+        return {name if name.startswith("log/") else f"loss/{name}": value for name, value in means}
+
+
+def require_finite(loss: float, step: int, folder: str) -> None:
+    """
+    Raises:
+        `FloatingPointError`: for a loss that is no number any more.
+    """
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The training loss is {loss} at step {step}. Checkpoints written before are in "
+            f"{folder}. Lower learning_rate, lengthen warmup_epochs or set "
+            "mixed_precision_mode='no'."
+        )

@@ -67,7 +67,7 @@ def test_labels_that_only_items_know_are_read_once_and_compared(tmp_path, wrap):
     trainer.get_train_dataloader()
     items = getattr(data, "dataset", data)
     assert items.read < 4 * 37  # labels, sizes and pixels
-    assert trainer._train_batch_loader.labels.tolist() == make_dataset()["label"][:]
+    assert trainer.train_batch_loader.labels.tolist() == make_dataset()["label"][:]
 
 
 def test_a_config_with_many_and_few_exchanged_is_refused(tmp_path):

@@ -14,7 +14,8 @@ import pytest
 
 from hf_ltr.files import clear_temporaries, is_temporary, write_json
 from hf_ltr.trainer import last_complete_checkpoint
-from hf_ltr.trainer.checkpoint_files import MANIFEST, find_checkpoint, problems_of, write_manifest
+from hf_ltr.trainer.checkpoint_files import MANIFEST, problems_of, write_manifest
+from hf_ltr.trainer.checkpoints import find_checkpoint
 
 from ..contracts.builders import make_trainer, weights
 

@@ -10,7 +10,15 @@ from hf_ltr.methods import Stage
 from hf_ltr.methods.cross_entropy import CrossEntropy
 from hf_ltr.trainer import run_stages
 
-from ..contracts.builders import make_arguments, make_config, make_dataset, make_method, make_trainer, weights
+from ..contracts.builders import (
+    make_arguments,
+    make_config,
+    make_dataset,
+    make_method,
+    make_model,
+    make_trainer,
+    weights,
+)
 
 TINY = {
     **{"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 0.01, "warmup_epochs": 0},
@@ -40,9 +48,15 @@ def test_finalize_runs_once_at_the_end_and_does_not_move_the_random_state(tmp_pa
     plain = make_trainer("cross_entropy", tmp_path / "plain", max_steps=2)
     plain.train()
     state = torch.get_rng_state()
-    trainer = make_trainer("cross_entropy", tmp_path / "other", max_steps=2)
-    trainer.method = _DoubleTheBias(trainer.method.class_counts)
-    trainer._training_loss = trainer.method.training_loss
+    dataset = make_dataset()
+    method = _DoubleTheBias(class_counts(dataset))
+    trainer = LongTailTrainer(
+        model=make_model(method),
+        args=make_arguments(tmp_path / "other", max_steps=2),
+        method=method,
+        train_dataset=dataset,
+        eval_dataset=make_dataset(seed=1),
+    )
     trainer.train()
     assert trainer.method.calls == ["setup", "finalize"]
     assert torch.equal(state, torch.get_rng_state())

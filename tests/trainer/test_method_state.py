@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from hf_ltr import get_method
-from hf_ltr.trainer.checkpoint_files import METHOD_TENSORS
-from hf_ltr.trainer.checkpoints import FACTS
+from hf_ltr.trainer.attached import AttachedModules
+from hf_ltr.trainer.checkpoint_files import METHOD_FACTS, METHOD_TENSORS
 from hf_ltr.trainer.method_state import load_method_state, save_method_state
 
 COUNTS = [9, 4, 2]
@@ -18,7 +18,7 @@ COUNTS = [9, 4, 2]
 def saved(tmp_path):
     method = get_method("cdb", class_counts=COUNTS, difficulty_from="train")
     method.class_weights.copy_(torch.tensor([0.5, 1.0, 1.5]))
-    save_method_state(method, tmp_path, {"epochs_begun": 3})
+    save_method_state(method, tmp_path, {"epochs_begun": 3}, AttachedModules())
     return tmp_path
 
 
@@ -28,31 +28,31 @@ def fresh(**options):
 
 def test_state_and_facts_come_back(saved):
     method = fresh()
-    assert load_method_state(method, saved)["epochs_begun"] == 3
+    assert load_method_state(method, saved, AttachedModules())["epochs_begun"] == 3
     assert method.class_weights.tolist() == [0.5, 1.0, 1.5]
 
 
-@pytest.mark.parametrize("name", [FACTS, METHOD_TENSORS])
+@pytest.mark.parametrize("name", [METHOD_FACTS, METHOD_TENSORS])
 def test_a_missing_part_is_named(saved, name):
     (saved / name).unlink()
     with pytest.raises((OSError, ValueError), match=name):
-        load_method_state(fresh(), saved)
+        load_method_state(fresh(), saved, AttachedModules())
 
 
 def test_an_unreadable_description_is_no_description(saved):
-    (saved / FACTS).write_text("{")
+    (saved / METHOD_FACTS).write_text("{")
     method = fresh()
     with pytest.raises(ValueError):
-        load_method_state(method, saved)
+        load_method_state(method, saved, AttachedModules())
     assert method.class_weights.tolist() == [1.0, 1.0, 1.0], "nothing was taken over"
 
 
 def test_another_option_is_named(saved):
     with pytest.raises(ValueError, match="tau: 1.0 there, 2.0 here"):
-        load_method_state(fresh(tau=2.0), saved)
+        load_method_state(fresh(tau=2.0), saved, AttachedModules())
 
 
 def test_other_tensors_are_named(saved):
     save_file({"something": torch.ones(3)}, saved / METHOD_TENSORS)
     with pytest.raises(ValueError, match="holds \\['something'\\] but the method keeps \\['class_weights'\\]"):
-        load_method_state(fresh(), saved)
+        load_method_state(fresh(), saved, AttachedModules())

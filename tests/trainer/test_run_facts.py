@@ -8,9 +8,9 @@ import json
 import pytest
 
 from hf_ltr import LongTailTrainingArguments, class_counts, get_method
-from hf_ltr.trainer.checkpoints import RUN_FILE, check_folder, claim_folder, fact_differences
 from hf_ltr.trainer.exempt_arguments import EXEMPT, SELECTING
 from hf_ltr.trainer.run_facts import compared_arguments, json_facts, run_facts
+from hf_ltr.trainer.run_folder import RUN_FILE, check_folder, claim_folder, fact_differences
 
 from ..contracts.builders import COUNTS, make_arguments, make_config, make_dataset, make_method
 

@@ -263,7 +263,9 @@ class BatchLoader:
             if num_workers > 0:
                 options |= {"num_workers": num_workers, "persistent_workers": persistent_workers}
                 options |= {"prefetch_factor": prefetch_factor} if prefetch_factor is not None else {}
-        return KeyedDataLoader(self._rows, batch_sampler, **options)
+        loader = KeyedDataLoader(self._rows, batch_sampler, **options)
+        loader.batch_loader = self
+        return loader
 
     def prepare(self, raw: Batch, step: int = 0) -> Batch:
         """

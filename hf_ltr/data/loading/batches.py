@@ -167,6 +167,9 @@ class KeyedDataLoader(DataLoader):
         **options: Passed on (`num_workers`, `pin_memory`, `prefetch_factor`, `persistent_workers`, ...).
     """
 
+    # The `BatchLoader` that made this loader, which prepares its raw batches.
+    batch_loader: Any = None
+
     def __init__(self, dataset: Dataset, batch_sampler: Sampler[list[int]], **options: Any):
         options.setdefault("collate_fn", _identity)
         options.setdefault("generator", torch.Generator().manual_seed(0))
