@@ -80,6 +80,8 @@ class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
     # Trainer would otherwise pass the number of items to the loss.
     accepts_loss_kwargs = False
     _no_split_modules: list[str] = []
+    # Whether a trainer has trained the weights since they were made or loaded.
+    trained_here: bool = False
 
     @classmethod
     def from_pretrained(

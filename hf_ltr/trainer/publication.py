@@ -150,7 +150,9 @@ class PublishingTrainer(HookedTrainer):
         """
         prefix = "once"
         output = self.evaluation_loop(self.get_eval_dataloader(dataset), "Evaluation", metric_key_prefix=prefix)
-        metrics = {key.removeprefix(f"{prefix}_"): value for key, value in (output.metrics or {}).items()}
+        metrics: dict[str, Any] = {
+            key.removeprefix(f"{prefix}_"): value for key, value in (output.metrics or {}).items()
+        }
         metrics |= {"per_class_accuracy": None, **self._details}
         self.record.evaluated(self.model, dataset, None, metrics)
         return metrics

@@ -101,7 +101,7 @@ def fact_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     if "start" not in there:
         # Written by an earlier version, or for a model that somebody built: nothing says what it started from.
         here = {key: value for key, value in here.items() if key not in ("start", "new_classifier")}
-    data = there.get("data"), here.get("data")
+    data: tuple[Any, Any] = there.get("data"), here.get("data")
     if known[0] is None and isinstance(here.get("arguments"), dict):
         names = _LATER - there.get("arguments", {}).keys()
         here["arguments"] = {key: value for key, value in here["arguments"].items() if key not in names}

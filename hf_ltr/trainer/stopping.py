@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..interruption import Interrupted, asked_to_stop, finishing_steps, installed
 
@@ -25,10 +25,13 @@ class StopWhenAsked(TrainerCallback):
     def __init__(self) -> None:
         self._steps: Any = None
         self._group: Any = None
-        self._flag, self._work = torch.zeros(1, dtype=torch.int32), None
+        self._flag = torch.zeros(1, dtype=torch.int32)
+        self._work: Any = None
         self._stopping: int | None = None
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if not installed():
             return
         if args.world_size > 1:
@@ -36,35 +39,44 @@ class StopWhenAsked(TrainerCallback):
         self._steps = finishing_steps()
         self._steps.__enter__()
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self._steps is None:
             return
         self._stopping = self._agreed() if self._group is not None else asked_to_stop()
-        if self._stopping is not None and not math.isclose(state.epoch, round(state.epoch)):
+        epoch = state.epoch or 0.0
+        if self._stopping is not None and not math.isclose(epoch, round(epoch)):
             self._save(args, control)
 
-    def on_epoch_end(self, args, state, control, **kwargs):
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         # Not before: what is measured and logged at the end of an epoch is not made up for by a run that goes on.
         if self._stopping is not None:
             self._save(args, control)
 
-    def on_evaluate(self, args, state, control, **kwargs):
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self._group is None and self._steps is not None and asked_to_stop() is not None:
             self._stopping = asked_to_stop()
             self._save(args, control)
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._steps is not None and self._group is None:
             self._stopping = self._stopping or asked_to_stop()
         if self._stopping is not None:
             self._leave(f"{args.output_dir}/checkpoint-{state.global_step}")
 
-    def _save(self, args, control) -> None:
+    def _save(self, args: TrainingArguments, control: TrainerControl) -> None:
         if args.save_only_model:
             self._leave(None)  # such a checkpoint cannot be continued
         control.should_save = True
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.end()
 
     def _agreed(self) -> int | None:
@@ -79,6 +91,7 @@ class StopWhenAsked(TrainerCallback):
 
     def _leave(self, saved: str | None) -> None:
         number = self._stopping
+        assert number is not None
         self.end()
         raise Interrupted(number, saved)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data.loading.batch_loader import BatchLoader
@@ -18,6 +18,7 @@ from ..data.loading.batches import KeyedDataLoader
 from ..distributed import check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
 from ..methods.base import Batch
+from ..models import LongTailForImageClassification
 from ..models.auxiliary_module import declared_metrics
 from . import checks
 from .agreement import follow_training
@@ -259,9 +260,9 @@ class LongTailTrainer(PublishingTrainer):
         self.method.train()
         self.attached.eval()
         self.method.setup(self)
-        classifier = getattr(self.model, "classifier", None)
-        if self._has_steps and classifier is not None and any(p.requires_grad for p in classifier.parameters()):
-            self.model.forget_normalization()
+        if self._has_steps and isinstance(self.model, LongTailForImageClassification):
+            if any(parameter.requires_grad for parameter in self.model.classifier.parameters()):
+                self.model.forget_normalization()
 
     @property
     def _has_steps(self) -> bool:
@@ -320,6 +321,7 @@ class LongTailTrainer(PublishingTrainer):
         if self.lr_scheduler is not None:
             return self.lr_scheduler
         args, optimizer = self.args, self.optimizer if optimizer is None else optimizer
+        assert optimizer is not None
         epochs = planned_epochs(args, self.train_batch_loader.num_rows)
         warmup = warmup_steps(args, num_training_steps, epochs)
         schedule = make_schedule(optimizer, args, steps=num_training_steps, epochs=epochs, warmup=warmup)
@@ -381,13 +383,14 @@ class LongTailTrainer(PublishingTrainer):
     # ------------------------------------------------------------------ evaluation
     def evaluation_loop(
         self,
-        dataloader: KeyedDataLoader,
+        dataloader: DataLoader,
         description: str,
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """As in the parent, but logits are kept only for `predict` and `compute_metrics`."""
+        assert isinstance(dataloader, KeyedDataLoader)
         model = model_for_evaluation(self)
         self.callback_handler.eval_dataloader = dataloader
 
