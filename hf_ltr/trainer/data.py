@@ -12,9 +12,9 @@ from torch.utils.data import Sampler
 
 from ..data.loading.batch_loader import BatchLoader
 from ..data.loading.batches import GlobalBatchSampler, KeyedDataLoader, SequentialShards
+from ..data.samplers import make_sampler
 from ..distributed import available_cores
 from ..methods import LongTailMethod
-from ..data.samplers import make_sampler
 from ..models.modeling import LongTailPreTrainedModel
 from .arguments import LongTailTrainingArguments
 from .checks import evaluation_classes

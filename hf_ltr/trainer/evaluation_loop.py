@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from ..data.class_counts import GROUP_NAMES, ClassCounts
 from ..data.loading.batches import KeyedDataLoader
 from ..evaluation import StreamingMetrics
-from ..methods.base import Batch
+from ..methods.batch import Batch
 from ..models.auxiliary_module import ModuleMetrics
 from .arguments import LongTailTrainingArguments
 from .parent import HookedTrainer

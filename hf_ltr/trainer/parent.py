@@ -22,7 +22,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
-from ..methods.base import Batch
+from ..methods.batch import Batch
 from ..models.modeling import LongTailPreTrainedModel
 from ..models.quiet import without_messages
 from .arguments import LongTailTrainingArguments

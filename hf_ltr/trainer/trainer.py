@@ -17,7 +17,7 @@ from ..data.loading.batch_loader import BatchLoader
 from ..data.loading.batches import KeyedDataLoader
 from ..distributed import check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
-from ..methods.base import Batch
+from ..methods.batch import Batch
 from ..models import LongTailForImageClassification
 from ..models.auxiliary_module import declared_metrics
 from . import checks
