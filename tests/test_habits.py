@@ -70,3 +70,9 @@ def test_workflows_call_the_same_targets_on_the_versions_the_package_names(repos
     assert set(re.findall(r"^make .*$", _text(repository, ".ci/run"), re.MULTILINE)) <= set(run)
     uses = re.findall(r"uses: (\S+)", "".join(_text(repository, f".github/workflows/{name}") for name in workflows))
     assert uses and all(re.fullmatch(r"actions/[\w-]+@v\d+", action) for action in uses)
+
+
+def test_the_rooms_that_contributors_read_of_are_those_of_the_contract(repository):
+    contracts = tomllib.loads(_text(repository, "pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (rooms,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["hf_ltr"]]
+    assert re.findall(r"^\| `(\w+)` \|", _text(repository, "CONTRIBUTING.md"), re.MULTILINE) == rooms[:-1]
