@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.transforms.augmentation import check_augmentation_names
-from ..methods import METHODS, Stage, check_options, get_method
+from ..methods import BASELINE, METHODS, Stage, check_options, get_method
 from ..methods.double_correction import prior_corrections, warn_of_double_correction
 from ..models import LongTailForImageClassification
 from ..naming import unknown_name
@@ -113,7 +113,7 @@ class RowChecks:
         if row.post_hoc and plan.method.adds_prior:
             raise ValueError(
                 f"{row.label}: {row.name} has the class prior in its loss; subtracting it again from the logits "
-                f"corrects twice. Use cross_entropy+{row.post_hoc}, or {row.name} alone."
+                f"corrects twice. Use {BASELINE}+{row.post_hoc}, or {row.name} alone."
             )
 
     def _check_correction(self, row: MethodSpecification, plan: Plan) -> None:
@@ -121,12 +121,12 @@ class RowChecks:
         if stage_config(plan.stages[-1], plan.model_config()).logit_adjustment is not None:
             raise ValueError(
                 f"{row.label}: {row.name} removes the class prior from its logits itself. Use {row.name} alone, or "
-                f"cross_entropy+{row.post_hoc}."
+                f"{BASELINE}+{row.post_hoc}."
             )
         warn_of_double_correction(
             f"{row.label} removes the class prior from the logits",
             prior_corrections(plan.method.describe()),
-            f"cross_entropy+{row.post_hoc} corrects once.",
+            f"{BASELINE}+{row.post_hoc} corrects once.",
         )
 
     def _check_validation(self, row: MethodSpecification, stage: Stage, data: Any) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..data import ClassCounts, long_tail_info
-from ..methods import LongTailMethod, Stage, get_method
+from ..methods import PRETRAINING, LongTailMethod, Stage, get_method
 from ..methods.pretraining import with_pretraining
 from ..reading import json_form
 from ..recipe.recipe import DataOptions, ModelOptions
@@ -70,7 +70,7 @@ class Plan:
         method = row.build(counts, protocol.method_options(row.name))
         stages = method.stages()
         if protocol.pretraining is not None:
-            pretraining = get_method("masked_autoencoding", class_counts=counts, **protocol.pretraining)
+            pretraining = get_method(PRETRAINING, class_counts=counts, **protocol.pretraining)
             stages = with_pretraining(stages, pretraining)
         if not stages[0].method.uses_labels:
             stages[0].config["masked_autoencoder"] = protocol.model_options(row.name).get("masked_autoencoder")

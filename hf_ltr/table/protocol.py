@@ -191,7 +191,7 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
 
 def _check(protocol: Protocol, where: str) -> None:
     # Here, as below: a misspelt name of a protocol is refused before torch is imported.
-    from ..methods import check_options
+    from ..methods import PRETRAINING, check_options
     from .rows import POST_HOC, checked_row_sets
 
     if not re.fullmatch(r"[\w.+-]*\w[\w.+-]*", protocol.name):
@@ -205,7 +205,7 @@ def _check(protocol: Protocol, where: str) -> None:
     if protocol.pretraining is not None:
         # Ranges are checked by get_method, which knows them.
         protocol.pretraining = mapping(f"{where}, pretraining", protocol.pretraining)
-        check_options("masked_autoencoding", protocol.pretraining)
+        check_options(PRETRAINING, protocol.pretraining)
     protocol.stages = _converted_stages(protocol.stages, where)
     protocol.methods = {method: _checked_method(method, parts, where) for method, parts in protocol.methods.items()}
     for name, values in protocol.post_hoc.items():

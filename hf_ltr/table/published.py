@@ -13,13 +13,11 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..methods import METHODS, LongTailMethod
 from ..naming import unknown_name
 from ..validation import number, text, texts
-
-if TYPE_CHECKING:
-    from ..methods import LongTailMethod
 
 _INTEGERS = ("imbalance_factor", "epochs", "num_experts", "test_imbalance")
 _ACCURACIES = ("top1_all", "many", "medium", "few")
@@ -29,8 +27,6 @@ _EVIDENCE = (
     "factsheet_memory"
 ).split()
 _WEAK = ("third_party_listing", "issue_thread", "factsheet_memory")
-# What a published row calls the second of two combined parts when it is cross-entropy.
-_CROSS_ENTROPY = ("", "ce", "cs_ce")
 
 
 def published_results(
@@ -196,8 +192,6 @@ def _methods(methods: Sequence[str]) -> list[str]:
         if name in values:
             names.append(name)
             continue
-        from ..methods import METHODS
-
         if name not in METHODS:
             raise unknown_name("method of published results", name, values)
         names += [published for published in METHODS[name].published_names if published in values]
@@ -209,11 +203,11 @@ def _published_names(method: LongTailMethod, post_hoc: str | None) -> list[tuple
     values = {row["method"] for row in _rows()}
     names = tuple(name for name in method.published_names if name in values)
     if post_hoc is not None:
-        # Printed as methods of their own, and only on cross-entropy.
-        return [(("la_posthoc", "pc_softmax"), _CROSS_ENTROPY)] if method.name == "cross_entropy" else []
+        # Printed as methods of their own.
+        return [(method.published_post_hoc, method.published_inside)] if method.published_post_hoc else []
     part = _part(method)
-    if part is None or part.name == "cross_entropy":
-        partners = method.published_with + (_CROSS_ENTROPY if part is not None else ())
+    if part is None or part.published_inside:
+        partners = method.published_with + (part.published_inside if part is not None else ())
         return [(names, partners)] if names else []
     partners = tuple(part.published_names)
     mirrored = tuple(name for name in partners if name in values)
@@ -221,15 +215,14 @@ def _published_names(method: LongTailMethod, post_hoc: str | None) -> list[tuple
 
 
 def _part(method: LongTailMethod) -> LongTailMethod | None:
-    """The method inside; one whose base is made by its own options describes none."""
-    description = method.describe()
-    return next((getattr(method, role) for role in ("representation", "base") if role in description), None)
+    """The method inside, if there is one."""
+    return next(iter(method.parts().values()), None)
 
 
 def _same_variant(method: LongTailMethod, row: Mapping[str, Any]) -> bool:
     """Whether a row was made with the options of the method, and of the one inside it."""
     part = _part(method)
-    if part is None or part.name == "cross_entropy":
+    if part is None or part.published_inside:
         return method.is_published_as(row)
     # Which of the two a source calls the method and which the combination differs.
     own, other = row["method"], row["combined_with"]

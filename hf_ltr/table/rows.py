@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..methods import METHODS, LongTailMethod, get_method
+from ..methods import BASELINE, METHODS, LongTailMethod, get_method
 from ..naming import unknown_name
 from ..validation import number, shown
 
 POST_HOC = ("logit_adjustment",)
 SET_PREFIX = "@"
-_PLAIN = "cross_entropy"
-_ROLES = ("base", "representation")
 # Of a row; also bounds how deep its parentheses are nested.
 _LONGEST = 1_000
 # Alternatives multiply: six pairs of ten would be a million rows.
@@ -32,7 +30,7 @@ class MethodSpecification:
     """
     One row: `name`, `name:option=value,option=value`, each with `+logit_adjustment` behind it if wanted.
 
-    The values of `base` and `representation` are names, or specifications in parentheses:
+    The values of options that are methods themselves are names, or specifications in parentheses:
     `crt:representation=(focal:gamma=1)`.
 
     Args:
@@ -71,7 +69,8 @@ class MethodSpecification:
             option = option.strip()
             if option in options:
                 raise ValueError(f"{text!r} gives {option} twice")
-            options[option] = _value(option, value.strip())
+            value = value.strip()
+            options[option] = _part(option, value) if option in METHODS[name].part_names else _value(option, value)
         return cls(name, dict(sorted(options.items())), post_hoc or None)
 
     @property
@@ -179,7 +178,7 @@ def checked_row_sets(sets: Any, where: str) -> dict[str, list[str]]:
 
 def default_baseline(labels: Sequence[str]) -> str:
     """The row that others are compared with where nobody says which: plain training if it is among them."""
-    return _PLAIN if _PLAIN in labels else labels[0]
+    return BASELINE if BASELINE in labels else labels[0]
 
 
 def find_baseline(text: str, rows: Sequence[MethodSpecification]) -> str:
@@ -286,13 +285,16 @@ def _parts(text: str) -> list[str]:
     return [*parts, text[start:].strip()]
 
 
+def _part(option: str, text: str) -> str | dict[str, Any]:
+    """A method inside the method of a row, as `get_method` takes it."""
+    nested = text[1:-1] if text.startswith("(") and text.endswith(")") else text
+    inner = MethodSpecification.parse(nested)
+    if inner.post_hoc:
+        raise ValueError(f"{option}={text}: what is done after training belongs behind the whole row")
+    return inner.name if not inner.options else {"name": inner.name, "options": inner.options}
+
+
 def _value(option: str, text: str) -> Any:
-    if option in _ROLES:
-        nested = text[1:-1] if text.startswith("(") and text.endswith(")") else text
-        inner = MethodSpecification.parse(nested)
-        if inner.post_hoc:
-            raise ValueError(f"{option}={text}: what is done after training belongs behind the whole row")
-        return inner.name if not inner.options else {"name": inner.name, "options": inner.options}
     if text.lower() in ("none", "null"):
         return None
     if text.lower() in ("true", "false"):

@@ -15,7 +15,7 @@ from ..data.labels import LABEL_COLUMNS, class_names_of, read_labels
 from ..data.map_style import number_of_rows, require_map_style
 from ..data.provenance import explain_counts
 from ..data.transforms.mixing import require_even
-from ..methods import METHODS, LongTailMethod, get_method
+from ..methods import BASELINE, METHODS, LongTailMethod, get_method
 from ..methods.double_correction import warn_of_training_corrections
 from ..models.class_matching import match_classes, other_classes
 from ..models.class_order import names_in_config, order_of
@@ -77,7 +77,7 @@ def resolve_method(
     """
     if method is not None and not isinstance(method, str | LongTailMethod):
         raise TypeError(f"method must be a LongTailMethod or a name, not {type(method).__name__}")
-    name = "cross_entropy" if method is None else method
+    name = BASELINE if method is None else method
     if isinstance(name, str):
         uses_labels = METHODS[name].uses_labels if name in METHODS else True
     else:
