@@ -65,9 +65,12 @@ def plain_links(text: str) -> str:
 
 
 def options(documented: type, without: tuple[str, ...] = ("class_counts",)) -> dict[str, inspect.Parameter]:
-    """Parameters of the constructor by name, but for those that are data."""
-    parameters = inspect.signature(documented).parameters
-    return {name: parameter for name, parameter in parameters.items() if name not in without}
+    """Parameters of the constructor by name, but for those that are data and `**options` of a base class."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(documented).parameters.items()
+        if name not in without and parameter.kind is not parameter.VAR_KEYWORD
+    }
 
 
 def undocumented(documented: type) -> list[str]:
