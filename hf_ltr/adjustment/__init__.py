@@ -14,10 +14,10 @@ _MODULE_OF_NAME = {
     "adjust_checkpoint": "adjust",
     "load_classifier": "checkpoint",
     "save_classifier": "checkpoint",
-    "LinearHead": "head",
-    "find_linear_head": "head",
-    "read_class_counts": "classes",
-    "read_prior": "classes",
+    "LinearHead": "linear_head",
+    "find_linear_head": "linear_head",
+    "read_class_counts": "class_counts",
+    "read_prior": "class_counts",
     "nearest_centroid_classifier": "rules",
     "retrain_classifier": "retraining",
     "learn_scales": "retraining",
@@ -28,8 +28,8 @@ __all__ = sorted(_MODULE_OF_NAME)
 if TYPE_CHECKING:
     from .adjust import adjust_checkpoint
     from .checkpoint import load_classifier, save_classifier
-    from .classes import read_class_counts, read_prior
-    from .head import LinearHead, find_linear_head
+    from .class_counts import read_class_counts, read_prior
+    from .linear_head import LinearHead, find_linear_head
     from .options import ADJUSTMENTS, AdjustmentOptions, RetrainingOptions
     from .report import AdjustmentReport
     from .retraining import learn_scales, retrain_classifier

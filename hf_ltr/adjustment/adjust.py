@@ -1,8 +1,10 @@
-"""Adjust a checkpoint: load it, find its head, change what decides, measure, save, prove."""
+"""Adjust a checkpoint: load it, find its head, change it, measure, save, prove."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,20 +15,27 @@ from torch import Tensor
 from ..data.class_counts import ClassCounts
 from ..data.labels import class_names_of
 from ..data.map_style import number_of_rows, require_map_style
+from ..methods.double_correction import prior_corrections, recorded_sampler, warn_of_double_correction
+from ..models import LongTailForImageClassification
 from ..models.class_matching import match_classes
 from ..models.class_order import names_in_config
-from .checkpoint import LoadedClassifier, check_output, load_classifier, probe_logits, save_classifier
-from .classes import read_prior, training_counts
-from .decision import Decision, choose_tau, measure
-from .features import collect, iterate
-from .head import LinearHead, NotLinearError, find_linear_head, no_bias
+from .checkpoint import LoadedClassifier, check_output, head_dtype, load_classifier, save_classifier
+from .class_counts import read_prior, training_counts
+from .features import FeatureReader
+from .linear_head import Head, LinearHead, NotLinearError, OtherHead, find_linear_head, offset_of
 from .options import DEFAULT_TAU, READS_TRAINING_IMAGES, TAUS, AdjustmentOptions
 from .report import AdjustmentReport
-from .solvers import current_decision, make_solver, warn_of_earlier_corrections
-from .storing import adjustment_record, apply_decision, rounded
+from .rules import choose_tau, from_counts, from_images, measure
 
 _OFFSETS = ("logit_adjustment", "pc_softmax")
 _NEED_BIAS = (*_OFFSETS, "ncm")
+# They change the prior of the logits, or work on a classifier that may have been corrected; the others make a new one.
+_KEEP_THE_CLASSIFIER = {
+    "logit_adjustment": "logit_adjustment subtracts the log prior from the logits",
+    "pc_softmax": "pc_softmax subtracts the log prior from the logits",
+    "tau_norm": "tau_norm divides the class vectors by their norms",
+    "lws": "lws scales the logits on class-balanced batches",
+}
 
 
 def adjust_checkpoint(
@@ -105,6 +114,61 @@ def adjust_checkpoint(
     """
     options = AdjustmentOptions(options) if isinstance(options, str) else options
     method, data = options.method, data if data is not None else {}
+    splits = _check_request(options, data, target_prior, evaluate_test, batch_size)
+    place = _device(device)
+    check_output(output)
+
+    loaded = load_classifier(checkpoint, image_processor)
+    config = loaded.model.config
+    maps = {
+        split: match_classes(
+            class_names_of(data[split]), config, f"The {split} split", trust=trust_class_order, spelling=spelling
+        )
+        for split in splits
+    }
+    counts = training_counts(config, data, class_counts, group_scheme, maps.get("train"))
+    counts.require_images(method)
+    prior = None if target_prior is None else read_prior(target_prior, names_in_config(config), len(counts))
+    loaded.model.to(place)  # type: ignore[arg-type]  # transformers wraps the method without its types
+    before = _head(loaded, method, place)
+    _warn_of_earlier_corrections(config, method, checkpoint)
+
+    reader = FeatureReader(before, loaded.processor, place, batch_size, num_workers, progress)
+    validation = None
+    if "validation" in data:
+        validation = reader.all(data["validation"], maps["validation"], "Validation images")
+    tau, sweep, after = None, dict[float, float](), before
+    if method in READS_TRAINING_IMAGES:
+        assert isinstance(before, LinearHead)  # `_head` refuses others
+        batches = reader.batches(data["train"], maps["train"], "Training images")
+        after = from_images(method, before, batches, counts, options.retraining, place, progress)
+    else:
+        if method in TAUS:
+            tau, sweep = _tau(options, before, validation, counts)
+        after = from_counts(method, before, counts, DEFAULT_TAU if tau is None else tau, prior)
+    if isinstance(after, LinearHead):
+        after = _rounded(after, head_dtype(loaded, after.name))
+
+    record = _record(options, loaded, counts, prior, tau, swept=bool(sweep), folded=isinstance(after, LinearHead))
+    report = AdjustmentReport(method, loaded.source, str(output), record, sweep=sweep, dataset=dataset_name)
+    if validation is not None:
+        report.validation = _before_and_after(before, after, *validation, counts)
+    after = _store(after, method, record, counts, tau, prior)
+    if evaluate_test:
+        report.test = _before_and_after(before, after, *reader.all(data["test"], maps["test"], "Test images"), counts)
+    # On the CPU, like the reloaded copy that is compared with it: a GPU rounds convolutions differently.
+    loaded.model.cpu()
+    probe = after.rows(loaded.probe).float()
+    # An interrupted command leaves no folder that the next one would refuse: it appears with everything in it.
+    report.folder = str(save_classifier(loaded, output, lambda: after(probe), report.write))
+    return report
+
+
+def _check_request(
+    options: AdjustmentOptions, data: Mapping[str, Any], target_prior: Any, evaluate_test: bool, batch_size: int
+) -> list[str]:
+    """Refuse what does not go together; the splits that are read."""
+    method = options.method
     if target_prior is not None and method != "pc_softmax":
         raise ValueError(f"A target prior belongs to pc_softmax, not to {method}")
     if method in READS_TRAINING_IMAGES and "train" not in data:
@@ -115,73 +179,23 @@ def adjust_checkpoint(
         raise ValueError("There is no test split to evaluate on")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    try:
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ValueError(f"Unknown device {device!r}: {error}") from error
-    check_output(output)
     used = [split for split in ("train", "validation", "test") if split in data and (split != "test" or evaluate_test)]
     for split in used:
         require_map_style(data[split], f"The {split} split")
         if number_of_rows(data[split]) == 0:
             raise ValueError(f"The {split} split has no rows")
-
-    loaded = load_classifier(checkpoint, image_processor)
-    config = loaded.model.config
-    maps = {
-        split: match_classes(
-            class_names_of(data[split]), config, f"The {split} split", trust=trust_class_order, spelling=spelling
-        )
-        for split in used
-    }
-    counts = training_counts(config, data, class_counts, group_scheme, maps.get("train"))
-    counts.require_images(method)
-    prior = None if target_prior is None else read_prior(target_prior, names_in_config(config), len(counts))
-    loaded.model.to(device)
-    head = _head(loaded, method, device)
-    warn_of_earlier_corrections(config, method, checkpoint)
-
-    passes = {"device": device, "batch_size": batch_size, "num_workers": num_workers, "progress": progress}
-
-    def read(split: str, description: str) -> Any:
-        options = {"processor": loaded.processor, "class_map": maps[split], "description": description}
-        return iterate(loaded.model, head, data[split], **options, **passes)
-
-    before = current_decision(config, head, None)
-    start = current_decision(config, head, method)
-    solve = make_solver(method, start, counts, prior, head, options, device, progress)
-    validation = collect(read("validation", "Validation images")) if "validation" in data else None
-
-    tau, sweep = None, {}
-    if method in TAUS:
-        candidates = options.candidates if validation or options.tau is not None else (DEFAULT_TAU,)
-        tau = candidates[0]
-        if len(candidates) > 1:
-            tau, sweep = choose_tau(candidates, solve, *validation, counts)
-    reads_images = method in READS_TRAINING_IMAGES
-    after = solve(partial(read, "train", "Training images") if reads_images else tau)
-    after = rounded(after, loaded, head)
-
-    report = AdjustmentReport(method, loaded.source, str(output), {}, sweep=sweep, dataset=dataset_name)
-    if validation is not None:
-        report.validation = _before_and_after(before, after, *validation, counts)
-    report.record = adjustment_record(options, loaded, counts, prior, tau, bool(sweep), folded=head is not None)
-    after = apply_decision(loaded, head, method, after, report.record, counts, tau, prior)
-    if evaluate_test:
-        test = collect(read("test", "Test images"))
-        report.test = _before_and_after(before, after, *test, counts)
-    # On the CPU, like the reloaded copy that is compared with it: a GPU rounds convolutions differently.
-    loaded.model.cpu()
-    probe = _probe_rows(loaded, head)
-    # An interrupted command leaves no folder that the next one would refuse: it appears with everything in it.
-    report.folder = str(save_classifier(loaded, output, lambda: after(probe), report.write))
-    return report
+    return used
 
 
-def _head(loaded: LoadedClassifier, method: str, device: torch.device) -> LinearHead | None:
-    """The linear head; `None` where a model of this package takes the change as configuration."""
-    from ..models import LongTailForImageClassification
+def _device(name: str | torch.device | None) -> torch.device:
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"Unknown device {name!r}: {error}") from error
 
+
+def _head(loaded: LoadedClassifier, method: str, device: torch.device) -> Head:
+    """The head that a method can change."""
     try:
         head = find_linear_head(loaded.model, loaded.probe.to(device))
     except NotLinearError as error:
@@ -192,26 +206,120 @@ def _head(loaded: LoadedClassifier, method: str, device: torch.device) -> Linear
                 f"{error}. {method} needs a linear head; logit_adjustment and pc_softmax work on this model, as "
                 "configuration."
             ) from error
-        return None
-    if method in _NEED_BIAS and not head.has_bias:
-        raise no_bias(head)
+        return OtherHead(loaded.model, offset_of(loaded.model.config))
+    if method in _NEED_BIAS:
+        head.require_bias()
     return head
 
 
-def _before_and_after(
-    before: Decision, after: Decision, rows: Tensor, labels: Tensor, counts: ClassCounts
-) -> dict[str, Any]:
-    return {
-        "before": measure(before, rows, labels, counts),
-        "after": measure(after, rows, labels, counts),
+def _warn_of_earlier_corrections(config: Any, method: str, checkpoint: str | Path) -> None:
+    """Warn, naming both, if a method corrects the prior of a model whose training or config did so already."""
+    done = {
+        "sampler": recorded_sampler(checkpoint),
+        "logit_adjustment": getattr(config, "logit_adjustment", None),
     }
+    found = prior_corrections(getattr(config, "method", None), done)
+    earlier = getattr(config, "long_tail_adjustment", None)
+    if isinstance(earlier, Mapping):
+        found.append(f"this checkpoint is the result of hf-ltr adjust with {earlier.get('method')} already")
+    if method in _KEEP_THE_CLASSIFIER:
+        advice = "Adjust a checkpoint that was trained without a correction, or leave this one as it is."
+        warn_of_double_correction(_KEEP_THE_CLASSIFIER[method], found, advice, stacklevel=4)
+    if method in READS_TRAINING_IMAGES and done["logit_adjustment"] is not None:
+        warnings.warn(
+            f"{method} trains for balanced classes: config.logit_adjustment, which the model has, is dropped.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
-@torch.no_grad()
-def _probe_rows(loaded: LoadedClassifier, head: LinearHead | None) -> Tensor:
-    """Features, or raw logits, of the probe."""
-    if head is None:
-        return probe_logits(loaded)
-    with head.inputs() as seen:
-        probe_logits(loaded)
-    return seen.pop().float().cpu()
+def _tau(
+    options: AdjustmentOptions, head: Head, validation: tuple[Tensor, Tensor] | None, counts: ClassCounts
+) -> tuple[float, dict[float, float]]:
+    """The tau that is given or chosen on the validation split, and the criterion of every one that was tried."""
+    candidates = options.candidates if validation or options.tau is not None else (DEFAULT_TAU,)
+    if validation is None or len(candidates) == 1:
+        return candidates[0], {}
+    return choose_tau(candidates, partial(from_counts, options.method, head, counts), *validation, counts)
+
+
+def _before_and_after(
+    before: Head, after: Head, rows: Tensor, labels: Tensor, counts: ClassCounts
+) -> dict[str, Mapping[str, Any]]:
+    return {name: measure(head, rows, labels, counts) for name, head in (("before", before), ("after", after))}
+
+
+def _rounded(head: LinearHead, dtype: torch.dtype) -> LinearHead:
+    """The head as the checkpoint's type can store it, with a warning if that is another one."""
+    stored = head.rounded(dtype)
+    moved = max(float((a - b).abs().max()) for a, b in ((head.weight, stored.weight), (head.bias, stored.bias)))
+    if moved > 0:
+        warnings.warn(
+            f"The checkpoint is stored in {str(dtype).removeprefix('torch.')}, which rounds the adjusted head by "
+            f"up to {moved:.1e}; what is measured is the rounded one. Convert the checkpoint to float32 to avoid it.",
+            UserWarning,
+            stacklevel=3,
+        )
+    if not (torch.isfinite(stored.weight).all() and torch.isfinite(stored.bias).all()):
+        raise ValueError(
+            f"The adjusted head has values that {dtype} cannot hold; convert the checkpoint to float32 first"
+        )
+    return stored
+
+
+def _record(
+    options: AdjustmentOptions,
+    loaded: LoadedClassifier,
+    counts: ClassCounts,
+    prior: Sequence[float] | None,
+    tau: float | None,
+    *,
+    swept: bool,
+    folded: bool,
+) -> dict[str, Any]:
+    """What the config's `long_tail_adjustment` says."""
+    record: dict[str, Any] = {
+        "method": options.method,
+        "source": loaded.source,
+        "class_counts": list(counts.counts),
+        "folded_into_head": folded,
+    }
+    if tau is not None:
+        record.update(tau=tau, tau_chosen_on="validation" if swept else None)
+    if prior is not None:
+        record["target_prior"] = prior
+    if options.method in ("crt", "lws"):
+        record["training"] = dataclasses.asdict(options.retraining)
+    earlier = getattr(loaded.model.config, "long_tail_adjustment", None)
+    if earlier is not None:
+        record["previous"] = earlier
+    return record
+
+
+def _store(
+    after: Head,
+    method: str,
+    record: dict[str, Any],
+    counts: ClassCounts,
+    tau: float | None,
+    prior: Sequence[float] | None,
+) -> Head:
+    """Put the adjusted head into its model; returns it as the model has it then."""
+    model = after.model
+    if isinstance(after, LinearHead):
+        after.store()
+    else:
+        if model.config.logit_adjustment is None:
+            adjustment = {"tau": 1.0 if tau is None else tau, "remove": list(counts.counts), "add": prior}
+        else:
+            # Two adjustments in one: any offset is the logarithm of a prior, up to a constant no softmax sees.
+            adjustment = {"tau": 1.0, "remove": None, "add": after.offset.double().softmax(0).tolist()}
+        after.model.set_logit_adjustment(adjustment)
+        after = dataclasses.replace(after, offset=offset_of(model.config))
+    if isinstance(model, LongTailForImageClassification):
+        if method in READS_TRAINING_IMAGES:
+            model.set_logit_adjustment(None)
+        if model.config.class_counts is None:
+            model.config.class_counts = counts
+    model.config.long_tail_adjustment = record
+    return after

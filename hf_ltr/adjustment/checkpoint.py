@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
+from .. import models  # noqa: F401  registers the models of this package
 from ..models.quiet import quiet_loading
 from ..naming import is_hub_id
 from ..storage import naming_storage_errors
 from .features import number_of_channels, pixel_values
-from .head import logits_of
 
 # Largest difference of the logits of a checkpoint and of its reloaded copy, relative to the largest logit.
 _TOLERANCE = 1e-4
 
 
-@dataclass
+@dataclass(frozen=True)
 class LoadedClassifier:
     """
     A classifier in float32 and evaluation mode, and what is needed to save it as it came.
@@ -35,11 +36,11 @@ class LoadedClassifier:
         probe (`Tensor` of shape `(4, channels, H, W)`): Images of noise, for proofs.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     processor: Any
     source: str
-    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
-    probe: Tensor = field(default_factory=lambda: torch.empty(0))
+    dtypes: dict[str, torch.dtype]
+    probe: Tensor
 
 
 def load_classifier(checkpoint: str | Path, image_processor: str | Path | None = None) -> LoadedClassifier:
@@ -54,10 +55,6 @@ def load_classifier(checkpoint: str | Path, image_processor: str | Path | None =
         `FileNotFoundError`: for a folder that is not there.
         `ValueError`: for a checkpoint that is no trained single-label classifier.
     """
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-    from .. import models  # noqa: F401  registers the models of this package
-
     checkpoint = str(checkpoint)
     for place in (checkpoint, str(image_processor or checkpoint)):
         if not is_hub_id(place) and not Path(place).exists():
@@ -83,13 +80,11 @@ def load_classifier(checkpoint: str | Path, image_processor: str | Path | None =
             f"{checkpoint} does not choose one of several classes (num_labels={config.num_labels}, problem_type="
             f"{getattr(config, 'problem_type', None)!r}), so there is no class prior to adjust"
         )
-    processor = _load_processor(AutoImageProcessor, str(image_processor or checkpoint))
+    processor = _load_processor(str(image_processor or checkpoint))
     dtypes = {name: tensor.dtype for name, tensor in _tensors(model)}
     model = model.float().eval().requires_grad_(False)
     source = Path(checkpoint).resolve().name if Path(checkpoint).exists() else checkpoint
-    loaded = LoadedClassifier(model, processor, source, dtypes)
-    loaded.probe = _probe(loaded)
-    return loaded
+    return LoadedClassifier(model, processor, source, dtypes, _probe(processor, number_of_channels(config)))
 
 
 def save_classifier(
@@ -117,14 +112,12 @@ def save_classifier(
         `FileExistsError`: if there is something already.
         `ValueError`: if the reloaded checkpoint gives other logits: its class has no place for the change.
     """
-    from transformers import AutoModelForImageClassification
-
     output = check_output(output)
     temporary = output.with_name(f".{output.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     wanted = expected()
     try:
-        restore_dtypes(loaded)
+        _restore_dtypes(loaded)
         with naming_storage_errors(output), quiet_loading():
             loaded.model.save_pretrained(temporary)
             loaded.processor.save_pretrained(temporary)
@@ -157,7 +150,7 @@ def check_output(output: str | Path) -> Path:
     return output
 
 
-def restore_dtypes(loaded: LoadedClassifier) -> None:
+def _restore_dtypes(loaded: LoadedClassifier) -> None:
     """Give every tensor the type it had in the checkpoint; what is new gets that of the model's other parameters."""
     parameters = {name for name, _ in loaded.model.named_parameters()}
     most = next((dtype for name, dtype in loaded.dtypes.items() if name in parameters), torch.float32)
@@ -175,10 +168,10 @@ def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 
 
-def _load_processor(auto_class: Any, place: str) -> Any:
+def _load_processor(place: str) -> Any:
     try:
         with quiet_loading():
-            return auto_class.from_pretrained(place)
+            return AutoImageProcessor.from_pretrained(place)
     except Exception as error:
         # Of any type: transformers reports a missing file, an unknown class and a missing field differently.
         raise ValueError(
@@ -188,17 +181,10 @@ def _load_processor(auto_class: Any, place: str) -> Any:
         ) from error
 
 
-def _probe(loaded: LoadedClassifier) -> Tensor:
+def _probe(processor: Any, channels: int) -> Tensor:
     """Four images of noise, of the size that the processor makes, each of another brightness."""
-    channels = number_of_channels(loaded.model.config)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (4, 64, 64, channels), generator=generator, dtype=torch.int64)
-    noise = (noise * torch.tensor([1.0, 0.7, 0.4, 0.1]).reshape(4, 1, 1, 1)).to(torch.uint8).numpy()
-    images = [Image.fromarray(image[:, :, 0] if channels == 1 else image) for image in noise]
-    return pixel_values(loaded.processor, images).float()
-
-
-@torch.no_grad()
-def probe_logits(loaded: LoadedClassifier) -> Tensor:
-    """What the model, on the CPU, gives for the probe before a logit adjustment of its config."""
-    return logits_of(loaded.model(pixel_values=loaded.probe)).float()
+    pixels = (noise * torch.tensor([1.0, 0.7, 0.4, 0.1]).reshape(4, 1, 1, 1)).to(torch.uint8).numpy()
+    images = [Image.fromarray(image[:, :, 0] if channels == 1 else image) for image in pixels]
+    return pixel_values(processor, images).float()

@@ -1,21 +1,22 @@
-"""What the classifier's last layer reads, for all images of a split, by the model's own image processor."""
+"""What a classifier's head reads, for all images of a split, by the model's own image processor."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
 
 from ..data.labels import read_labels
 from ..data.loading.decoding import decode_image
 from ..data.loading.image_sources import MAX_REPORTED, describe_problem, image_source, unreadable_images
 from ..distributed import available_cores
-from .head import LinearHead, logits_of
+from .linear_head import Head
 
 # Fewer rows than this are not worth the start of worker processes.
 _ROWS_FOR_WORKERS = 2000
@@ -69,72 +70,68 @@ def number_of_channels(config: Any) -> int:
     return 1 if channels == 1 else 3
 
 
-def default_workers(rows: int) -> int:
-    """Worker processes for a split of this many rows."""
-    return 0 if rows < _ROWS_FOR_WORKERS else max(0, min(8, available_cores() - 1))
-
-
-@torch.no_grad()
-def iterate(
-    model: nn.Module,
-    head: LinearHead | None,
-    dataset: Any,
-    processor: Any,
-    *,
-    device: torch.device,
-    batch_size: int,
-    num_workers: int | None = None,
-    description: str = "Images",
-    progress: bool = True,
-    class_map: Sequence[int] | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+@dataclass(frozen=True)
+class FeatureReader:
     """
-    One pass over a split.
+    Passes over the images of splits.
 
     Args:
-        model (`PreTrainedModel`): In evaluation mode, on `device`.
-        head ([`LinearHead`], *optional*): Of the model; without one the logits are what is collected.
-        dataset (`datasets.Dataset`): With columns `image` and `label`.
+        head ([`LinearHead`] or [`OtherHead`]): Its model is in evaluation mode, on `device`.
         processor: The model's image processor.
         device (`torch.device`)
         batch_size (`int`)
         num_workers (`int`, *optional*): Processes that decode and transform; none for fewer than 2,000 rows if not
             given.
-        description (`str`), progress (`bool`): Of the progress bar.
-        class_map (sequence of `int`, *optional*): The model's class for each of the dataset's, where it numbers them
-            differently.
-
-    Yields:
-        `(features (B, D) or raw logits (B, C), labels (B,))`, float32 and int64, on the CPU.
-
-    Raises:
-        `ValueError`: naming the rows whose image cannot be read, or whose label is none of the model's.
+        progress (`bool`): Show bars.
     """
-    from tqdm.auto import tqdm
 
-    labels = read_labels(dataset, ("label", "labels"), model.config.num_labels, required=True, class_map=class_map)
-    batches = ProcessedBatches(dataset, processor, number_of_channels(model.config), batch_size)
-    workers = default_workers(len(labels)) if num_workers is None else num_workers
-    loader = DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-    bar = tqdm(total=len(labels), desc=description, unit="image", disable=not progress)
-    with bar, _inputs(head) as seen:
-        for rows, images in loader:
-            if isinstance(images, list):
-                raise unreadable_images(images[:MAX_REPORTED], complete=False)
-            logits = logits_of(model(pixel_values=images.to(device, torch.float32)))
-            values = logits if seen is None else seen.pop()
-            bar.update(len(rows))
-            yield values.float().cpu(), labels[rows.start : rows.stop]
+    head: Head
+    processor: Any
+    device: torch.device
+    batch_size: int
+    num_workers: int | None = None
+    progress: bool = True
+
+    def batches(
+        self, dataset: Any, class_map: Sequence[int] | None, description: str
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """
+        One pass over a split.
+
+        Args:
+            dataset (`datasets.Dataset`): With columns `image` and `label`.
+            class_map (sequence of `int`, *optional*): The model's class for each of the dataset's, where it numbers
+                them differently.
+            description (`str`): Of the progress bar.
+
+        Yields:
+            `(features (B, D) or raw logits (B, C), labels (B,))`, float32 and int64, on the CPU.
+
+        Raises:
+            `ValueError`: naming the rows whose image cannot be read, or whose label is none of the model's.
+        """
+        config = self.head.model.config
+        labels = read_labels(dataset, ("label", "labels"), config.num_labels, required=True, class_map=class_map)
+        assert labels is not None  # they are required
+        batches = ProcessedBatches(dataset, self.processor, number_of_channels(config), self.batch_size)
+        workers = _default_workers(len(labels)) if self.num_workers is None else self.num_workers
+        loader = DataLoader(batches, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+        with tqdm(total=len(labels), desc=description, unit="image", disable=not self.progress) as bar:
+            for rows, images in loader:
+                if isinstance(images, list):
+                    raise unreadable_images(images[:MAX_REPORTED], complete=False)
+                values = self.head.rows(images.to(self.device, torch.float32))
+                bar.update(len(rows))
+                yield values.float().cpu(), labels[rows.start : rows.stop]
+
+    def all(self, dataset: Any, class_map: Sequence[int] | None, description: str) -> tuple[Tensor, Tensor]:
+        """All batches of a pass at once: `(features (N, D) or raw logits (N, C), labels (N,))`."""
+        values, labels = zip(*self.batches(dataset, class_map, description), strict=True)
+        return torch.cat(values), torch.cat(labels)
 
 
-def collect(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """All batches of [`iterate`] at once: `(features (N, D) or raw logits (N, C), labels (N,))`."""
-    values, labels = zip(*batches, strict=True)
-    return torch.cat(values), torch.cat(labels)
-
-
-def _inputs(head: LinearHead | None) -> Any:
-    return contextlib.nullcontext() if head is None else head.inputs()
+def _default_workers(rows: int) -> int:
+    return 0 if rows < _ROWS_FOR_WORKERS else max(0, min(8, available_cores() - 1))
 
 
 def _as_it_is(batch: Any) -> Any:

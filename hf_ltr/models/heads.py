@@ -75,6 +75,8 @@ class ScaledHead(nn.Module):
         linear (`nn.Linear`): Its parameters become this head's (they are shared, not copied); the bias may be absent.
     """
 
+    bias: nn.Parameter | None
+
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from hf_ltr.adjustment import AdjustmentOptions, adjust_checkpoint, find_linear_head
-from hf_ltr.adjustment.head import NotLinearError
+from hf_ltr.adjustment.linear_head import NotLinearError
 
 from .builders import MAKERS, SIZE, load, make_ours, make_timm, make_vit, save
 
@@ -21,9 +23,9 @@ def test_it_is_found_in_every_model(checkpoints, kind):
     images = torch.randn(3, 3, 32, 32) if kind == "timm" else IMAGES
     head = find_linear_head(model, images)
     assert head.name == EXPECTED[kind] and head.has_bias
-    with torch.no_grad(), head.inputs() as seen:
+    with torch.no_grad():
         logits = model(pixel_values=images).logits
-    torch.testing.assert_close(seen[0] @ head.weight.T + head.bias, logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(head.rows(images) @ head.weight.T + head.bias, logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["swin", "convnext", "dinov2"])
@@ -78,9 +80,9 @@ def test_a_missing_bias_is_refused_before_any_image_is_read(tmp_path, data):
     model.timm_model.fc = nn.Linear(96, 4, bias=False)
     head = find_linear_head(model.eval(), torch.randn(2, 3, 32, 32))
     assert not head.has_bias and not head.bias.any()
-    head.store(head.weight * 2, torch.zeros(4))
+    replace(head, weight=head.weight * 2).store()
     with pytest.raises(ValueError, match="has no bias"):
-        head.store(head.weight, torch.ones(4))
+        replace(head, bias=torch.ones(4)).store()
 
 
 def test_our_model_without_bias_gets_one(tmp_path):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from hf_ltr import ClassCounts
 from hf_ltr.adjustment import RetrainingOptions, learn_scales, retrain_classifier
-from hf_ltr.adjustment.decision import Decision, choose_tau, measure
 from hf_ltr.adjustment.options import AdjustmentOptions
-from hf_ltr.adjustment.rules import class_means, nearest_centroid_classifier
+from hf_ltr.adjustment.rules import choose_tau, class_means, measure, nearest_centroid_classifier
 from hf_ltr.losses import tau_normalize
 
 
@@ -20,6 +22,10 @@ def make_features(counts, spread, seed=0, dimensions=6):
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     noise = torch.randn(len(labels), dimensions, generator=generator)
     return centres[labels] + spread * noise + 1.0, labels
+
+
+def linear(weight, bias):
+    return partial(F.linear, weight=weight, bias=bias)
 
 
 def test_tau_normalize():
@@ -58,14 +64,14 @@ def test_class_balanced_training_helps_the_tail(method):
     features, labels = make_features(counts, 1.5)
     test_features, test_labels = make_features([300] * 4, 1.5, seed=1)
     weight, bias = train_on_instances(features, labels, 4)
-    before = measure(Decision(weight, bias, torch.zeros(4)), test_features, test_labels, ClassCounts(counts))
+    before = measure(linear(weight, bias), test_features, test_labels, ClassCounts(counts))
     options = RetrainingOptions(min_steps=400)
     if method == "crt":
         weight, bias = retrain_classifier(features, labels, 4, options)
     else:
         scale = learn_scales(features, labels, weight, bias, options)
         weight, bias = weight * scale[:, None], bias * scale
-    after = measure(Decision(weight, bias, torch.zeros(4)), test_features, test_labels, ClassCounts(counts))
+    after = measure(linear(weight, bias), test_features, test_labels, ClassCounts(counts))
     assert after["few"] > before["few"] + 0.05
     assert after["balanced_accuracy"] > before["balanced_accuracy"] + 0.01
 
@@ -105,10 +111,9 @@ def test_tau_is_the_best_and_among_equals_the_smallest():
     rows = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
     labels = torch.tensor([0, 0, 1, 1])
     weight, bias = torch.tensor([[0.0], [1.0]]), torch.tensor([1.55, 0.0])
-    start = Decision(weight, bias, torch.zeros(2))
 
     def decide(tau):
-        return start.shifted(torch.tensor([0.0, tau], dtype=torch.float64))
+        return linear(weight, bias + torch.tensor([0.0, tau]))
 
     tau, tried = choose_tau([0.0, 0.5, 1.0, 1.5, 2.0], decide, rows, labels, ClassCounts([5, 5]))
     assert tau == 1.0
@@ -145,7 +150,7 @@ def test_tau_is_chosen_by_the_mean_over_classes_and_not_over_images():
     labels = torch.tensor([0] * 9 + [1])
 
     def decide(tau):
-        return Decision(weight=torch.eye(2), bias=torch.tensor([0.0, tau]), offset=torch.zeros(2))
+        return linear(torch.eye(2), torch.tensor([0.0, tau]))
 
     tau, tried = choose_tau([0.0, 1.0], decide, rows, labels, ClassCounts([9, 1]))
     # tau 0: 9 of 10 images and half of the classes; tau 1: 6 of 10 images, (5/9 + 1) / 2 over the classes.

@@ -62,18 +62,6 @@ def read_prior(
     return [value / total for value in values]
 
 
-def check_number_of_classes(counts: ClassCounts, num_labels: int, what: str) -> None:
-    """
-    Raises:
-        `ValueError`: if there are counts of another number of classes than the model has.
-    """
-    if len(counts) != num_labels:
-        raise ValueError(
-            f"{what}: there are {len(counts)} classes, but the model has {num_labels}. The counts of all classes of "
-            "the model are needed, in the order of its labels."
-        )
-
-
 def training_counts(
     config: Any, data: Mapping[str, Any], given: Any, group_scheme: str, class_map: Sequence[int] | None = None
 ) -> ClassCounts:
@@ -97,10 +85,10 @@ def training_counts(
     own, names = getattr(config, "class_counts", None), names_in_config(config)
     found: dict[str, list[int]] = {}
     if given is not None:
-        counts = given if isinstance(given, ClassCounts) else read_class_counts(given, names)
-        check_number_of_classes(counts, config.num_labels, "The class counts")
-        order = order_of(names, counts.names)
-        found["in the class counts"] = [counts[index] for index in order or range(len(counts))]
+        theirs = given if isinstance(given, ClassCounts) else read_class_counts(given, names)
+        _check_number_of_classes(theirs.counts, config.num_labels, "The class counts")
+        order = order_of(names, theirs.names)
+        found["in the class counts"] = [theirs[index] for index in order or range(len(theirs))]
     if "train" in data:
         found["in the training split"] = counts_by_map(
             count_classes(data["train"]).counts, class_map, config.num_labels
@@ -110,14 +98,21 @@ def training_counts(
     if not found:
         raise ValueError("Training counts are needed: give a dataset with a train split, or class_counts")
     (what, counts), *others = found.items()
-    if len(counts) != config.num_labels:
-        check_number_of_classes(ClassCounts(counts), config.num_labels, f"What stands {what}")
+    _check_number_of_classes(counts, config.num_labels, f"What stands {what}")
     thresholds = tuple(getattr(config, "group_thresholds", None) or (100, 20))
     result = ClassCounts(counts, names, thresholds, group_scheme)
     for where, other in others:
         if len(other) == len(counts) and other != counts:
             _compare(result, other, (what, where))
     return result
+
+
+def _check_number_of_classes(counts: Sequence[int], num_labels: int, what: str) -> None:
+    if len(counts) != num_labels:
+        raise ValueError(
+            f"{what}: there are {len(counts)} classes, but the model has {num_labels}. The counts of all classes of "
+            "the model are needed, in the order of its labels."
+        )
 
 
 def _compare(counts: ClassCounts, other: Sequence[int], places: tuple[str, str]) -> None:
