@@ -86,8 +86,9 @@ class LADE(LossMethod):
             logits = gather_rows(at_least_float32(one.raw_logits))
             return lade_regularizer(logits, all_targets, self.loss.class_counts, self.lambda_, weights=all_weights)
 
-        terms = {
+        # Before the other term: the order in which gradients are added decides their last bit.
+        regularizer = self.alpha * sum_over_experts(regularizer_of, outputs)
+        return {
             "supervised": weighted_mean(self.row_losses(outputs, batch), weights),
-            "regularizer": self.alpha * sum_over_experts(regularizer_of, outputs),
-        }
-        return terms, outputs
+            "regularizer": regularizer,
+        }, outputs
