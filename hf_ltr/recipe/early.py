@@ -76,7 +76,7 @@ def check_options(options: ParsedOptions, build: Callable[[Any, Callable], Any])
     from ..trainer import LongTailTrainingArguments
     from ..trainer.arguments import merge_arguments
     from ..trainer.degenerate import check_length, check_precision
-    from ..trainer.stages import stage_arguments
+    from ..trainer.stage_plan import stage_arguments
     from .recipe import DataOptions, ModelOptions
 
     counts = ClassCounts(_PLACEHOLDER, grouping=options.build(DataOptions).group_scheme)

@@ -16,7 +16,8 @@ from ..trainer import LongTailTrainingArguments
 from ..trainer.checks import check_arguments
 from ..trainer.degenerate import check_length
 from ..trainer.optimization import planned_epochs, warmup_steps
-from ..trainer.stages import stage_arguments, stage_config
+from ..trainer.stage_model import stage_config
+from ..trainer.stage_plan import stage_arguments
 from .plans import Plan, share_of_process
 from .protocol import Protocol
 from .rows import MethodSpecification

@@ -25,7 +25,7 @@ from ..reading import json_form, read_json
 from ..redaction import public, without_secrets
 from ..trainer import LongTailTrainingArguments, run_stages
 from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model, evaluation_computation
-from ..trainer.stages import STAGE_FILE
+from ..trainer.stage_plan import STAGE_FILE
 from .checks import RowChecks, check_stage_names
 from .cost import TRAINING_FILE, TrainingMeasures, measure_cost
 from .plans import Plan, TableData, share_of_process

@@ -21,7 +21,8 @@ from transformers import TrainerCallback
 
 from ..methods import Stage
 from ..trainer import LongTailTrainer, LongTailTrainingArguments
-from ..trainer.stages import build_stage_model, stage_arguments
+from ..trainer.stage_model import build_stage_model
+from ..trainer.stage_plan import stage_arguments
 from .plans import Plan
 
 

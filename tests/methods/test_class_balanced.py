@@ -115,7 +115,7 @@ def test_a_loaded_head_keeps_its_bias_unless_asked(tmp_path):
 def test_a_stage_that_starts_from_a_checkpoint_keeps_its_bias(tmp_path):
     """`run_stages` hands its own config to `from_pretrained`."""
     from hf_ltr.methods import Stage
-    from hf_ltr.trainer.stages import build_stage_model
+    from hf_ltr.trainer.stage_model import build_stage_model
 
     method = get_method("class_balanced", class_counts=class_counts(make_dataset()), form="focal")
     trained = make_model(method)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hf_ltr import LongTailForImageClassification
 from hf_ltr.data.samplers import ClassAwareSampler
 from hf_ltr.models import as_linear
-from hf_ltr.trainer.stages import build_stage_model
+from hf_ltr.trainer.stage_model import build_stage_model
 
 from ..contracts.builders import make_dataset
 from .decoupled_runs import make_trainer, moved, state

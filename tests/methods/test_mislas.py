@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_ltr import get_method
-from hf_ltr.trainer.stages import stage_arguments
+from hf_ltr.trainer.stage_plan import stage_arguments
 
 from .decoupled_runs import make_trainer, moved, state
 

@@ -14,7 +14,8 @@ from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrain
 from hf_ltr.recipe.options import parse_options
 from hf_ltr.recipe.recipe import DataOptions, ModelOptions
 from hf_ltr.trainer.optimization import cosine_factor, parameter_groups
-from hf_ltr.trainer.stages import stage_arguments, stage_config
+from hf_ltr.trainer.stage_model import stage_config
+from hf_ltr.trainer.stage_plan import stage_arguments
 
 OPTIONS = {"mem_vit": "MemOptions", "classifier": "ClassifierOptions"}
 MIXING = ("mixup_alpha", "cutmix_alpha", "label_smoothing")

@@ -9,7 +9,7 @@ from datasets import ClassLabel
 from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrainer, class_counts, get_method
 from hf_ltr.methods import Stage
 from hf_ltr.trainer import run_stages
-from hf_ltr.trainer.stages import build_stage_model
+from hf_ltr.trainer.stage_model import build_stage_model
 
 from ..contracts.builders import CLASSES, COUNTS, make_arguments, make_config, make_dataset, make_method, make_model
 

@@ -10,7 +10,7 @@ from datasets import ClassLabel
 
 from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrainer, class_counts
 from hf_ltr.methods import Stage
-from hf_ltr.trainer.stages import build_stage_model, check_start_classes
+from hf_ltr.trainer.stage_model import build_stage_model, check_initial_classes
 
 from ..contracts.builders import CLASSES, COUNTS, make_arguments, make_config, make_dataset, make_method, make_model
 
@@ -38,7 +38,7 @@ def test_a_stage_begins_with_a_new_head_on_the_weights_of_other_classes(start, n
     counts = class_counts(animals(number))
     config, method = make_config(counts), make_method("cross_entropy", counts)
     with pytest.raises(ValueError, match=r"checkpoint of other classes.*--new_classifier True"):
-        check_start_classes(start, config)
+        check_initial_classes(start, config)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = build_stage_model(Stage("train", method, start=start, new_classifier=True), config, start, seed=0)

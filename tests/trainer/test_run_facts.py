@@ -163,13 +163,13 @@ def test_a_damaged_run_file_is_named(tmp_path, content):
 
 def test_the_stages_of_a_run_know_what_is_at_its_default(tmp_path):
     from hf_ltr.methods import Stage
-    from hf_ltr.trainer.stages import _root_facts
+    from hf_ltr.trainer.stage_plan import root_facts
 
-    here = json_facts(_root_facts([Stage("train", make_method("ldam", COUNTS))]))
+    here = json_facts(root_facts([Stage("train", make_method("ldam", COUNTS))]))
     there = json_facts(here)
     del there["stages"][0][1]["options"]["max_margin"]
     assert fact_differences(there, here) == fact_differences(here, there) == []
-    other = json_facts(_root_facts([Stage("train", get_method("ldam", class_counts=COUNTS, max_margin=0.3))]))
+    other = json_facts(root_facts([Stage("train", get_method("ldam", class_counts=COUNTS, max_margin=0.3))]))
     assert fact_differences(here, other) == ["stages.0.1.options.max_margin: 0.5 there, 0.3 here"]
     assert fact_differences(there, other) == ["stages.0.1.options.max_margin: unknown there, 0.3 here"]
 

@@ -18,7 +18,8 @@ from hf_ltr.methods import Stage
 from hf_ltr.models import MaskedAutoencoder
 from hf_ltr.trainer import run_stages
 from hf_ltr.trainer.evaluation import evaluate_model
-from hf_ltr.trainer.stages import STAGE_FILE, build_stage_model, stage_arguments
+from hf_ltr.trainer.stage_model import build_stage_model
+from hf_ltr.trainer.stage_plan import STAGE_FILE, stage_arguments
 
 from ..contracts.builders import make_config, make_dataset, make_method
 

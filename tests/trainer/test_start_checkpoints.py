@@ -14,7 +14,7 @@ from hf_ltr.methods import Stage
 from hf_ltr.models import MaskedAutoencoder
 from hf_ltr.reporting import RunReport
 from hf_ltr.trainer import run_stages
-from hf_ltr.trainer.stages import build_stage_model, check_start_classes
+from hf_ltr.trainer.stage_model import build_stage_model, check_initial_classes
 
 from ..contracts.builders import make_config, make_dataset, make_method
 from .test_stages import ARGUMENTS, InterruptAt, Interrupted, assert_same_weights, stored
@@ -137,14 +137,14 @@ def test_another_encoder_is_refused_before_anything_is_trained(released, tmp_pat
 def test_other_normalisation_is_said(released, caplog):
     config = make_config(class_counts(make_dataset()))
     with caplog.at_level(logging.WARNING):
-        check_start_classes(released, config)
+        check_initial_classes(released, config)
     assert not caplog.records
     config.image_mean = [0.1]
-    check_start_classes(released, config)
+    check_initial_classes(released, config)
     assert "normalised with mean [0.5] and standard deviation [0.5], this run uses [0.1]" in caplog.text
 
 
 def test_checkpoints_of_other_models_are_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "resnet"}')
     with pytest.raises(ValueError, match="is a checkpoint of type 'resnet'"):
-        check_start_classes(str(tmp_path), make_config(class_counts(make_dataset())))
+        check_initial_classes(str(tmp_path), make_config(class_counts(make_dataset())))
