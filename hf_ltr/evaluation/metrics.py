@@ -73,19 +73,30 @@ def summarize(correct: np.ndarray, total: np.ndarray, class_counts: ClassCounts)
     """
     if not total.sum() > 0:
         raise ValueError("There are no test images to compute metrics of.")
+    metrics: Metrics = {"accuracy": float(correct.sum() / total.sum()), **class_means(correct, total, class_counts)}
+    if not (total > 0).all():
+        metrics["classes_without_test_images"] = np.flatnonzero(total == 0).tolist()
+    return metrics
+
+
+def class_means(sums: np.ndarray, total: np.ndarray, class_counts: ClassCounts) -> dict[str, float]:
+    """
+    Means over classes of the mean of each class: over all (`balanced_accuracy`) and over those of each group. Classes
+    without test images are left out, groups without tested classes are absent.
+
+    Args:
+        sums (`np.ndarray` of shape `(classes,)`): Of a value per test image, by class.
+        total (`np.ndarray` of shape `(classes,)`): Test images of each class.
+        class_counts (`ClassCounts`): Training images, for the groups.
+    """
     tested = total > 0
-    accuracy = np.divide(correct, total, out=np.zeros(len(total)), where=tested)
-    metrics: Metrics = {
-        "accuracy": float(correct.sum() / total.sum()),
-        "balanced_accuracy": float(accuracy[tested].mean()),
-    }
+    mean = np.divide(sums, total, out=np.zeros(len(total)), where=tested)
+    means = {"balanced_accuracy": float(mean[tested].mean())}
     for name, classes in class_counts.groups.items():
         members = [index for index in classes if tested[index]]
         if members:
-            metrics[name] = float(accuracy[members].mean())
-    if not tested.all():
-        metrics["classes_without_test_images"] = np.flatnonzero(~tested).tolist()
-    return metrics
+            means[name] = float(mean[members].mean())
+    return means
 
 
 def accuracies(correct: np.ndarray, total: np.ndarray) -> list[float | None]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..data.class_counts import ClassCounts
-from .metrics import checked_labels, predicted_classes
+from .metrics import checked_labels, class_means, predicted_classes
 
 DEFAULT_RESAMPLES = 2000
 
@@ -97,19 +97,9 @@ def group_means(values: Any, labels: Any, class_counts: ClassCounts | Sequence[i
     counts = ClassCounts.of(class_counts)
     values = _checked_values(values)
     labels = checked_labels(labels, counts.num_classes, len(values))
+    sums = np.bincount(labels, weights=values, minlength=counts.num_classes)
     total = np.bincount(labels, minlength=counts.num_classes)
-    mean = np.divide(
-        np.bincount(labels, weights=values, minlength=counts.num_classes),
-        total,
-        out=np.zeros(counts.num_classes),
-        where=total > 0,
-    )
-    means = {"accuracy": float(values.mean()), "balanced_accuracy": float(mean[total > 0].mean())}
-    for name, classes in counts.groups.items():
-        members = [index for index in classes if total[index]]
-        if members:
-            means[name] = float(mean[members].mean())
-    return means
+    return {"accuracy": float(values.mean()), **class_means(sums, total, counts)}
 
 
 def hits(predictions: Any, labels: Any, class_counts: ClassCounts | Sequence[int]) -> np.ndarray:

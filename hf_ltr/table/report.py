@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ..data import ClassCounts
+from ..evaluation.statistics import DEFAULT_RESAMPLES
 from ..files import write_text
 from ..markup import code_block, markdown, markdown_code, one_line
 from ..reading import json_form
@@ -52,7 +53,7 @@ class TableReport:
         output_dir: str | Path,
         *,
         baseline: str | Sequence[str] | None = None,
-        resamples: int = 2000,
+        resamples: int = DEFAULT_RESAMPLES,
     ):
         self.protocol = protocol
         self.seeds = list(seeds)

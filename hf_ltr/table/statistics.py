@@ -23,7 +23,7 @@ class TableRow:
     A row, run or not.
 
     Args:
-        row ([`MethodSpecification`]).
+        specification ([`MethodSpecification`]): How it is written.
         runs (`dict[int, dict]`): Finished results by seed.
         values (`dict`): By group `mean`, `low`, `high` (bootstrap), `min`, `max`, `runs` and maybe `std` (over seeds),
             all in [0, 1]; a group without classes is absent.
@@ -31,7 +31,7 @@ class TableRow:
             the largest over the seeds both have), `seeds`. A baseline has none to itself, nor has a row where one of
             the two is not run.
         published (`list[dict]`): What is published about it, the nearest protocol first.
-        cost (`dict`): See [`measure_cost`]; empty if it was not measured.
+        cost (`dict`): See [`Table.measure_cost`]; empty if it was not measured.
         description (`dict`): Of its method, with every option.
         predictions (`dict[int, np.ndarray]`): Of every test image, by seed.
         group_errors (`dict`): Where misclassified images went, over all seeds, in percent; see
@@ -41,7 +41,7 @@ class TableRow:
             those of the table, or it was made by an earlier version.
     """
 
-    row: MethodSpecification
+    specification: MethodSpecification
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     differences: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class TableRow:
 
     @property
     def label(self) -> str:
-        return self.row.label
+        return self.specification.label
 
     @property
     def minutes(self) -> float | None:
@@ -194,16 +194,16 @@ def find_sweeps(rows: Sequence[TableRow]) -> list[Sweep]:
         `list[Sweep]`: in the order in which rows name the options.
     """
     finished = [row for row in rows if row.values]
-    named = dict.fromkeys((row.row.name, option) for row in finished for option in row.row.options)
+    named = dict.fromkeys((row.specification.name, option) for row in finished for option in row.specification.options)
     found = []
     for method, option in named:
         lines: dict[str, dict[float, TableRow]] = {}
         for row in finished:
             value = row.description.get("options", {}).get(option)
-            if row.row.name != method or isinstance(value, bool) or not isinstance(value, int | float):
+            if row.specification.name != method or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             line = lines.setdefault(_everything_else(row, option), {})
-            if value not in line or (option in row.row.options and option not in line[value].row.options):
+            if value not in line or (_names(row, option) and not _names(line[value], option)):
                 line[value] = row
         swept = {_name(line, option): dict(sorted(line.items())) for line in lines.values() if len(line) > 1}
         if swept:
@@ -213,18 +213,22 @@ def find_sweeps(rows: Sequence[TableRow]) -> list[Sweep]:
 
 def is_swept(row: TableRow, sweeps: Sequence[Sweep]) -> bool:
     """Whether the row is there for the value of a swept option."""
-    return any(row.row.name == sweep.method and sweep.option in row.row.options for sweep in sweeps)
+    return any(row.specification.name == sweep.method and _names(row, sweep.option) for sweep in sweeps)
+
+
+def _names(row: TableRow, option: str) -> bool:
+    return option in row.specification.options
 
 
 def _everything_else(row: TableRow, option: str) -> str:
     options = {name: value for name, value in row.description["options"].items() if name != option}
-    return json.dumps({**row.description, "options": options, "post_hoc": row.row.post_hoc}, sort_keys=True)
+    return json.dumps({**row.description, "options": options, "post_hoc": row.specification.post_hoc}, sort_keys=True)
 
 
 def _name(line: dict[float, TableRow], option: str) -> str:
     """The shortest name of its rows without the option."""
     names = []
     for row in line.values():
-        options = {name: value for name, value in row.row.options.items() if name != option}
-        names.append(MethodSpecification(row.row.name, options, row.row.post_hoc).label)
+        options = {name: value for name, value in row.specification.options.items() if name != option}
+        names.append(MethodSpecification(row.specification.name, options, row.specification.post_hoc).label)
     return min(names, key=len)
