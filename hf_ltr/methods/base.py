@@ -23,6 +23,7 @@ from .batch import Batch, batch_targets, sample_weights, sum_over_experts, weigh
 
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
+    from transformers import PreTrainedModel
 
     from ..models import LongTailConfig
     from .host import MethodHost
@@ -55,7 +56,7 @@ class Stage:
     teachers: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
-    model_class: type | None = None
+    model_class: type[PreTrainedModel] | None = None
     new_classifier: bool = False
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from torch import nn
+
+from .batch import Batch
+
 if TYPE_CHECKING:
     from transformers import TrainerState, TrainingArguments
 
@@ -45,10 +49,17 @@ class MethodHost(Protocol):
         """The loader of evaluation for a dataset; `batch_loader.labels` are all its labels, or None."""
         ...
 
-    def eval_pass(self, dataset: Any, function: Callable[[Any, dict[str, Any]], Any]) -> list[Any]:
+    def eval_pass(self, dataset: Any, function: Callable[[Any, Batch], Any]) -> list[Any]:
         """
         `function(outputs, batch)` of every batch of a dataset, read once as evaluation reads it: evaluation mode and
         transform, no gradient, the precision of the run. The rows are those of this process, contiguous and in order;
         sums over processes are made with [`~hf_ltr.distributed.all_reduce_sum`].
+        """
+        ...
+
+    def attach_frozen(self, module: nn.Module) -> nn.Module:
+        """
+        The module, from now on without gradients, in evaluation mode and part of no state: a teacher, or a copy that
+        follows the model. A method may keep it as an attribute; it attaches it in `setup`, in a resumed run too.
         """
         ...

@@ -241,8 +241,7 @@ class MutualExclusiveModulation(LossMethod):
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
-        losses = self.sample_loss(outputs, batch["labels"])
-        terms = {"data_aware": weighted_mean(losses, sample_weights(batch))}
+        terms = {"data_aware": weighted_mean(self.row_losses(outputs, batch), sample_weights(batch))}
         regularization = regularizing_outlier_loss(
             outputs.extras["magnitudes"],
             self.group_of_class[batch["labels"]],

@@ -280,6 +280,23 @@ def test_a_wrapper_forwards_every_hook():
     assert Recorder.calls == hooks
 
 
+def test_a_wrapper_has_the_facts_of_its_base():
+    """A copy of them would not follow what the base learns of itself, and one that is forgotten is the default."""
+    own = {"name", "summary", "when_to_use", "paper", "without_paper", "part_names", "prior_correction"}
+    own |= {fact for fact in LongTailMethod.__annotations__ if fact.startswith("published_")}
+    facts = [fact for fact in LongTailMethod.__annotations__ if fact not in own]
+    assert {"accepts_soft_targets", "batch_coupled", "views", "reads_experts"} <= set(facts)
+    others = {bool: lambda fact: not fact, str: lambda fact: f"{fact}other", tuple: lambda fact: (*fact, "other")}
+    base = LongTailMethod([3, 2])
+    wrapper = MethodWrapper(MethodWrapper(base))
+    for fact in facts:
+        default = getattr(LongTailMethod, fact)
+        assert getattr(MethodWrapper, fact) == getattr(wrapper, fact) == default, fact
+        other = others[type(default)](default)
+        setattr(base, fact, other)
+        assert getattr(wrapper, fact) == other, fact
+
+
 def test_a_multi_stage_method_is_not_wrapped():
     with pytest.raises(ValueError, match="cannot wrap 'crt'.*representation=<wrapped method>"):
         MethodWrapper(get_method("crt", class_counts=[3, 2]))
