@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LONGEST = 200
+# The metrics that a table or a figure shows unless it is asked for others.
+GROUP_COLUMNS = ("accuracy", "many", "medium", "few")
 
 # Everything that Markdown or HTML could take for more than a character; `_` only where it does not join a word, a
 # colon and a point only where a URL would become a link.
@@ -80,7 +82,7 @@ def markdown_table(
 
 def metrics_table(
     rows: Mapping[str, Mapping[str, Any]],
-    columns: Sequence[str] = ("accuracy", "many", "medium", "few"),
+    columns: Sequence[str] = GROUP_COLUMNS,
     digits: int = 1,
 ) -> str:
     """
@@ -88,7 +90,7 @@ def metrics_table(
 
     Args:
         rows (mapping of `str` to metrics): Metrics in [0, 1] as [`long_tail_metrics`] returns them, by name.
-        columns (sequence of `str`): The metrics to show; `accuracy` is headed "all". A metric that a row lacks (a
+        columns (sequence of `str`): The metrics to show, see [`column_title`]. A metric that a row lacks (a
             group without classes) is shown as "-".
         digits (`int`, defaults to 1): Digits after the point.
 
@@ -110,8 +112,13 @@ def metrics_table(
                 raise ValueError(f"{column!r} of {name!r} is {value}, not a number that can be reported.")
             line.append(f"{100 * value:.{digits}f}")
         lines.append(line)
-    header = ["", *("all" if column == "accuracy" else column.replace("_", " ") for column in columns)]
+    header = ["", *map(column_title, columns)]
     return markdown_table(header, lines, align="l" + "r" * len(columns))
+
+
+def column_title(metric: str) -> str:
+    """A metric as readers call it: accuracy over all images is "all"."""
+    return "all" if metric == "accuracy" else metric.replace("_", " ")
 
 
 def figure_text(text: object, longest: int = 60) -> str:

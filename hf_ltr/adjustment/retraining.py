@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..data.samplers import SAMPLERS, LongTailSampler
 from .options import RetrainingOptions
@@ -109,8 +110,6 @@ def _train(
     device: torch.device | str,
     progress: bool,
 ) -> None:
-    from tqdm.auto import tqdm
-
     steps = options.steps(method, len(labels))
     optimizer = torch.optim.SGD(
         parameters, lr=learning_rate, momentum=options.momentum, weight_decay=options.weight_decay

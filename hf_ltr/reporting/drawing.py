@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-GROUP_COLUMNS = ("accuracy", "many", "medium", "few")
-
 
 def new_figure(width: float, height: float) -> Figure:
     """
@@ -44,11 +42,6 @@ def colour_of(number: int) -> tuple[float, float, float]:
     # tab20 holds pairs of a strong and a pale colour.
     red, green, blue, _ = colormaps["tab20"](2 * number if number < 10 else 2 * (number - 10) + 1)
     return red, green, blue
-
-
-def in_words(column: str) -> str:
-    """A metric as readers call it: accuracy over all images is "all"."""
-    return "all" if column == "accuracy" else column
 
 
 def save(figure: Figure, path: str | Path) -> Path:

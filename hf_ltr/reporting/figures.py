@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.class_counts import ClassCounts
-from ..markup import figure_text
-from .drawing import GROUP_COLUMNS, add_legend, colour_of, in_words, new_figure, save
+from ..markup import GROUP_COLUMNS, column_title, figure_text
+from .drawing import add_legend, colour_of, new_figure, save
 
 
 def plot_per_class_accuracy(
@@ -91,7 +91,7 @@ def plot_group_accuracy(
             color=colour_of(number),
         )
         axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    axes.set_xticks(range(len(columns)), [in_words(column) for column in columns])
+    axes.set_xticks(range(len(columns)), [column_title(column) for column in columns])
     axes.set(ylabel="accuracy on test images (%)", ylim=(0, 108))
     add_legend(figure, len(rows))
     return save(figure, path)
@@ -126,7 +126,7 @@ def plot_group_intervals(
             axes.errorbar(
                 mean, place, xerr=[[max(0.0, mean - low)], [max(0.0, high - mean)]], fmt="o", color="C0", markersize=4
             )
-        axes.set_title(in_words(column), fontsize="medium")
+        axes.set_title(column_title(column), fontsize="medium")
         axes.grid(axis="x", linewidth=0.5, alpha=0.5)
         axes.set_yticks(range(len(names)), [figure_text(name) for name in names])
         axes.tick_params(labelsize="small")

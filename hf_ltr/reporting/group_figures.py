@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.class_counts import GROUP_NAMES
-from ..markup import figure_text
-from .drawing import GROUP_COLUMNS, add_legend, colour_of, in_words, new_figure, save
+from ..markup import GROUP_COLUMNS, column_title, figure_text
+from .drawing import add_legend, colour_of, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,7 @@ def plot_group_given(
                 color=(*colour_of(number), 0.4) if given else colour_of(number),
             )
             axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    axes.set_xticks(range(len(columns)), [in_words(column) for column in columns])
+    axes.set_xticks(range(len(columns)), [column_title(column) for column in columns])
     axes.set(ylabel="accuracy on test images (%)", ylim=(0, 108))
     add_legend(figure, 2 * len(rows))
     return save(figure, path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..markup import figure_text
-from .drawing import GROUP_COLUMNS, add_legend, colour_of, in_words, new_figure, save
+from ..markup import GROUP_COLUMNS, column_title, figure_text
+from .drawing import add_legend, colour_of, new_figure, save
 
 # From this ratio of the largest to the smallest value on, equal factors are drawn as equal distances.
 _LOGARITHMIC_FROM = 8
@@ -66,7 +66,7 @@ def plot_option_sweep(
         axes.minorticks_off()
         axes.tick_params(labelsize="small")
         axes.grid(axis="y", linewidth=0.5, alpha=0.5)
-        axes.set_title(in_words(column), fontsize="medium")
+        axes.set_title(column_title(column), fontsize="medium")
     figure.supxlabel(figure_text(option), fontsize="small")
     figure.supylabel("accuracy (%), 95 % interval", fontsize="small")
     if len(lines) > 1:

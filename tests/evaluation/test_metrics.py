@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -205,3 +208,12 @@ def test_oracle_group_accuracy_equals_a_slow_reference():
     oracle = oracle_group_accuracy(logits, labels, COUNTS)
     assert oracle == pytest.approx(expected, rel=1e-12)
     assert oracle["accuracy"] > long_tail_metrics(logits, labels, COUNTS)["accuracy"]
+
+
+def test_importing_the_package_is_light(repository):
+    code = (
+        "import sys, hf_ltr.evaluation as e; e.long_tail_metrics; "
+        "print([m for m in ('evaluate', 'matplotlib', 'datasets', 'transformers') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository, check=True)
+    assert answer.stdout.strip() == "[]"

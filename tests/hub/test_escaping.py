@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from hf_ltr.hub import CardFacts, model_card, write_model_card
-from hf_ltr.markup import cell, code_block, figure_text, markdown, markdown_code, metrics_table, one_line
+from hf_ltr.markup import figure_text, one_line
 from hf_ltr.reporting import plot_group_accuracy, plot_per_class_accuracy
 
 NAMES = [
@@ -103,28 +103,6 @@ def test_a_card_holds_any_name(name, tmp_path):
 
 def _cells(line: str) -> int:
     return len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) - 1
-
-
-def test_markdown_keeps_ordinary_names_as_they_are():
-    for name in ("CIFAR-100-LT, imbalance factor 100", "balanced_softmax on digits", "tau 1.5 (few)", "a+b=c; d/e"):
-        assert markdown(name) == name and markdown_code(name) == f"`{name}`" and cell(name) == name
-        assert figure_text(name) == name
-
-
-def test_code_is_closed_by_no_name():
-    assert markdown_code("a`b") == "``a`b``" and markdown_code("`") == "`` ` ``" and markdown_code("") == "`  `"
-    assert code_block("a\n```\nb\x00", "bash") == "````bash\na\n```\nb \n````"
-
-
-def test_cells():
-    assert (
-        cell("a|b") == r"a\|b"
-        and cell(r"a\|b") == r"a\|b"
-        and cell("a\\\\|b") == "a\\\\\\|b"
-        and cell("a\nb") == "a b"
-    )
-    lines = metrics_table({"a | b\n# c": {"accuracy": 0.5}}, columns=["accuracy"]).splitlines()
-    assert len(lines) == 3 and _cells(lines[2]) == 2
 
 
 def test_figures_draw_any_name(tmp_path, recwarn):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,10 +11,12 @@ from PIL import Image
 from hf_ltr import ClassCounts
 from hf_ltr.reporting import (
     plot_group_accuracy,
+    plot_group_confusion,
     plot_group_errors,
     plot_group_given,
     plot_group_intervals,
     plot_option_sweep,
+    plot_per_class_accuracy,
 )
 from hf_ltr.reporting.drawing import colour_of
 from hf_ltr.reporting.finished_run import draw_figures
@@ -144,3 +148,26 @@ def test_a_run_draws_what_its_rows_know(tmp_path):
 def test_a_run_whose_groups_are_one_draws_no_groups(tmp_path):
     rows = {"all right": {"accuracy": 1.0, "many": 1.0, "group_errors": {}}}
     assert list(draw_figures(tmp_path, rows, {}, None).values()) == ["figures/groups.png"]
+
+
+def test_every_figure_is_drawn_from_what_it_is_given(tmp_path):
+    path = tmp_path / "figures" / "classes.png"
+    assert plot_per_class_accuracy(path, [500, 30, 5, 0], {"CE": [0.9, 0.5, None, 0.0]}) == path
+    with_two = tmp_path / "two.png"
+    plot_per_class_accuracy(with_two, [500, 30, 5, 0], {"CE": [0.9, 0.5, None, 0.0], "MEM": [0.8, 0.7, 0.6, 0.1]})
+    assert (pixels(path) != pixels(with_two)).any()
+    groups = plot_group_accuracy(tmp_path / "groups.png", {"CE": METRICS, "MEM": {"accuracy": 0.9, "many": 1.0}})
+    confusion = np.array([[9, 1], [0, 0]])
+    heat = plot_group_confusion(tmp_path / "confusion.png", confusion, ["many", "few"], title="MEM")
+    assert all(pixels(figure).std() > 10 for figure in (groups, heat))
+    with pytest.raises(ValueError, match="'CE' has 2 accuracies for 3"):
+        plot_per_class_accuracy(path, [5, 3, 2], {"CE": [0.1, 0.2]})
+    with pytest.raises(ValueError, match="2 groups"):
+        plot_group_confusion(path, np.zeros((3, 3)), ["many", "few"])
+
+
+def test_figures_without_matplotlib_say_what_to_install(tmp_path, monkeypatch):
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"pip install hf_ltr\[plots\]"):
+        plot_group_accuracy(tmp_path / "groups.png", {"CE": METRICS})
