@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from hf_ltr.environment import hardware, package_versions
 
 PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "datasets", "timm")
 
@@ -70,25 +70,10 @@ def ratio_table(
 
 def machine(threads: int | None = None) -> str:
     """Processor, cores, load, threads and versions, in two lines."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     used = f", {threads} threads" if threads is not None else ""
-    versions = []
-    for package in PACKAGES:
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            versions.append(f"{package} absent")
-    return f"{_processor()}, {cores} cores{load}{used}, Python {platform.python_version()}\n{', '.join(versions)}"
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    versions = ", ".join(f"{name} {version}" for name, version in package_versions(PACKAGES).items())
+    return f"{hardware()}{load}{used}\n{versions}"
 
 
 def argument_parser(description: str | None, *, rounds: int, steps: int | None = None) -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -45,12 +44,13 @@ def hardware() -> str:
     """
     import torch
 
+    from .distributed import available_cores
+
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         memory = properties.total_memory / 2**30
         return f"{torch.cuda.device_count()} x {properties.name} ({memory:.0f} GiB)"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores of {_processor()}"
+    return f"{available_cores()} cores of {_processor()}"
 
 
 def _processor() -> str:
