@@ -28,7 +28,7 @@ def interleave(variants: Mapping[str, Callable[[], float]], rounds: int) -> dict
     """
     times: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(rounds):
-        for name in list(variants) if number % 2 == 0 else list(reversed(variants)):
+        for name in list(variants)[:: 1 if number % 2 == 0 else -1]:
             times[name].append(variants[name]())
     return times
 

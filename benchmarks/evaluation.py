@@ -18,8 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from common import argument_parser, best_ratio, interleave, machine, median_ratio, peak_memory, reset_peak_memory
+
+if TYPE_CHECKING:
+    import torch
 
 ROWS, CLASSES = 24_426, 8_142
 OURS, STOCK = "LongTailTrainer", "stock Trainer, default"
@@ -57,7 +62,7 @@ def measure(name: str, rows: int, classes: int, batch_size: int, threads: int) -
     class Trivial(nn.Module):
         """Logits of one addition: a fixed row plus what the image holds."""
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.config = LongTailConfig(
                 backbone="resnet20_cifar",
@@ -69,7 +74,7 @@ def measure(name: str, rows: int, classes: int, batch_size: int, threads: int) -
             )
             self.scores = nn.Parameter(torch.randn(classes, generator=torch.Generator().manual_seed(0)))
 
-        def forward(self, pixel_values, labels=None):
+        def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> Any:
             logits = self.scores + pixel_values.flatten(1)
             loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
             if loss is None:
@@ -77,7 +82,12 @@ def measure(name: str, rows: int, classes: int, batch_size: int, threads: int) -
             return {"loss": loss, "logits": logits}
 
     with tempfile.TemporaryDirectory() as folder:
-        options = {"output_dir": folder, "per_device_eval_batch_size": batch_size, "disable_tqdm": True}
+        options: dict[str, Any] = {
+            "output_dir": folder,
+            "per_device_eval_batch_size": batch_size,
+            "disable_tqdm": True,
+        }
+        trainer: Trainer
         if name == OURS:
             trainer = LongTailTrainer(
                 model=Trivial(),
@@ -87,7 +97,7 @@ def measure(name: str, rows: int, classes: int, batch_size: int, threads: int) -
             )
         else:
 
-            def accuracy(prediction) -> dict[str, float]:
+            def accuracy(prediction: Any) -> dict[str, float]:
                 return {"accuracy": float((prediction.predictions.argmax(1) == prediction.label_ids).mean())}
 
             trainer = Trainer(
@@ -128,7 +138,7 @@ def main(argv: list[str] | None = None, report: Callable[[str], None] = print) -
         return result["seconds"]
 
     names = [OURS] if options.skip_stock else [OURS, STOCK]
-    times = interleave({name: lambda name=name: fresh(name) for name in names}, options.rounds)
+    times = interleave({name: partial(fresh, name) for name in names}, options.rounds)
     report(machine(options.threads))
     report(
         f"{options.rows:,} rows x {options.classes:,} classes, batch {options.batch_size}, {options.rounds} rounds; "

@@ -123,7 +123,7 @@ def trainer_seconds(dataset: Any, options: dict[str, Any], steps: int, batch_siz
         def __init__(self) -> None:
             self.ends: list[float] = []
 
-        def on_step_end(self, args, state, control, **kwargs) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.ends.append(time.perf_counter())
 
     times = StepTimes()

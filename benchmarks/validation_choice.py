@@ -13,10 +13,12 @@ its own --output, and their files be put into one with --merge.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
+
+from hf_ltr.files import write_json
+from hf_ltr.reading import read_json
 
 CANDIDATES = (2e-4, 5e-4)
 PER_CLASS = 50
@@ -91,7 +93,7 @@ def main() -> None:
     options = parser.parse_args()
 
     if options.merge:
-        runs = [run for path in options.merge for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+        runs = [run for path in options.merge for run in read_json(path)["runs"]]
     else:
         from hf_ltr import load_long_tailed
 
@@ -115,8 +117,7 @@ def main() -> None:
         "runs": runs,
         "chosen": {"weight_decay": best["weight_decay"], "tau": best["best_tau"]},
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(options.output, record)
     for run in runs:
         print(
             f"weight decay {run['weight_decay']:g}: {100 * run['balanced_accuracy']:.1f}, best tau {run['best_tau']}"

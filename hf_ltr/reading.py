@@ -75,7 +75,7 @@ def parse_json(text: str, where: str, *, strict: bool = True) -> Any:
     Raises:
         `ValueError`: naming `where`, for what is no JSON, or lists in lists deeper than Python reads.
     """
-    hooks = {"parse_constant": _no_number, "object_pairs_hook": _distinct} if strict else {}
+    hooks: dict[str, Any] = {"parse_constant": _no_number, "object_pairs_hook": _distinct} if strict else {}
     try:
         return json.loads(text, **hooks)
     except json.JSONDecodeError as error:
