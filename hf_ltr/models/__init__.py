@@ -15,10 +15,10 @@ from .configuration import LongTailConfig
 from .heads import CentroidHead, CosineHead, ScaledHead, as_linear
 from .image_processor import LongTailImageProcessor, LongTailImageProcessorPil
 from .mae.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderOutput
-from .mae.position_embedding import resample_position_embedding, sine_cosine_position_embedding
 from .modeling import LongTailForImageClassification, LongTailOutput
 from .modulator import MutualExclusiveModulator
 from .pipeline import register_pipeline
+from .position_embedding import resample_position_embedding, sine_cosine_position_embedding
 
 AutoConfig.register(LongTailConfig.model_type, LongTailConfig)
 AutoModelForImageClassification.register(LongTailConfig, LongTailForImageClassification)

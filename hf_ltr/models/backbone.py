@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -33,6 +33,18 @@ from .size_limits import (
     TooLarge,
     limited_size,
 )
+
+
+class Backbone(nn.Module):
+    """What timm's models have in common, for type checkers; nothing is an instance of it."""
+
+    forward_features: Callable[[Tensor], Any]
+    forward_head: Callable[..., Tensor]
+    forward_intermediates: Callable[..., tuple[Any, list[Any]]]
+    get_classifier: Callable[[], nn.Module]
+    reset_classifier: Callable[..., None]
+    set_grad_checkpointing: Callable[[bool], None]
+
 
 # Arguments beside which an architecture is still the one that timm knows.
 _NATIVE = frozenset(("in_chans", "drop_rate", "drop_path_rate", "global_pool", "img_size"))
@@ -123,7 +135,7 @@ def backbone_arguments(config: Any) -> dict[str, Any]:
 
 def create_backbone(
     name: str, arguments: dict[str, Any], num_labels: int, pretrained: bool = False
-) -> tuple[nn.Module, nn.Linear | None]:
+) -> tuple[Backbone, nn.Linear | None]:
     """
     Create a timm model and take its classifier off.
 
@@ -171,18 +183,18 @@ def create_backbone(
     return model, classifier if isinstance(classifier, nn.Linear) else None
 
 
-def _create(name: str, pretrained: bool, **arguments: Any) -> nn.Module:
+def _create(name: str, pretrained: bool, **arguments: Any) -> Backbone:
     try:
-        return timm.create_model(name, pretrained=pretrained, **arguments)
+        return cast(Backbone, timm.create_model(name, pretrained=pretrained, **arguments))
     except RuntimeError as error:
         # Published weights of a transformer that pools after its norm, wanted with a pooling before it (fc_norm): with
         # another number of classes timm leaves the old norm behind by itself, with the same number it insists on it.
         if not pretrained or "fc_norm" not in str(error):
             raise
-        return timm.create_model(name, pretrained=True, pretrained_strict=False, **arguments)
+        return cast(Backbone, timm.create_model(name, pretrained=True, pretrained_strict=False, **arguments))
 
 
-def _remove_classifier(model: nn.Module) -> None:
+def _remove_classifier(model: Backbone) -> None:
     """Replace the classifier by an identity without changing the pooling (older timm resets it to its default)."""
     parameter = inspect.signature(model.reset_classifier).parameters.get("global_pool")
     if parameter is None or parameter.default is None:
@@ -219,7 +231,7 @@ def _as_tokens(backbone: nn.Module, maps: Tensor | list[Tensor]) -> Tensor:
 
 
 def extract_features(
-    backbone: nn.Module, pixel_values: Tensor, with_tokens: bool = False
+    backbone: Backbone, pixel_values: Tensor, with_tokens: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """
     Pooled features and, on demand, the tokens after the last block.
@@ -261,6 +273,7 @@ def _measure(name: str, arguments: dict[str, Any], image_size: int, device: str)
         _check_patches(name, backbone, image_size)
         images = torch.zeros(1, channels, image_size, image_size, dtype=torch.get_default_dtype())
         features, tokens = extract_features(backbone, images, with_tokens=True)
+        assert tokens is not None
     if features.ndim != 2:
         raise ValueError(
             f"backbone {name!r} returns features of shape {tuple(features.shape)[1:]} per image instead of a vector; "

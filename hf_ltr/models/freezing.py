@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Self
 
 from torch import nn
 
 
-class FreezableMixin:
+class FreezableMixin(nn.Module):
     """
-    Adds `freeze` and `unfreeze` to a module; list it before the `nn.Module` class among the bases.
+    Adds `freeze` and `unfreeze` to a module; list it first among the bases.
 
     What is frozen is a property of this object in memory: it is not part of a checkpoint.
     """
@@ -71,7 +71,7 @@ class FreezableMixin:
         self._frozen_parameters = self._eval_parameters = frozenset()
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> Self:
         """Set the mode as always, except that parts frozen with `norm="eval"` stay in eval mode."""
         super().train(mode)
         if mode and self._eval_parameters:

@@ -165,6 +165,10 @@ class CentroidHead(nn.Module):
         )
 
 
+# The classifiers of `LongTailForImageClassification`.
+Head = nn.Linear | CosineHead | ScaledHead | CentroidHead
+
+
 @torch.no_grad()
 def initialize_linear_head(head: nn.Linear | ScaledHead, std: float) -> None:
     """Truncated normal weights of the given standard deviation and zero bias (MAE fine-tuning uses 2e-5)."""
@@ -203,6 +207,7 @@ def as_linear(head: nn.Module) -> nn.Linear:
                 "can do. Only transform 'un' is linear."
             )
         centroids = head.centroids.cpu().double()
+        bias: Tensor | None
         if head.metric == "cos":
             weight, bias = centroids / head.in_features, None
         else:

@@ -15,7 +15,7 @@ from transformers.processing_utils import ImagesKwargs
 from ..data.loading.decoding import decode_image, require_area
 from ..data.loading.pixel_arrays import channels_lead, integers_to_eight_bits
 from ..validation import number, sequence, whole_number
-from .code_files import SavesCode
+from .checkpoints.code_files import SavesCode
 from .fetching import fetch_image
 from .size_limits import LARGEST_IMAGE, LARGEST_PIXEL, LARGEST_RESIZED, MOST_CHANNELS
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import copy
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .auxiliary_module import AuxiliaryModule
-from .backbone import backbone_arguments, backbone_shape, create_backbone, extract_features
-from .class_order import counts_history, match_head, names_in_config, order_of, reorder_fields, reorder_head
-from .code_files import SavesCode
-from .configuration import HUB_ARGUMENTS, LongTailConfig
+from .backbone import Backbone, backbone_arguments, backbone_shape, create_backbone, extract_features
+from .checkpoints.initialization import (
+    building_on_meta,
+    copy_tensors,
+    is_loaded,
+    missing_tensors,
+    needs_random_numbers,
+)
+from .class_order import names_in_config, order_of, reorder_fields, reorder_head
+from .configuration import LongTailConfig
 from .freezing import FreezableMixin
-from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, ScaledHead, initialize_linear_head
-from .initial_weights import weights_of_timm
-from .initialization import building_on_meta, copy_tensors, is_loaded, missing_tensors, needs_random_numbers
-from .mae.checkpoint_conversion import check_same_encoder, convert_checkpoint
-from .mae.vit_checkpoints import knows_no_classes
+from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, Head, ScaledHead, initialize_linear_head
 from .modules import MODULES
+from .pretrained_model import LongTailPreTrainedModel
 from .prior_offset import prior_offset
 
 # Fields of the config that have one part per class.
@@ -60,168 +59,6 @@ class LongTailOutput(ModelOutput):
     extras: dict[str, Tensor] | None = None
 
 
-class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
-    """
-    What the models of this package share: their config class, checkpointing through timm, and an initialisation that
-    never touches timm's.
-
-    The initialisation of `PreTrainedModel` draws every linear and convolutional layer again from N(0, 0.02), which
-    ruins training from scratch; here, modules initialise themselves when they are built, and only what loading a
-    checkpoint left uninitialised is filled in afterwards (see `initialization.py`).
-    """
-
-    config_class = LongTailConfig
-    base_model_prefix = ""
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    # timm calls scaled_dot_product_attention by itself.
-    _supports_sdpa = True
-    # Trainer would otherwise pass the number of items to the loss.
-    accepts_loss_kwargs = False
-    _no_split_modules: list[str] = []
-    # Whether a trainer has trained the weights since they were made or loaded.
-    trained_here: bool = False
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike | None,
-        *model_args: Any,
-        config: LongTailConfig | str | os.PathLike | None = None,
-        **kwargs: Any,
-    ) -> LongTailPreTrainedModel:
-        """
-        Load a checkpoint of this package, or the encoder of transformers' ViTMAE and ViT.
-
-        As in transformers, with four additions:
-
-        - A checkpoint for another image size is brought to that of the config (`image_size=224`, or a `config`):
-          position embeddings are interpolated as in MAE fine-tuning (see [`resample_position_embedding`]).
-        - `"facebook/vit-mae-base"` and other checkpoints of transformers with `model_type` `vit_mae` or `vit` load
-          into timm's vision transformer of the same sizes; [`MaskedAutoencoder`] also takes the decoder. Classifiers
-          of such checkpoints are left behind.
-        - `config.initial_weights` is that of the checkpoint, also where a `config` is given.
-        - Where the config given, or `class_counts` or `id2label`, names the checkpoint's classes in another order, the
-          rows of its classifier are brought into that order, with a warning; what they were trained on is kept in
-          `config.previous_class_counts`.
-
-        Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`): Hub id or folder.
-            config ([`LongTailConfig`], *optional*): Of the model to build; the checkpoint's own if not given.
-            kwargs: Fields of the config that differ (without `config`), and the arguments of
-                `transformers.PreTrainedModel.from_pretrained`.
-
-        Raises:
-            `ValueError`: if the checkpoint holds another encoder than `config` describes, another patch size or other
-                shapes, or its weights cannot be read.
-        """
-        source = pretrained_model_name_or_path
-        known = None
-        if isinstance(config, LongTailConfig) or not kwargs.keys().isdisjoint(("id2label", "class_counts")):
-            known = None if source is None else _stored_config(cls, source, kwargs)
-        if isinstance(config, LongTailConfig) and source is not None and config.name_or_path != str(source):
-            if known is not None:
-                check_same_encoder(known, config, str(source))
-                config = copy.deepcopy(config)
-                config.initial_weights = known.initial_weights
-                config.previous_class_counts = counts_history(
-                    known.previous_class_counts,
-                    known.class_counts,
-                    names_in_config(known),
-                    config.class_counts,
-                    names_in_config(config),
-                )
-        elif config is None and source is not None and not kwargs.keys().isdisjoint(("backbone", "backbone_kwargs")):
-            stored = _stored_config(cls, source, kwargs)
-            if stored is not None:
-                given = copy.deepcopy(stored)
-                given.backbone = kwargs.get("backbone", stored.backbone)
-                given.backbone_kwargs = kwargs.get("backbone_kwargs", stored.backbone_kwargs)
-                check_same_encoder(stored, given, str(source))
-        try:
-            loaded = super().from_pretrained(source, *model_args, config=config, **kwargs)
-        except SafetensorError as error:
-            raise ValueError(
-                f"The weights of {source} cannot be read ({error}); was the file copied or downloaded to its end?"
-            ) from error
-        except RuntimeError as error:
-            if "ignore_mismatched_sizes" not in str(error):
-                raise
-            raise ValueError(
-                f"The weights of {source} have other shapes than the model that is wanted (see the report above): "
-                "leave its config as it was saved, or pass ignore_mismatched_sizes=True, with which what does not fit "
-                "begins anew"
-            ) from error
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.loaded_from = str(source)
-        if known is not None and getattr(model, "classifier", None) is not None and not knows_no_classes(known):
-            match_head(model, known, str(source))
-        return loaded
-
-    @staticmethod
-    def _load_pretrained_model(
-        model: PreTrainedModel,
-        state_dict: dict[str, Tensor] | None,
-        checkpoint_files: list[str] | None,
-        load_config: Any,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        """Reads the files that transformers has found; called by `from_pretrained`."""
-        converted = convert_checkpoint(
-            model,
-            state_dict,
-            checkpoint_files,
-            load_config.ignore_mismatched_sizes,
-            weights_only=load_config.weights_only,
-            disable_mmap=load_config.disable_mmap,
-        )
-        if converted is not None:
-            state_dict, checkpoint_files = converted, None
-        return PreTrainedModel._load_pretrained_model(
-            model, state_dict, checkpoint_files, load_config, *args, **kwargs
-        )
-
-    def post_init(self) -> None:
-        """
-        At the end of every constructor: as in transformers; and the config of a model that is built, not loaded, says
-        what it begins with, timm's published weights or nothing.
-        """
-        super().post_init()
-        if not building_on_meta():
-            self.config.initial_weights = weights_of_timm(self.backbone) if self.config.backbone_pretrained else None
-
-    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
-        """Switch timm's own checkpointing; the function and the interval that transformers passes are not used."""
-        try:
-            self.backbone.set_grad_checkpointing(enable)
-        except (AttributeError, AssertionError) as error:
-            raise ValueError(
-                f"backbone {self.config.backbone!r} has no gradient checkpointing in timm; leave it off or use "
-                "another backbone"
-            ) from error
-        self.gradient_checkpointing = enable
-
-    def get_input_embeddings(self) -> None:
-        """Images have no token embeddings."""
-        return None
-
-    def set_input_embeddings(self, value: Any) -> None:
-        """Images have no token embeddings."""
-        raise ValueError(f"{type(self).__name__} has no token embeddings to set")
-
-
-def _stored_config(cls: type, source: str | os.PathLike, options: dict[str, Any]) -> LongTailConfig | None:
-    """The config that lies beside the weights, if one does."""
-    options = {name: options[name] for name in HUB_ARGUMENTS if options.get(name) is not None}
-    try:
-        return cls.config_class.from_pretrained(source, **options)
-    except OSError:
-        # Weights without a config; where there is nothing at all, loading says so.
-        return None
-
-
 class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
     """
     Image classifier over any timm backbone, for the long-tailed methods of this package.
@@ -246,6 +83,9 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
     torch.Size([2, 100])
     ```
     """
+
+    classifier: Head
+    logit_offset: Tensor
 
     # A masked autoencoder's checkpoint loads without conversion; its decoder stays behind.
     _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
@@ -411,11 +251,10 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             return
         self.logit_offset.copy_(prior_offset(**(adjustment or {})))
 
-    def _create_head(self, timm_head: nn.Linear | None) -> nn.Module:
+    def _create_head(self, timm_head: nn.Linear | None) -> Head:
         config = self.config
         options = config.complete_head_options()
-        if timm_head is None or config.head in ("cosine", "centroid"):
-            in_features = timm_head.in_features if timm_head is not None else backbone_shape(config).feature_dim
+        in_features = backbone_shape(config).feature_dim if timm_head is None else timm_head.in_features
         if config.head == "centroid":
             return CentroidHead(in_features, config.num_labels, **options)
         if config.head == "cosine":
@@ -427,7 +266,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             )
         head = timm_head if timm_head is not None else nn.Linear(in_features, config.num_labels)
         if not options["bias"]:
-            head.bias = None
+            head.register_parameter("bias", None)
         if (timm_head is None or config.head_init_std is not None) and not self._is_being_loaded:
             self._initialize_head(head)
         return ScaledHead(head) if config.head == "scaled" else head
@@ -437,7 +276,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         return isinstance(self.classifier, nn.Linear | ScaledHead) and self.config.head_init_std is None
 
     @torch.no_grad()
-    def _initialize_head(self, head: nn.Module) -> None:
+    def _initialize_head(self, head: Head) -> None:
         if isinstance(head, CosineHead | CentroidHead):
             head.reset_parameters()
             return
@@ -445,7 +284,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         if isinstance(head, ScaledHead):
             head.scale.fill_(1.0)
 
-    def _create_twin(self) -> tuple[nn.Module, nn.Linear | None]:
+    def _create_twin(self) -> tuple[Backbone, nn.Linear | None]:
         """Backbone and timm head built again on the CPU, with initial values."""
         with torch.device("cpu"):
             return create_backbone(self.config.backbone, backbone_arguments(self.config), self.config.num_labels)

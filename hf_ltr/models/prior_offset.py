@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..naming import unknown_name
+from ..validation import mapping, number, sequence
+
+# Logits with a stronger adjustment overflow.
+_STRONGEST_TAU = 1e6
 
 
 def prior_offset(
@@ -51,3 +58,44 @@ def _log_prior(values: Sequence[float], name: str) -> Tensor:
             "not exist. Leave such classes out of the label set, or give them a small positive prior."
         )
     return (shares / shares.sum()).log()
+
+
+def check_logit_adjustment(
+    adjustment: Mapping[str, Any], num_labels: int, class_names: Callable[[Sequence[int]], str]
+) -> None:
+    """
+    Compare `config.logit_adjustment` with what [`prior_offset`] takes.
+
+    Args:
+        adjustment (`dict`): The field.
+        num_labels (`int`): Classes.
+        class_names (`Callable`): Names of some classes for a message.
+
+    Raises:
+        `ValueError`: naming the entry, and the classes whose prior is not positive.
+    """
+    fields = ("tau", "remove", "add")
+    for name in mapping("logit_adjustment", adjustment):
+        if name not in fields:
+            raise unknown_name("field of logit_adjustment", name, fields)
+    number("logit_adjustment['tau']", adjustment.get("tau", 1.0), minimum=-_STRONGEST_TAU, maximum=_STRONGEST_TAU)
+    for name in ("remove", "add"):
+        if adjustment.get(name) is None:
+            continue
+        values = sequence(f"logit_adjustment[{name!r}]", adjustment[name])
+        if len(values) != num_labels:
+            raise ValueError(f"logit_adjustment[{name!r}] has {len(values)} values for {num_labels} labels")
+        bad = [index for index, value in enumerate(values) if not _is_positive(value)]
+        if bad:
+            raise ValueError(
+                f"logit_adjustment[{name!r}] must be positive for every class, but is not for class "
+                f"{class_names(bad)}: the logarithm of its prior does not exist. Leave such classes out of the label "
+                "set, or give them a small positive prior."
+            )
+
+
+def _is_positive(value: Any) -> bool:
+    try:
+        return number("", value, above=0) > 0
+    except ValueError:
+        return False

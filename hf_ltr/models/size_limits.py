@@ -49,7 +49,7 @@ def check_parameters(what: str, number: float, most: int = MOST_OWN_PARAMETERS) 
     if number > most:
         raise TooLarge(
             f"{what} would have {number:.1e} parameters or more, and at most {most:.0e} are built here: "
-            "check num_labels, image_size, num_channels and the sizes in backbone_kwargs, modulator and "
+            "check num_labels, image_size, num_channels and the sizes in backbone_kwargs, modules and "
             "masked_autoencoder"
         )
 

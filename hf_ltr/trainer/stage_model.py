@@ -12,8 +12,8 @@ from transformers import set_seed
 
 from ..methods import Stage
 from ..models import LongTailConfig, LongTailForImageClassification
-from ..models.mae.checkpoint_conversion import check_same_encoder
-from ..models.mae.vit_checkpoints import knows_no_classes
+from ..models.checkpoints.checkpoint_conversion import check_same_encoder
+from ..models.checkpoints.vit_checkpoints import knows_no_classes
 from ..models.modeling import LongTailPreTrainedModel
 from ..models.quiet import quiet_loading
 from ..naming import check_initial_checkpoint, unknown_name

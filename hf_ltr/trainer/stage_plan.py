@@ -16,7 +16,7 @@ from transformers.trainer_utils import IntervalStrategy
 from ..data.class_counts import ClassCounts
 from ..data.map_style import number_of_rows
 from ..methods import Stage
-from ..models.mae.checkpoint_conversion import check_same_encoder
+from ..models.checkpoints.checkpoint_conversion import check_same_encoder
 from ..reading import json_form
 from ..reporting.finished_run import StageResult
 from .agreement import agreed_config, check_method_counts, training_counts

@@ -10,7 +10,7 @@ from timm.models import checkpoint_seq
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from .position_embedding import sine_cosine_position_embedding
+from ..position_embedding import sine_cosine_position_embedding
 
 
 class MultiScaleFusion(nn.Module):

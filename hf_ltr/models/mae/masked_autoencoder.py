@@ -13,12 +13,12 @@ from transformers.utils import ModelOutput
 
 from ..backbone import backbone_arguments, create_backbone
 from ..backbones.convolutional_patch_embedding import ConvolutionalPatchEmbed
+from ..checkpoints.initialization import building_on_meta, copy_tensors, missing_tensors
 from ..configuration import LongTailConfig
-from ..initialization import building_on_meta, copy_tensors, missing_tensors
-from ..modeling import LongTailPreTrainedModel
 from ..modules import MODULES
+from ..position_embedding import sine_cosine_position_embedding
+from ..pretrained_model import LongTailPreTrainedModel
 from .decoder import MaskedAutoencoderDecoder, MultiScaleFusion, gather_tokens
-from .position_embedding import sine_cosine_position_embedding
 
 # Under the square root of a patch's standard deviation (facebookresearch/mae).
 _PIXEL_EPSILON = 1e-6

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from hf_ltr.models.mae.position_embedding import resample_position_embedding, sine_cosine_position_embedding
+from hf_ltr.models.position_embedding import resample_position_embedding, sine_cosine_position_embedding
 
 
 def cubic_weight(distance: float, sharpness: float = -0.75) -> float:

@@ -23,9 +23,9 @@ from hf_ltr.models import (
     MaskedAutoencoder,
     sine_cosine_position_embedding,
 )
-from hf_ltr.models.mae.vit_checkpoints import convert_vit_config, convert_vit_tensors
+from hf_ltr.models.checkpoints.vit_checkpoints import convert_vit_config, convert_vit_tensors
 
-from .test_position_embedding import slow_resampling
+from ..test_position_embedding import slow_resampling
 
 ENCODER = {
     "hidden_size": 24,
@@ -243,7 +243,7 @@ def test_published_sizes_have_their_names(sizes, backbone, tmp_path):
     assert config.backbone == backbone and config.backbone_kwargs == {}
     assert config.num_labels == 10 and config.crop_ratio == 224 / 256
     # The names must mean these sizes: hidden widths of all layers, counted on the meta device.
-    from hf_ltr.models.mae.checkpoint_conversion import encoder_sizes
+    from hf_ltr.models.checkpoints.checkpoint_conversion import encoder_sizes
 
     assert encoder_sizes(config)[1:] == (width, depth, heads, mlp, (patch, patch), 1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..naming import is_hub_id
+from ...naming import is_hub_id
 
 # Meta released the weights of facebookresearch/mae under CC-BY-NC 4.0. Some copies on the Hub name another licence,
 # which only the owner could have given.

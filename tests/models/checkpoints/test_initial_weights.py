@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from timm.models import get_pretrained_cfg
 
 from hf_ltr.models import LongTailConfig, LongTailForImageClassification, MaskedAutoencoder
-from hf_ltr.models.initial_weights import weights_of_checkpoint, weights_of_timm
+from hf_ltr.models.checkpoints.initial_weights import weights_of_checkpoint, weights_of_timm
 
 SIZES = {"depth": 1, "embed_dim": 16, "num_heads": 2}
 DECODER = {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hf_ltr.models import LongTailConfig, LongTailForImageClassification, LongTailImageProcessor
-from hf_ltr.models.code_files import write_code
+from hf_ltr.models.checkpoints.code_files import write_code
 
 READER = """
 import sys

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers.utils import cached_file, logging
 
 from ...reading import read_json
-from ..initial_weights import weights_of_checkpoint
-from .position_embedding import sine_cosine_position_embedding
+from ..position_embedding import sine_cosine_position_embedding
+from .initial_weights import weights_of_checkpoint
 
 logger = logging.get_logger(__name__)
 

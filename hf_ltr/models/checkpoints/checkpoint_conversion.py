@@ -21,7 +21,7 @@ from transformers.modeling_utils import load_state_dict
 from transformers.utils import logging
 
 from ..backbone import backbone_arguments, create_backbone
-from .position_embedding import resample_position_embedding
+from ..position_embedding import resample_position_embedding
 from .vit_checkpoints import convert_vit_tensors, is_vit_checkpoint
 
 logger = logging.get_logger(__name__)
