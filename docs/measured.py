@@ -9,10 +9,10 @@ from statistics import mean, stdev
 from huggingface_hub import ModelCard
 
 from hf_ltr.hub.metadata import METRIC_NAMES
+from hf_ltr.markup import GROUP_COLUMNS
 from hf_ltr.reading import read_json
 
-_METRICS = ("accuracy", "many", "medium", "few")
-MEASURED_COLUMNS = ["protocol", "what", "all", *_METRICS[1:], "seeds"]
+MEASURED_COLUMNS = ["protocol", "what", "all", *GROUP_COLUMNS[1:], "seeds"]
 
 
 def measured_table(repository: Path, method: str) -> list[list[str]]:
@@ -34,10 +34,10 @@ def measured_table(repository: Path, method: str) -> list[list[str]]:
         content = read_json(path)
         if content.get("description", {}).get("name") != method:
             continue
-        metrics = {name: content["metrics"][name] for name in _METRICS if name in content["metrics"]}
+        metrics = {name: content["metrics"][name] for name in GROUP_COLUMNS if name in content["metrics"]}
         found.setdefault((content["settings"]["protocol"], content["row"]), []).append(metrics)
     return [
-        [f"`{protocol}`", f"`{row}`", *(_spread(runs, name) for name in _METRICS), str(len(runs))]
+        [f"`{protocol}`", f"`{row}`", *(_spread(runs, name) for name in GROUP_COLUMNS), str(len(runs))]
         for (protocol, row), runs in sorted(found.items())
     ]
 
@@ -56,7 +56,7 @@ def card_rows(repository: Path, method: str) -> list[list[str]]:
         if method not in (data.tags or []) or not data.eval_results:
             continue
         values = {result.metric_name: result.metric_value for result in data.eval_results}
-        found = [values.get(METRIC_NAMES[name]) for name in _METRICS]
+        found = [values.get(METRIC_NAMES[name]) for name in GROUP_COLUMNS]
         if not all(value is None or math.isfinite(value) for value in found):
             raise ValueError(f"{path} holds a result that is not a number")
         numbers = ["" if value is None else f"{100 * value:.1f}" for value in found]

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LONGEST = 200
-# The metrics that a table or a figure shows unless it is asked for others.
+# The metrics that a table or a figure shows unless it is asked for others, and those of a single model.
 GROUP_COLUMNS = ("accuracy", "many", "medium", "few")
+MODEL_COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 
 # Everything that Markdown or HTML could take for more than a character; `_` only where it does not join a word, a
 # colon and a point only where a URL would become a link.

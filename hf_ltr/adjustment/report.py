@@ -10,12 +10,11 @@ from typing import Any
 import yaml
 
 from ..files import write_metrics, write_text
-from ..markup import markdown, markdown_code, metrics_table
+from ..markup import MODEL_COLUMNS, markdown, markdown_code, metrics_table
 from ..naming import is_hub_id
 from ..redaction import name_of_place, without_secrets
 from .options import ADJUSTMENTS
 
-COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 NOT_MEASURED = "There is no validation split, so nothing was measured."
 
 
@@ -55,14 +54,14 @@ class AdjustmentReport:
             chosen = ""
             if self.sweep:
                 chosen = f" tau was chosen here, among {len(self.sweep)} values."
-            parts += [metrics_table(self.rows(self.validation), COLUMNS), f"On the validation split.{chosen}"]
+            parts += [metrics_table(self.rows(self.validation), MODEL_COLUMNS), f"On the validation split.{chosen}"]
         else:
             tau = self.record.get("tau")
             fixed = "" if tau is None else f" tau {tau:g} was not chosen on data."
             parts.append(NOT_MEASURED + fixed)
         if self.test:
             parts += [
-                metrics_table(self.rows(self.test), COLUMNS),
+                metrics_table(self.rows(self.test), MODEL_COLUMNS),
                 "On the test split, read once after everything was chosen.",
             ]
         return "\n\n".join(parts)

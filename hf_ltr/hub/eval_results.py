@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
+from ..markup import MODEL_COLUMNS
 from ..naming import is_hub_id
 
 FOLDER = ".eval_results"
-COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 
 
 def write_eval_results(
@@ -23,7 +23,7 @@ def write_eval_results(
     dataset: str | None,
     dataset_revision: str | None = None,
     notes: str | None = None,
-    columns: Sequence[str] = COLUMNS,
+    columns: Sequence[str] = MODEL_COLUMNS,
 ) -> Path | None:
     """
     Write `.eval_results/<owner>--<name>.yaml` into a model folder, from where a push takes it to the Hub.

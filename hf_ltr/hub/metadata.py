@@ -8,9 +8,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from ..markup import one_line
+from ..markup import MODEL_COLUMNS, one_line
 from ..naming import is_hub_id
-from .eval_results import COLUMNS
 from .facts import CLASSIFIER, CardFacts
 
 TAGS = ("hf_ltr", "long-tailed-recognition", "class-imbalance", "image-classification")
@@ -57,7 +56,7 @@ def metadata(facts: CardFacts) -> ModelCardData:
 
 def _results(facts: CardFacts) -> list[EvalResult]:
     found = []
-    for column in COLUMNS:
+    for column in MODEL_COLUMNS:
         value = facts.metrics.get(column)
         if value is None:
             continue

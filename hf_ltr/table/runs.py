@@ -18,6 +18,7 @@ from ..data.labels import column_labels
 from ..data.record import position_hash
 from ..environment import git_commit, hardware, package_versions
 from ..files import clear_temporaries, write_json
+from ..markup import GROUP_COLUMNS
 from ..methods import Stage, get_method
 from ..models import LongTailForImageClassification
 from ..models.quiet import quiet_loading
@@ -126,7 +127,7 @@ class Table:
                 write_json(path, content)
             written.append(path)
             metrics = content["metrics"]
-            shown = [name for name in ("accuracy", "many", "medium", "few") if name in metrics]
+            shown = [name for name in GROUP_COLUMNS if name in metrics]
             self.log(f"{place}: {', '.join(f'{name} {100 * metrics[name]:.1f}' for name in shown)}")
         self._wait()
         if diverged:

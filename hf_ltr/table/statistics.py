@@ -14,8 +14,6 @@ from ..evaluation.statistics import bootstrap_intervals, group_means, hits, mcne
 from .results import TestSet, decode_classes, recorded_counts
 from .rows import MethodSpecification
 
-GROUP_COLUMNS = ("accuracy", "many", "medium", "few")
-
 
 @dataclass
 class TableRow:

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..evaluation.statistics import format_p
-from ..markup import markdown_table
+from ..markup import GROUP_COLUMNS, column_title, markdown_table
 from ..redaction import public
 from .published import protocol_in_words
 from .results import COMPUTATION, TestSet, used_computation
-from .statistics import GROUP_COLUMNS, TableRow
+from .statistics import TableRow
 
 NOT_RUN = "not run"
-HEADS = {"accuracy": "all"}
 LEGEND = (
     "Top-1 accuracy in percent on the test images, after the last epoch; many, medium, few: mean over the group's "
     "classes. In brackets the 95 % interval over draws of the test images (stratified bootstrap); with several seeds "
@@ -42,7 +41,7 @@ def accuracy_table(rows: Sequence[TableRow], seeds: int) -> str:
     """Accuracy by group, beside the nearest published number; see [`published_notes`] for its notes."""
     columns = group_columns(rows)
     numbers = {text: number for number, text in enumerate(published_notes(rows), start=1)}
-    header = ["", "seeds", *(HEADS.get(name, name) for name in columns), "published", "its protocol"]
+    header = ["", "seeds", *map(column_title, columns), "published", "its protocol"]
     lines = []
     for row in rows:
         cells = [row.label, f"{len(row.runs)} of {seeds}" if len(row.runs) < seeds else str(seeds)]
@@ -64,7 +63,7 @@ def difference_table(rows: Sequence[TableRow], baseline: str) -> str:
     if not rows:
         return ""
     columns = group_columns(rows)
-    header = [f"minus {baseline}", *(HEADS.get(name, name) for name in columns)]
+    header = [f"minus {baseline}", *map(column_title, columns)]
     lines = []
     for row in rows:
         cells = [row.label]
@@ -148,7 +147,7 @@ def results_csv(rows: Sequence[TableRow], baselines: Sequence[str]) -> str:
             "seeds": " ".join(str(seed) for seed in sorted(row.runs)),
         }
         for name in columns:
-            head, value = HEADS.get(name, name), row.values.get(name, {})
+            head, value = column_title(name), row.values.get(name, {})
             part = row.differences.get(baselines[0], {}).get(name, {})
             for key in ("mean", "low", "high", "min", "max", "std"):
                 line[f"{head}_{key}"] = _percent(value.get(key))
@@ -165,7 +164,7 @@ def results_csv(rows: Sequence[TableRow], baselines: Sequence[str]) -> str:
         for baseline in baselines[1:]:
             for name in columns:
                 part = row.differences.get(baseline, {}).get(name, {})
-                head = f"{HEADS.get(name, name)}_minus_{baseline}"
+                head = f"{column_title(name)}_minus_{baseline}"
                 for key in ("mean", "low", "high"):
                     line[f"{head}_{key}"] = _percent(part.get(key))
                 line[f"{head}_p"] = part.get("p")
