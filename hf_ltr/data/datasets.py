@@ -6,9 +6,10 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from datasets import DatasetDict
 
 from ..naming import unknown_name
 from ..validation import number, whole_number
@@ -19,13 +20,10 @@ from .labels import column_labels
 from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_record
 from .sources.columns import class_names, distinct_labels, find_columns, standardize
 from .sources.folders.class_folders import unlabelled
-from .sources.lists.listed import LISTED
+from .sources.lists.listed_datasets import LISTED
 from .sources.opening import Reading, open_source
 from .sources.source_names import BENCHMARKS, DATASETS
 from .sources.split_names import SPLITS, leave_out, parse_splits
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
 
 RECORD_VERSION = 1
 # So many rows of one class are hardly a test set of several.
@@ -121,8 +119,6 @@ def load_long_tailed(
     [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]
     ```
     """
-    from datasets import DatasetDict
-
     if imbalance_type not in row_splits.PROFILES:
         raise unknown_name("imbalance_type", imbalance_type, row_splits.PROFILES)
     if imbalance_factor is not None:
@@ -176,7 +172,7 @@ def load_long_tailed(
 
     rows = {"train": np.concatenate(chosen)}
     for split, found in (("validation", validation), ("test", held_out)):
-        if found is not None and sum(map(len, found)):
+        if found is not None and any(len(own) for own in found):
             rows[split] = np.concatenate(found)
     parts = {split: train.select(np.sort(rows[split])) for split in SPLITS if split in rows and not as_it_is}
     parts.update({split: part for split, part in source.items() if split not in parts})

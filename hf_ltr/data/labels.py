@@ -234,13 +234,13 @@ def labels_of_rows(dataset: Any) -> Any:
         known = [_known(part) for part in parts]
         if any(values is None for values in known):
             return None
-        values = np.concatenate([np.asarray(values) for values in known])
+        everything = np.concatenate([np.asarray(values) for values in known])
         if rows is None:
-            return values
+            return everything
         rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and (rows.max() >= len(values) or rows.min() < -len(values)):
-            raise ValueError(f"The Subset names row {rows.max()} of a dataset with {len(values)} rows")
-        return values[rows]
+        if rows.size and (rows.max() >= len(everything) or rows.min() < -len(everything)):
+            raise ValueError(f"The Subset names row {rows.max()} of a dataset with {len(everything)} rows")
+        return everything[rows]
     # A torchvision dataset with one keeps the labels before it in `targets`.
     if getattr(dataset, "target_transform", None) is not None:
         return None

@@ -99,7 +99,7 @@ def _is_dataset(part: Any) -> bool:
     return hasattr(part, "column_names") or any(base.__name__ == "Dataset" for base in type(part).__mro__)
 
 
-def to_map_style(dataset: Iterable[Any]) -> Dataset:
+def to_map_style(dataset: Any) -> Dataset:
     """
     The rows of a stream as a `datasets.Dataset`, in memory; images stay encoded where they are.
 

@@ -9,8 +9,7 @@ by a worker, or on a GPU.
 
 The generator is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
 OOPSLA 2014) evaluated at explicit counters, in wrapping int64 arithmetic: `+`, `*`, `^` and masked shifts are exact
-and identical on CPU and CUDA, so `bits`, `uniform` and `integers` are bit-equal on all devices. `normal` goes through
-`log` and `cos`, which differ in the last bits between devices.
+and identical on CPU and CUDA, so the numbers are bit-equal on all devices.
 
 Layout of a key (bit 63, the sign, is 0 for rows and 1 for padding rows, see `batches.py`):
 
@@ -37,7 +36,6 @@ PADDING_FLAG = -(1 << 63)
 # One stream per purpose; a view adds its index (0..255), so that views differ and purposes never share draws.
 STREAM_AUGMENTATION = 1 << 8
 STREAM_POLICY = 2 << 8
-STREAM_MASK = 3 << 8
 STREAM_GATE = 4 << 8
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -73,16 +71,6 @@ def pack_keys(epoch: int, occurrence: Keys, row: Keys) -> Keys:
     if not isinstance(row, torch.Tensor) and np.size(row) and not 0 <= np.min(row) <= np.max(row) < MAX_ROWS:
         raise ValueError(f"rows must lie in 0..{MAX_ROWS - 1}, got {np.min(row)}..{np.max(row)}")
     return (int(epoch) << 48) | ((occurrence & (MAX_OCCURRENCES - 1)) << 32) | row
-
-
-def unpack_keys(keys: Keys) -> tuple[Keys, Keys, Keys]:
-    """
-    Split keys into `(epoch, occurrence, row)`; the padding flag is ignored.
-
-    Args:
-        keys: `int`, int64 numpy array or int64 tensor.
-    """
-    return (keys >> 48) & (MAX_EPOCHS - 1), (keys >> 32) & (MAX_OCCURRENCES - 1), keys & (MAX_ROWS - 1)
 
 
 def rows_of(keys: Keys) -> Keys:
@@ -189,28 +177,3 @@ def uniform(keys: torch.Tensor, seed: int, stream: int, count: int | torch.Tenso
     Uniform numbers in [0, 1), multiples of 2**-24, float32 `(B, count)`. Arguments as in `bits`.
     """
     return ((bits(keys, seed, stream, count) >> 40) & ((1 << 24) - 1)).to(torch.float32) * 2.0**-24
-
-
-def integers(
-    keys: torch.Tensor, seed: int, stream: int, high: int | torch.Tensor, count: int | torch.Tensor
-) -> torch.Tensor:
-    """
-    Uniform integers in 0..high-1, int64 `(B, count)`, by multiply-and-shift (bias below high / 2**32).
-
-    Args:
-        high: `int` or int64 tensor that broadcasts to `(B, count)`, 1 .. 2**31.
-        keys, seed, stream, count: As in `bits`.
-    """
-    return (((bits(keys, seed, stream, count) >> 32) & ((1 << 32) - 1)) * high) >> 32
-
-
-def normal(keys: torch.Tensor, seed: int, stream: int, count: int) -> torch.Tensor:
-    """
-    Standard normal numbers, float32 `(B, count)`, by the Box-Muller transform (one pair of uniforms per number, so
-    that draw i does not depend on `count`). Equal on all devices up to the rounding of `log` and `cos`.
-    """
-    raw = bits(keys, seed, stream, count)
-    # 1 - u lies in (0, 1]: the logarithm is finite. Both uniforms come from the same 64 bits.
-    radius = torch.sqrt(-2.0 * torch.log1p(-(((raw >> 40) & ((1 << 24) - 1)).to(torch.float32) * 2.0**-24)))
-    angle = ((raw >> 16) & ((1 << 24) - 1)).to(torch.float32) * (2.0 * torch.pi * 2.0**-24)
-    return radius * torch.cos(angle)

@@ -166,9 +166,8 @@ class GroupBalancedSampler(ClassProbabilitySampler):
         group_of_class: Sequence[int] | None = None,
     ):
         super().__init__(labels, seed, num_samples)
-        if group_of_class is None:
-            group_of_class = ClassCounts(self.counts.tolist(), grouping="auto").group_of_class
-        groups = np.asarray(group_of_class)
+        default = ClassCounts(self.counts.tolist(), grouping="auto").group_of_class
+        groups = default if group_of_class is None else np.asarray(group_of_class)
         if len(groups) < len(self.counts):
             raise ValueError(f"group_of_class names {len(groups)} classes, but the labels have {len(self.counts)}")
         self.group_of_class = groups[: len(self.counts)]
@@ -260,13 +259,13 @@ class ClassAwareSampler(LongTailSampler):
         starts = np.cumsum(sizes) - sizes
         total = int(sizes.sum())
         # Position of every entry inside its class, modulo the class's size: which of its rows it is.
-        small = np.int32 if total < 2**31 else np.int64  # half the memory traffic
+        small = np.dtype(np.int32 if total < 2**31 else np.int64)  # half the memory traffic
         position = np.arange(total, dtype=small) - np.repeat(starts.astype(small), sizes)
         size = np.repeat(self.counts.astype(small), sizes)
         copy = position // size
         rows = self._by_class[np.repeat(self._starts.astype(small), sizes) + position - copy * size]
         # Shuffle everything, then sort stably by copy: random order inside every copy, without a Python loop.
-        copy += np.repeat((np.cumsum(copies) - copies).astype(small), sizes)
+        copy = copy + np.repeat((np.cumsum(copies) - copies).astype(small), sizes)
         shuffled = generator.permutation(total)
         return rows[shuffled[stable_argsort(copy[shuffled])]], starts
 

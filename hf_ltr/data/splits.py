@@ -11,6 +11,7 @@ import numpy as np
 
 from ..naming import unknown_name
 from .class_counts import ClassCounts
+from .randomness import stable_argsort
 
 PROFILES = ("exponential", "step")
 HOLD_OUT = 0.2
@@ -25,18 +26,12 @@ def rows_by_class(
 
     The draw of a class depends on the seed and the class only, so that subsets for different factors are nested.
     """
-    by_label = stable_order(labels)
+    by_label = stable_argsort(labels)
     ends = np.cumsum(np.bincount(labels, minlength=num_classes))
     classes = np.split(by_label, ends[:-1])
     if order is None:
         return [np.random.default_rng([seed, index]).permutation(rows) for index, rows in enumerate(classes)]
     return [rows[np.argsort(order[rows], kind="stable")] for rows in classes]
-
-
-def stable_order(values: np.ndarray) -> np.ndarray:
-    """Stable argsort of integers from 0; of those below 65,536 in linear time, which NumPy has for 16 bits only."""
-    small = len(values) and int(values.max()) < 1 << 16
-    return np.argsort(values.astype(np.uint16) if small else values, kind="stable")
 
 
 def take_from_pool(classes: Sequence[np.ndarray], per_class: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -164,7 +159,7 @@ def row_hash(labels: np.ndarray, rows: np.ndarray, order: np.ndarray | None = No
         return hashlib.sha256(text.encode()).hexdigest()
     pairs = np.stack([labels[rows], identity.astype(np.int64)], axis=1)
     if len(pairs) and (np.diff(pairs[:, 1]) > 0).all():
-        pairs = pairs[stable_order(pairs[:, 0])]
+        pairs = pairs[stable_argsort(pairs[:, 0])]
     else:
         pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     return hashlib.sha256(np.ascontiguousarray(pairs, dtype="<i8").tobytes()).hexdigest()

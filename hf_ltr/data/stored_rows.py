@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from .labels import LABEL_COLUMNS, stored_labels
 
@@ -23,7 +25,7 @@ class StoredRows(NamedTuple):
 
     number: int
     labels: Any
-    images: Sequence[Any] | None
+    images: Any
 
 
 def stored_rows(dataset: Any) -> StoredRows:
@@ -50,30 +52,26 @@ def _read_arrow(dataset: Any) -> StoredRows:
 
 
 def _read_items(dataset: Any) -> StoredRows:
-    from torch.utils.data import ConcatDataset, Subset, TensorDataset
-
     number = len(dataset)
     if isinstance(dataset, Subset):
         base, rows = stored_rows(dataset.dataset), [int(row) for row in dataset.indices]
-        images = _Picked(base.images, rows) if base.images is not None else None
         labels = None if base.labels is None else [base.labels[row] for row in rows]
-        if images is None:
-            # Nothing is known about the images but their place.
-            images = [str(row).encode() for row in rows]
+        # Without the images nothing is known about them but their place.
+        images = [str(row).encode() for row in rows] if base.images is None else _Picked(base.images, rows)
         return StoredRows(number, _plain(labels), images)
     if isinstance(dataset, ConcatDataset):
         parts = [stored_rows(part) for part in dataset.datasets]
-        labels = images = None
-        if all(part.labels is not None for part in parts):
-            labels = [label for part in parts for label in _plain(part.labels)]
-        if all(part.images is not None for part in parts):
-            images = [image for part in parts for image in part.images]
-        return StoredRows(number, labels, images)
+        whole = [all(stored is not None for stored in column) for column in zip(*parts, strict=True)]
+        return StoredRows(
+            number,
+            [label for part in parts for label in _plain(part.labels)] if whole[1] else None,
+            [image for part in parts for image in part.images] if whole[2] else None,
+        )
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) > 1:
         return StoredRows(number, dataset.tensors[1], dataset.tensors[0])
     if isinstance(dataset, list | tuple):
-        images, labels = zip(*map(_of_item, dataset), strict=True) if number else ((), ())
-        return StoredRows(number, list(labels), images)
+        items = list(map(_of_item, dataset))
+        return StoredRows(number, [label for _, label in items], [image for image, _ in items])
     for name in ("samples", "imgs"):
         stored = getattr(dataset, name, None)
         if isinstance(stored, list) and len(stored) == number and all(len(entry) == 2 for entry in stored):
@@ -99,22 +97,22 @@ def _of_item(item: Any) -> tuple[Any, Any]:
     if not isinstance(item, Mapping):
         return item[0], (item[1] if len(item) > 1 else None)
     image = next((item[name] for name in _IMAGES if name in item), None)
-    label = next((item[name] for name in LABEL_COLUMNS if name in item), None)
+    label: Any = next((item[name] for name in LABEL_COLUMNS if name in item), None)
     return image, label.item() if hasattr(label, "item") else label
 
 
-class _Picked(Sequence):
-    def __init__(self, stored: Sequence[Any], rows: Sequence[int]):
+class _Picked(Sequence[Any]):
+    def __init__(self, stored: Any, rows: Sequence[int]):
         self._stored, self._rows = stored, rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, place: int) -> Any:
+    def __getitem__(self, place: Any) -> Any:
         return self._stored[self._rows[place]]
 
 
-class _ArrowImages(Sequence):
+class _ArrowImages(Sequence[Any]):
     """The image column of a `datasets.Dataset`: a buffer of the encoded image, or its path."""
 
     def __init__(self, dataset: Any, column: str):
@@ -125,15 +123,13 @@ class _ArrowImages(Sequence):
     def __len__(self) -> int:
         return self._number
 
-    def __getitem__(self, row: int) -> Any:
+    def __getitem__(self, row: Any) -> Any:
         value = self._column[row if self._rows is None else int(self._rows[row])]
         return _stored(value)
 
 
 def _stored(value: Any) -> Any:
     """What an Arrow value holds, without a copy where it is encoded bytes."""
-    import pyarrow as pa
-
     if not value.is_valid:
         return b""
     if isinstance(value, pa.StructScalar) and {"bytes", "path"} <= set(value):

@@ -9,7 +9,7 @@ global batch, in the same order, and gradient accumulation only cuts the same or
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,14 @@ def _check_world(world_size: int, rank: int, batch_size: int) -> None:
         raise ValueError(f"the batch size must be at least 1, got {batch_size}")
     if not 0 <= rank < world_size:
         raise ValueError(f"rank must lie in 0..world_size-1, got rank {rank} of {world_size}")
+
+
+class RowSampler(Protocol):
+    """What yields the rows of an epoch, and has a length."""
+
+    def __iter__(self) -> Iterator[int]: ...
+
+    def __len__(self) -> int: ...
 
 
 class GlobalBatchSampler(Sampler[list[int]]):
@@ -52,7 +60,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        sampler: Sampler[int],
+        sampler: RowSampler,
         batch_size_per_process: int,
         world_size: int = 1,
         rank: int = 0,
@@ -177,5 +185,6 @@ class KeyedDataLoader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
-        if hasattr(self.batch_sampler, "set_epoch"):
-            self.batch_sampler.set_epoch(epoch)
+        set_epoch = getattr(self.batch_sampler, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from huggingface_hub import constants
 
 HEADERS, WHOLE = "headers", "whole"
 # So many files of hashes are joined into one.
@@ -28,8 +29,6 @@ def cache_folder() -> Path:
     given = os.environ.get("HF_LTR_CACHE")
     if given:
         return Path(given).expanduser()
-    from huggingface_hub import constants
-
     return Path(constants.HF_HOME) / "hf_ltr"
 
 

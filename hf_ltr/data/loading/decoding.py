@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ _WHITE_IS_ZERO = 0
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM", "JPEG2000")
 
 
-def _formats(encoded: bytes) -> tuple[str, ...] | None:
+def _formats(encoded: bytes | bytearray) -> tuple[str, ...] | None:
     # Told the format, Pillow does not try its plug-ins in turn (30 us for a WebP).
     if encoded[:2] == b"\xff\xd8":
         return ("JPEG",)
@@ -87,7 +88,14 @@ def open_image(item: Any, num_channels: int | None = None) -> PIL.Image.Image | 
     return image_array(item, num_channels)
 
 
-def _open_encoded(source: Any, formats: tuple[str, ...] | None, encoded: bytes | None) -> PIL.Image.Image:
+def with_bytes(item: Any) -> Any:
+    """An undecoded image with its bytes, where it is a local file: read once, for all that look at them."""
+    if isinstance(item, Mapping) and item.get("bytes") is None and os.path.isfile(item.get("path") or ""):
+        return {"bytes": Path(item["path"]).read_bytes(), "path": item["path"]}
+    return item
+
+
+def _open_encoded(source: Any, formats: tuple[str, ...] | None, encoded: bytes | bytearray | None) -> PIL.Image.Image:
     limit = pixel_limit()
     try:
         image = PIL.Image.open(source, formats=formats)
@@ -95,7 +103,7 @@ def _open_encoded(source: Any, formats: tuple[str, ...] | None, encoded: bytes |
         if encoded is None:
             with open(source, "rb") as stream:
                 encoded = stream.read(512)
-        raise PIL.UnidentifiedImageError(what_it_is(encoded)) from None
+        raise PIL.UnidentifiedImageError(what_it_is(bytes(encoded[:512]))) from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ValueError(f"the image is larger than the limit of {limit:,} pixels. {_how_to_allow()}") from None
     if limit is not None and image.width * image.height > limit:

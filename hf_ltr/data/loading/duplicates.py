@@ -64,7 +64,7 @@ class DuplicateFinder:
                 size = os.fstat(stream.fileno()).st_size
                 self._keys[split, row] = _digest(str(size).encode(), stream.read(_HEAD))
 
-    def find(self, labels: Mapping[str, list[Any] | None] | None = None) -> Duplicates:
+    def find(self, labels: Mapping[str, Any] | None = None) -> Duplicates:
         """
         Compare what was collected.
 
@@ -88,7 +88,7 @@ def _equal(keys: Mapping[tuple[str, int], Any]) -> list[list[tuple[str, int]]]:
     return [group for group in places.values() if len(group) > 1]
 
 
-def _count(groups: list, splits: list[str], labels: Mapping[str, list[Any] | None]) -> Duplicates:
+def _count(groups: list, splits: list[str], labels: Mapping[str, Any]) -> Duplicates:
     result = Duplicates(groups=groups)
     for group in groups:
         by_split = {split: [row for part, row in group if part == split] for split in splits}
@@ -97,7 +97,8 @@ def _count(groups: list, splits: list[str], labels: Mapping[str, list[Any] | Non
                 if by_split[first] and by_split[second]:
                     _add(result.between, (first, second), len(by_split[second]))
         for split, rows in by_split.items():
-            classes = [labels[split][row] for row in rows] if labels.get(split) is not None else [None] * len(rows)
+            own = labels.get(split)
+            classes = [None if own is None else own[row] for row in rows]
             if len(set(classes)) > 1:
                 _add(result.across_classes, split, len(rows))
             if len(rows) > len(set(classes)):
@@ -127,7 +128,8 @@ def _content(item: Any) -> tuple[bytes | None, str | None]:
 
 def _whole(item: Any) -> bytes:
     encoded, path = _content(item)
-    if encoded is None:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    return hashlib.sha256(encoded).digest()
+    if encoded is not None:
+        return hashlib.sha256(encoded).digest()
+    assert path is not None  # else it has no key, and is no candidate
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
+from tqdm.auto import tqdm
 
 from ..labels import class_names_of, stored_labels
 from ..map_style import is_arrow_dataset
 from .checked_files import HEADERS, WHOLE, CheckedFiles, file_identity, table_identity
-from .decoding import decode_image, image_dimensions, is_wide, open_image
+from .decoding import decode_image, image_dimensions, is_wide, open_image, with_bytes
 from .image_sources import ArrowImages, describe_row, image_source
 from .ranges import RangeTally, used_range
 
@@ -116,8 +118,6 @@ def check_images(
     Returns:
         [`ImageCheck`], which remembers nothing before its method `remember` is called.
     """
-    from tqdm.auto import tqdm
-
     result = ImageCheck()
     kind = WHOLE if full else HEADERS
     known = {name: CheckedFiles(name) for name in {kind, WHOLE}} if reuse else {}
@@ -204,7 +204,9 @@ class _Reader:
             if left_out:
                 continue
             try:
-                pixels = self._decode(row, item) if self._full else _header(item)
+                pixels = self._decode(row, item) if self._full else None
+                if not self._full:
+                    image_dimensions(item)
                 readable.append(identity)
                 if self._visit is not None:
                     self._visit(self._split, row, item, pixels)
@@ -214,15 +216,14 @@ class _Reader:
         return _Found(len(rows), damaged, readable, int(skip.sum()), int(whole))
 
     def _decode(self, row: int, item: Any) -> np.ndarray:
-        if isinstance(item, Mapping) and item.get("bytes") is None and os.path.isfile(item.get("path") or ""):
-            with open(item["path"], "rb") as stream:
-                item = {"bytes": stream.read(), "path": item["path"]}
+        item = with_bytes(item)
         encoded = item.get("bytes") if isinstance(item, Mapping) else None
-        kind = getattr(open_image(item), "format", None) if encoded is not None else None
-        if kind == "PNG":
-            PIL.Image.open(io.BytesIO(encoded)).verify()  # checksums, which decoding does not look at
-        elif kind == "JPEG" and not _has_end(encoded):
-            raise OSError("the JPEG has no end: zeros or other bytes are in its place")
+        if encoded is not None:
+            kind = getattr(open_image(item), "format", None)
+            if kind == "PNG":
+                PIL.Image.open(io.BytesIO(encoded)).verify()  # checksums, which decoding does not look at
+            elif kind == "JPEG" and not _has_end(encoded):
+                raise OSError("the JPEG has no end: zeros or other bytes are in its place")
         pixels = decode_image(item, 3)
         self._tally.add(row, *(used_range(item) if is_wide(item) else (int(pixels.max()), 255, True)))
         return pixels
@@ -247,10 +248,6 @@ def _has_end(encoded: bytes) -> bool:
     return encoded.find(b"\xff\xd9", place) >= 0
 
 
-def _header(item: Any) -> None:
-    image_dimensions(item)
-
-
 def _identity(item: Any) -> int | None:
     try:
         return file_identity(item["path"] if isinstance(item, Mapping) else item)
@@ -260,8 +257,6 @@ def _identity(item: Any) -> int | None:
 
 def _whereabouts(dataset: Any, column: str) -> tuple[bool, bool]:
     """(whether all images are files of their own, whether all are inside of the table)."""
-    import pyarrow as pa
-
     chunks: Iterable[Any] = dataset.data.column(column).chunks
     kind = dataset.data.column(column).type
     if not pa.types.is_struct(kind):

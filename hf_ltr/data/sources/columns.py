@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import ClassLabel, Image, Value
 
 from ..arrow import arrow_column
 from ..labels import MOST_UNNAMED_CLASSES, column_labels, outside, require_classes, require_labelled
@@ -16,16 +20,8 @@ from ..labels import MOST_UNNAMED_CLASSES, column_labels, outside, require_class
 IMAGE_NAMES = ("image", "img", "picture", "photo", "pixel_values", "jpg", "png", "webp", "bytes")
 PATH_NAMES = ("path", "file", "file_path", "filepath", "image_path", "img_path", "file_name", "filename", "image_file")
 LABEL_NAMES = (
-    "label",
-    "labels",
-    "fine_label",
-    "class",
-    "class_label",
-    "class_name",
-    "category",
-    "target",
-    "cls",
-    "species",
+    *("label", "labels", "fine_label", "class", "class_label", "class_name"),
+    *("category", "target", "cls", "species"),
 )
 _STRINGS = ("string", "large_string")
 _BINARY = ("binary", "large_binary")
@@ -57,8 +53,6 @@ def _listing(data: Any) -> str:
 
 
 def _holds_images(feature: Any) -> bool:
-    from datasets import Image, Value
-
     if isinstance(feature, dict):
         return "bytes" in feature and set(feature) <= {"bytes", "path"}
     if isinstance(feature, Image):
@@ -67,8 +61,6 @@ def _holds_images(feature: Any) -> bool:
 
 
 def _holds_labels(feature: Any) -> bool:
-    from datasets import ClassLabel, Value
-
     if isinstance(feature, ClassLabel):
         return True
     return isinstance(feature, Value) and (feature.dtype in _STRINGS or feature.dtype.lstrip("u").startswith("int"))
@@ -84,8 +76,6 @@ def _given(data: Any, column: str, what: str, fits: bool) -> str:
 
 
 def _image_column(data: Any, given: str | None) -> str:
-    from datasets import Image, Value
-
     if given is not None:
         return _given(data, given, "image", _holds_images(data.features.get(given)))
     images = [name for name, feature in data.features.items() if isinstance(feature, Image)]
@@ -100,8 +90,6 @@ def _image_column(data: Any, given: str | None) -> str:
 
 
 def _label_column(data: Any, given: str | None) -> str:
-    from datasets import ClassLabel
-
     if given is not None:
         return _given(data, given, "label", given in data.features and _holds_labels(data.features[given]))
     labels = [name for name, feature in data.features.items() if _holds_labels(feature)]
@@ -128,8 +116,6 @@ def distinct_labels(data: Any, column: str) -> set[Any]:
     The values of a label column, without those that mean none: large public sets ship test splits in which all are -1,
     empty or null.
     """
-    import pyarrow as pa
-
     values = arrow_column(data, column)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -151,8 +137,6 @@ def standardize(
     Raises:
         `ValueError`: for a label outside the classes, with its row and split.
     """
-    from datasets import Image, Value
-
     for role, column in (("image", image_column), ("label", label_column)):
         if column == role:
             continue
@@ -174,8 +158,6 @@ def standardize(
 
 
 def _with_paths(data: Any, folder: Path | None) -> Any:
-    from datasets import Value
-
     paths = arrow_column(data, "image").to_pylist()
     if folder is not None:
         paths = [path if path is None or "://" in path else os.path.join(folder, path) for path in paths]
@@ -209,7 +191,9 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
         return ordered
     values: set[Any] = set()
     for name, split in splits.items():
-        values.update(_unique(split, label_column, name))
+        column = arrow_column(split, label_column)
+        require_labelled(column, label_column, name)
+        values.update(column.unique().to_pylist())
     if not values:
         raise ValueError("The dataset has no rows")
     if all(isinstance(value, str) for value in values):
@@ -246,7 +230,7 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
     return [str(value) for value in range(max(values) + 1)]
 
 
-def _declared_names(declared: dict[str, list[str] | None], label_column: str) -> list[str]:
+def _declared_names(declared: Mapping[str, list[str] | None], label_column: str) -> list[str]:
     """Those of the first split; another may name the same, or fewer, in another order: labels are matched by name."""
     unnamed = [split for split, names in declared.items() if names is None]
     if unnamed:
@@ -255,10 +239,9 @@ def _declared_names(declared: dict[str, list[str] | None], label_column: str) ->
             f"Column {label_column!r} names its classes in {named}, but not in {', '.join(unnamed)}; cast them to the "
             "same ClassLabel"
         )
-    first, *others = declared
-    names = list(declared[first])
-    for split in others:
-        foreign = sorted(set(declared[split]) - set(names))
+    (first, names), *others = ((split, list(own)) for split, own in declared.items() if own is not None)
+    for split, own in others:
+        foreign = sorted(set(own) - set(names))
         if foreign:
             raise ValueError(
                 f"The splits do not have the same classes: {split} names {len(foreign)} that {first} does not, such "
@@ -274,18 +257,8 @@ def numeric_order(names: list[str]) -> list[str]:
     return list(names)
 
 
-def _unique(data: Any, column: str, split: str) -> list[Any]:
-    values = arrow_column(data, column)
-    require_labelled(values, column, split)
-    return values.unique().to_pylist()
-
-
 def _relabel(data: Any, names: list[str], split: str) -> Any:
     """Labels as indices into `names`."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from datasets import ClassLabel
-
     own = getattr(data.features["label"], "names", None)
     if own is not None:
         indices = _checked_labels(data, len(own), split)

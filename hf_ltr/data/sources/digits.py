@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as PillowImage
 
 TEST_PER_CLASS = 40
 VALIDATION_PER_CLASS = 10
@@ -22,9 +24,7 @@ def load_digits_splits() -> dict[str, Any]:
         `dict[str, datasets.Dataset]`: `train` (1,240 rows), `validation` (100), `test` (400); grayscale 8x8 images,
         the 17 levels of the source spread over 0..255; classes in numeric order.
     """
-    from datasets import ClassLabel, Dataset, Features, Image, Value
-    from PIL import Image as PillowImage
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # a second, which only these images are worth
 
     source = load_digits()
     pixels = np.round(source.images * (255 / 16)).astype(np.uint8)

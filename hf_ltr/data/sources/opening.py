@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
+
 from ..class_counts import class_counts
-from .lists.listed import LISTED, open_listed, require_official
+from .digits import load_digits_splits
+from .folders.layouts import load_folder, standard_splits
+from .lists.listed import open_listed, require_official
+from .lists.listed_datasets import LISTED
 from .prepared import is_prepared
 from .source_names import BENCHMARKS, check_source, meant_dataset
 
@@ -61,8 +66,6 @@ def open_source(
     The splits of a dataset under the names train, validation and test, and the local folder they are from, if it is
     one. Arguments as in [`load_long_tailed`].
     """
-    from .folders.layouts import load_folder, standard_splits
-
     if name in LISTED or (name == "digits" and data_dir is None):
         reading.refuse_folder_options(name)
         source, folder = _open_named(name, data_dir, list_dir, check_lists, check_images)
@@ -94,11 +97,7 @@ def open_source(
 def _open_named(
     name: str, data_dir: str | Path | None, list_dir: str | Path | None, check_lists: bool, check_images: bool
 ) -> tuple[dict[str, Any], Path | None]:
-    from .folders.layouts import load_folder
-
     if name == "digits":
-        from .digits import load_digits_splits
-
         return load_digits_splits(), None
     path = Path(data_dir).expanduser() if data_dir is not None else None
     if path is not None and is_prepared(path) and list_dir is None:
@@ -110,16 +109,12 @@ def _open_named(
 
 
 def _from_hub(hub_id: str, alternative: str, reading: Reading) -> dict[str, Any]:
-    from datasets import load_dataset
-
-    from .folders.layouts import standard_splits
-
     reading.refuse_labels_from(hub_id)
     repository, _, configuration = hub_id.partition(":")
     if configuration and reading.dataset_config not in (None, configuration):
         raise ValueError(f"{hub_id} names a configuration, and dataset_config={reading.dataset_config!r} another")
     try:
-        loaded = dict(load_dataset(repository, configuration or reading.dataset_config))
+        loaded = dict(datasets.load_dataset(repository, configuration or reading.dataset_config))
     except Exception as error:
         if isinstance(error, ValueError) and "onfig name is missing" in str(error):
             raise ValueError(

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm.auto import tqdm
 
 from ...files import clear_temporaries, write_text
 from ...naming import unknown_name
 from ...storage import naming_storage_errors
 from ..card import dataset_card
-from ..loading.decoding import decode_image, open_image
+from ..loading.decoding import decode_image, open_image, with_bytes
 from ..loading.image_sources import ArrowImages, describe_problem, image_source
 from ..provenance import long_tail_info
 from .prepared import MANIFEST, MANIFEST_VERSION, is_prepared, read_manifest
@@ -71,8 +74,7 @@ class Preparation:
 
         Raises whatever the decoder raises for an image that cannot be read.
         """
-        if isinstance(item, Mapping) and item.get("bytes") is None and os.path.exists(item.get("path") or ""):
-            item = {"bytes": Path(item["path"]).read_bytes(), "path": item["path"]}
+        item = with_bytes(item)
         array = decode_image(item, num_channels=3)
         height, width = array.shape[:2]
         scale = self.size / min(height, width)
@@ -119,8 +121,6 @@ def prepare(
         `ValueError`: for images that cannot be read, all together with their rows, after all others are done (the
             whole list is in `unreadable.txt`); for a folder that holds something else, or another preparation.
     """
-    from tqdm.auto import tqdm
-
     preparation = preparation or Preparation()
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
@@ -156,17 +156,18 @@ def prepare(
 def _open_manifest(folder: Path, data: Mapping[str, Any], preparation: Preparation) -> dict[str, Any]:
     """The manifest of this work, new or as it was left; refuses to mix two preparations in one folder."""
     records = {split: long_tail_info(part, hash_contents=False) for split, part in data.items()}
-    manifest = {
+    options = asdict(preparation)
+    manifest: dict[str, Any] = {
         "version": MANIFEST_VERSION,
         "complete": False,
-        "preparation": asdict(preparation),
+        "preparation": options,
         "splits": {split: {"rows": len(part), "record": records[split]} for split, part in data.items()},
     }
     if is_prepared(folder):
         earlier = read_manifest(folder)
         different = [
             f"{name}={value!r} and not {earlier['preparation'].get(name)!r}"
-            for name, value in manifest["preparation"].items()
+            for name, value in options.items()
             if earlier["preparation"].get(name) != value
         ]
         if not _same_rows(earlier["splits"], json.loads(json.dumps(manifest["splits"]))):
@@ -213,9 +214,6 @@ def _pending(folder: Path, data: Mapping[str, Any], preparation: Preparation) ->
 
 
 def _is_whole(path: Path, rows: int) -> bool:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return pq.read_metadata(path).num_rows == rows
     except (pa.ArrowException, OSError):
@@ -226,9 +224,6 @@ def _write_shard(
     part: Any, rows: range, path: Path, preparation: Preparation, pool: ThreadPoolExecutor, bar: Any
 ) -> list[str]:
     """Write one file, unless an image of it cannot be read; the problems."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     source = image_source(part)
     assert isinstance(source, ArrowImages)
     items = source.items(rows)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...naming import is_hub_id, nearest_names, unknown_name
-from .lists.listed import LISTED
+from .lists.listed_datasets import LISTED
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def known_splits(names: Collection[str], *, frames: bool = True) -> dict[str, st
         spellings = {spelling for split in found for spelling in SPLIT_WORDS[split]}
         own = [word for word in words(name) if word in spellings]
         rest = tuple(word for word in words(name) if word not in spellings)
-        rests[name] = (*found, rest) if len(own) == 1 else None
+        rests[name] = (next(iter(found)), rest) if len(own) == 1 else None
     different = {entry[1] for entry in rests.values() if entry}
     plain = different if len(different) == 1 else {()}
     return {name: entry[0] if entry and entry[1] in plain else None for name, entry in rests.items()}

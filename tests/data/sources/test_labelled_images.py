@@ -7,6 +7,8 @@ import pytest
 
 from hf_ltr import class_counts, load_long_tailed
 from hf_ltr.data import long_tail_info
+from hf_ltr.data.sources.folders.image_names import ImageNames
+from hf_ltr.data.sources.folders.scan import scan
 
 from ..conftest import encoded_image
 
@@ -554,30 +556,28 @@ def test_a_table_of_splits_without_classes_is_not_left_out_in_silence(folders):
         assert labels(load_long_tailed(folders)) == ["ant"] * 4 + ["bee"] * 4
 
 
-def test_the_short_way_finds_the_same_image_as_the_search(tmp_path):
-    from hf_ltr.data.sources.folders.image_names import ImageNames
-    from hf_ltr.data.sources.folders.scan import scan
-
-    tree = scan(images(tmp_path, "a/x.png", "b/x.png", "b/y.png", "b/y.jpg", "z.PNG"))
-    names = ImageNames(tree)
-    for value in [
-        "x.png",
-        "a/x.png",
-        "c/x.png",
-        "y.png",
-        "b/y.png",
-        "c/y.png",
-        "y",
-        "y.jpeg",
-        "z.png",
-        "Z.PNG",
-        "w.png",
-    ]:
-        found = names.find([value], tmp_path / "t.csv", tmp_path)
-        names._by_name, kept = {}, names._by_name
-        assert names.find([value], tmp_path / "t.csv", tmp_path) == found
-        names._by_name = kept
-    assert names.shown(names.find(["y.jpg"], tmp_path / "t.csv", tmp_path).images[0]) == "b/y.jpg"
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("x.png", ["a/x.png", "b/x.png"]),
+        ("a/x.png", ["a/x.png"]),
+        ("c/x.png", []),
+        ("y.png", ["b/y.png"]),
+        ("b/y.png", ["b/y.png"]),
+        ("c/y.png", []),
+        ("y", ["b/y.jpg", "b/y.png"]),
+        ("y.jpg", ["b/y.jpg"]),
+        ("y.jpeg", ["b/y.jpg"]),
+        ("z.png", ["z.PNG"]),
+        ("Z.PNG", ["z.PNG"]),
+        ("w.png", []),
+    ],
+)
+def test_images_of_a_name(tmp_path, value, expected):
+    names = ImageNames(scan(images(tmp_path, "a/x.png", "b/x.png", "b/y.png", "b/y.jpg", "z.PNG")))
+    found = names.find([value], tmp_path / "t.csv", tmp_path)
+    candidates = found.ambiguous.get(0, [index for index in found.images if index >= 0])
+    assert [names.shown(index) for index in candidates] == expected
 
 
 def test_numbers_of_classes_are_no_names_of_numbered_images(tmp_path):

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from hf_ltr import class_counts, load_long_tailed
+from hf_ltr import ClassCounts, class_counts, load_long_tailed
 from hf_ltr.data.sources.lists import class_order, listed
-from hf_ltr.data.sources.lists.listed import LISTED
+from hf_ltr.data.sources.lists.listed_datasets import LISTED
 from hf_ltr.data.sources.lists.split_lists import (
     OfficialList,
     identify,
@@ -35,14 +35,16 @@ def test_checksum_counts_and_class_order(name, shared_data):
     file = shared_data / "lists" / f"{name}.txt.gz"
     dataset, split = dataset_and_split(name)
     spec, known = LISTED[dataset], official_lists()[name]
+    candidates = [official_lists()[own] for own in spec.lists[split]]
     text = read_text(file)
-    assert identify(text, spec.candidates(split)) == known
+    assert identify(text, candidates) == known
     damaged = bytearray(text)
     damaged[len(text) // 2] ^= 1
-    assert identify(damaged, spec.candidates(split)) is None
+    assert identify(damaged, candidates) is None
     rows = parse_list(text, file)
     assert len(rows) == known.lines
-    class_order.require_counts(rows, spec.expected_counts(split), name)
+    expected = official_counts(dataset) if split == "train" else ClassCounts([known.max] * known.classes)
+    class_order.require_counts(rows, expected, name)
     names = class_order.class_names({split: rows}, spec.class_of_folder, spec.label_of_class)
     assert len(set(names)) == known.classes
     if spec.sorted_classes:

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
+from datasets.data_files import resolve_pattern, sanitize_patterns
+
 from ....naming import unknown_name
 
 
@@ -16,8 +19,6 @@ def card_configurations(root: Path) -> dict[str, dict[str, Any]]:
     Raises:
         `ValueError`: for a front matter that cannot be read.
     """
-    import yaml
-
     card = root / "README.md"
     content = card.read_bytes() if card.is_file() else b""
     lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
@@ -87,8 +88,6 @@ def configuration_files(root: Path, configuration: dict[str, Any]) -> dict[str, 
         `ValueError`: for patterns that are none, or that lead out of the folder.
         `FileNotFoundError`: for a pattern without files.
     """
-    from datasets.data_files import resolve_pattern, sanitize_patterns
-
     name = configuration.get("config_name", "default")
     base = configuration_folder(root, configuration)
     patterns = configuration.get("data_files")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets import ClassLabel, Dataset, Features, Image
+
 from ..columns import numeric_order
 from ..split_names import SplitChoice, assign_splits, is_split_word, known_splits, leave_out, meanings, words
-from .left_out import could_be_image, lost_files, say_left_out, some
-from .scan import IMAGE_EXTENSIONS, Folder, Tree, normal
+from .scan import IMAGE_EXTENSIONS, Folder, Tree, could_be_image, lost_files, normal, say_left_out, some
 
 # Names of folders that hold a part of one collection, whatever is in it.
 _CONTAINERS = frozenset(
@@ -62,13 +63,13 @@ class ClassFolders:
 
 def single_class(tree: Tree) -> bool:
     """Whether all images lie in one folder, or in none."""
-    return len({folder for folder in tree.images}) < 2
+    return len(tree.images) < 2
 
 
 def suspicion(tree: Tree) -> str | None:
     """Why the folders with images are hardly classes, in words that follow "because"; None if nothing says so."""
     base = _down(tree, ())
-    tops = sorted({folder[len(base)] for folder in tree.images if len(folder) > len(base)})
+    tops = tree.names_in(base)
     if not tops or _deep(tree, base):
         return None
     named = [top for top in tops if meanings(top)]
@@ -97,7 +98,7 @@ def find_class_folders(
         `ValueError`: for folders without a single reading.
     """
     root, top = tree.root, _down(tree, ())
-    tops = sorted({folder[len(top)] for folder in tree.images if len(folder) > len(top)})
+    tops = tree.names_in(top)
     if not tops:
         raise FileNotFoundError(_nothing_found(tree))
     deep = _deep(tree, top)
@@ -116,7 +117,7 @@ def find_class_folders(
     _check_empty_splits(tree, top, tops)
     bases = {split: [_down(tree, (*top, name)) for name in names] for split, names in chosen.items()}
     for split, own in bases.items():
-        flat = [base for base in own if not any(folder[: len(base)] == base != folder for folder in tree.images)]
+        flat = [base for base in own if not tree.below(base)]
         if flat and split == "train":
             raise ValueError(_no_classes(where, chosen["train"], "its images lie directly there"))
         if flat:
@@ -174,7 +175,7 @@ def class_folder_splits(found: ClassFolders, only: Collection[str] | None = None
 
 def _deep(tree: Tree, base: Folder) -> list[str]:
     """The folders in `base` that hold folders of images; but `<class>/images/` in every class is a class."""
-    inside = [folder for folder in tree.images if folder[: len(base)] == base != folder]
+    inside = tree.below(base)
     if _is_wrapped(inside, base):
         return []
     return sorted({folder[len(base)] for folder in inside if len(folder) > len(base) + 1})
@@ -188,12 +189,11 @@ def _is_wrapped(inside: Sequence[Folder], base: Folder) -> bool:
 def _down(tree: Tree, base: Folder) -> Folder:
     """Below `base` through folders that hold nothing but one folder of class folders: `dataset/`, `train/train/`."""
     while True:
-        inside = {folder[len(base)] for folder in tree.images if folder[: len(base)] == base != folder}
+        inside = tree.names_in(base)
         below = (*base, *inside)
         if len(inside) != 1 or below in tree.images:
             return base
-        deeper = {folder[len(below)] for folder in tree.images if folder[: len(below)] == below != folder}
-        if not base and meanings(below[-1]) and not any(meanings(name) for name in deeper):
+        if not base and meanings(below[-1]) and not any(meanings(name) for name in tree.names_in(below)):
             return base  # `train/<class>/<image>` alone
         base = below
 
@@ -221,7 +221,7 @@ def _classes_below(tree: Tree, bases: Sequence[Folder]) -> dict[str, list[str]]:
     """Image files by class name."""
     classes: dict[str, list[str]] = {}
     for base in bases:
-        inside = [folder for folder in tree.images if folder[: len(base)] == base != folder]
+        inside = tree.below(base)
         wrapped = _is_wrapped(inside, base)
         for folder in inside:
             names = tree.images[folder]
@@ -306,8 +306,6 @@ def _image_split(classes: Mapping[str, list[str]], names: list[str]) -> Any:
     `datasets`' own imagefolder reads every file at every start (0.9 ms each: minutes for a large set) and sorts
     numbers as strings.
     """
-    from datasets import ClassLabel, Dataset, Features, Image
-
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class ImageNames:
         paths = (value.replace("\\", "/") for value in values if value is not None)
         return sum(_stem(normal(path.rpartition("/")[2])) in self._by_stem for path in paths if "/" in path)
 
-    def _candidates(self, value: str, here: Folder, splits: set[str]) -> list[int]:
+    def _candidates(self, value: str, here: Folder, splits: Collection[str]) -> list[int]:
         value = normal(value)
         # What most tables write, without the search (300,000 rows: seconds).
         only = self._by_name.get(value.rpartition("/")[2], -1)
@@ -112,7 +112,7 @@ class ImageNames:
             lambda folder, name: name == parts[-1],
             lambda folder, name: folder == (*here, *exact),
             lambda folder, name: folder == exact,
-            lambda folder, name: splits and any(meanings(part) & splits for part in folder),
+            lambda folder, name: any(meanings(part) & set(splits) for part in folder),
         )
         for test in tests:
             narrowed = [index for index in candidates if test(*self.files[index])]

@@ -10,19 +10,12 @@ from typing import Any
 from ..columns import IMAGE_NAMES, LABEL_NAMES, PATH_NAMES
 from ..split_names import is_split_word, words
 from .image_names import ImageNames, NamedImages
-from .label_tables import LabelTable, as_text
+from .tables import Table, as_text
 
 # Usual names beyond those that a column of a dataset on the Hub may have.
 _LABELS = (
     *LABEL_NAMES,
-    "label_name",
-    "class_id",
-    "category_id",
-    "label_id",
-    "breed",
-    "dx",
-    "diagnosis",
-    "target_name",
+    *("label_name", "class_id", "category_id", "label_id", "breed", "dx", "diagnosis", "target_name"),
 )
 # In the name of a file with labels.
 LABEL_WORDS = frozenset(("label", "labels", "annotation", "annotations", "groundtruth", "truth", "targets"))
@@ -42,7 +35,7 @@ def is_label_name(column: str) -> bool:
 
 
 def image_column(
-    table: LabelTable, names: ImageNames, root: Any, given: str | None
+    table: Table, names: ImageNames, root: Any, given: str | None
 ) -> tuple[str, NamedImages, set[str]] | None:
     """
     The column whose values name most images; of several the one with a usual name.
@@ -75,7 +68,7 @@ def image_column(
     return first, best[first], too | {first}
 
 
-def split_column(table: LabelTable, taken: Collection[str]) -> str | None:
+def split_column(table: Table, taken: Collection[str]) -> str | None:
     """A column with a usual name whose values are splits; one called `split` whatever it holds."""
     for column in table.columns:
         if column in taken or usual(column) not in _SPLITS:
@@ -86,7 +79,7 @@ def split_column(table: LabelTable, taken: Collection[str]) -> str | None:
     return None
 
 
-def label_column(table: LabelTable, taken: Collection[str], given: str | None) -> tuple[str, list[str | None]] | None:
+def label_column(table: Table, taken: Collection[str], given: str | None) -> tuple[str, list[str | None]] | None:
     """
     The class of every row.
 
@@ -94,7 +87,7 @@ def label_column(table: LabelTable, taken: Collection[str], given: str | None) -
     for each class (one-hot).
 
     Args:
-        table ([`LabelTable`])
+        table ([`Table`])
         taken (collection of `str`): Columns that hold something else.
         given (`str`, *optional*): What the user says.
 
@@ -135,7 +128,7 @@ def label_column(table: LabelTable, taken: Collection[str], given: str | None) -
     )
 
 
-def one_hot(table: LabelTable, columns: Sequence[str]) -> list[str | None]:
+def one_hot(table: Table, columns: Sequence[str]) -> list[str | None]:
     """
     The class of every row of a table with a column of 0 and 1 for each class.
 
@@ -153,14 +146,14 @@ def one_hot(table: LabelTable, columns: Sequence[str]) -> list[str | None]:
             "Images of several classes are not what this package is for: keep the rows with one class, or write the "
             "class into a column and name it with label_column="
         )
-    names = [columns[[_BITS[value or "0"] for value in row].index(1)] for row in rows]
+    names: list[str | None] = [columns[[_BITS[value or "0"] for value in row].index(1)] for row in rows]
     without = [column for column in columns if column not in set(names)]
     if without:
         warnings.warn(f"No row of {table.name} is of {', '.join(without)}, which become no class.", stacklevel=6)
     return names
 
 
-def _could_be_classes(table: LabelTable, column: str) -> bool:
+def _could_be_classes(table: Table, column: str) -> bool:
     for value in table.columns[column]:
         if value is None:
             continue
@@ -170,7 +163,7 @@ def _could_be_classes(table: LabelTable, column: str) -> bool:
     return True
 
 
-def _is_bits(table: LabelTable, column: str) -> bool:
+def _is_bits(table: Table, column: str) -> bool:
     values = set(table.texts(column))
     return bool(values) and values <= set(_BITS)
 
@@ -179,7 +172,7 @@ def _all_numbers(values: Collection[str | None]) -> bool:
     return all(re.fullmatch(r"-?\d+(\.0*)?", value or "") for value in values)
 
 
-def _same_classes(table: LabelTable, columns: Sequence[str]) -> bool:
+def _same_classes(table: Table, columns: Sequence[str]) -> bool:
     first = table.texts(columns[0])
     return all(
         len(set(first)) == len(set(other)) == len(set(zip(first, other, strict=True)))

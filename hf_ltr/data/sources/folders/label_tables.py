@@ -1,179 +1,282 @@
-"""Tables on disk (CSV in its dialects, JSON lines, parquet), read as columns of plain values."""
+"""The tables of a folder that say something about its images, and which of them hold labels."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
-from collections import Counter
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ....reading import parse_json
+from ..columns import IMAGE_NAMES, LABEL_NAMES, PATH_NAMES
+from ..split_names import given_name, meanings, words
+from . import label_columns
+from .class_folders import ClassFolders, single_class, suspicion
+from .image_names import ImageNames, NamedImages
+from .label_columns import LABEL_WORDS, split_column, usual
+from .parquet_folders import holds_images
+from .scan import Tree, some
+from .tables import MORE_ENDINGS, TABLE_ENDINGS, Table, read_table, without_header
 
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
-# Read when they are named; many other things are written in such files.
-MORE_ENDINGS = (".txt", ".json")
-_DELIMITERS = (",", ";", "\t", "|", " ")
-_SNIFFED_LINES = 20
+EITHER_WAY = "labels_from='folders' takes the folders"
+# The split of tables where nothing says one.
+_ALL = "all"
 
 
-@dataclass(frozen=True)
+@dataclass
 class LabelTable:
+    """A table that names images, and what was found in it."""
+
+    table: Table
+    column: str
+    images: NamedImages
+    too: set[str]
+    split: str | None = None
+    label: str | None = None
+    names: list[str | None] | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the table, below the dataset's folder."""
+        path = Path(self.table.name)
+        return Path(path.name) if path.is_absolute() else path
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the table's name, or its folder's, says a split."""
+        return any(meanings(part) for part in self.path.with_suffix("").parts)
+
+    @property
+    def is_called_labels(self) -> bool:
+        """Whether the name of the table or of its column says that labels are there, and not only the values."""
+        called = set(words(self.path.stem)) & {*LABEL_WORDS, "class", "classes"} or meanings(self.path.stem)
+        return bool(called) or label_columns.is_label_name(self.label or "")
+
+    @property
+    def meanings(self) -> frozenset[str]:
+        """The splits that the name says."""
+        return meanings(given_name(self.path, pieces=False)) if self.is_named else frozenset()
+
+    def split_names(self, names: ImageNames, otherwise: str | None) -> list[str | None]:
+        """
+        What a column, the table's own name, or the folder of its image calls the split of each row; None for a row
+        without image.
+
+        Args:
+            names ([`ImageNames`])
+            otherwise (`str`, *optional*): Its name beside tables that are named after splits.
+        """
+        if self.split is not None:
+            return [value or "(none)" for value in self.table.texts(self.split)]
+        if self.is_named or otherwise is not None:
+            name = given_name(self.path, pieces=False) if self.is_named else otherwise
+            return [name] * len(self.table)
+        for row in self.images.ambiguous:
+            raise self.several(row, names)
+        found: list[str | None] = []
+        for image in self.images.images:
+            folder = names.files[image][0] if image >= 0 else ()
+            named = next((part for part in reversed(folder) if meanings(part)), None)
+            found.append(None if image < 0 else named or "")
+        if not any(found):
+            return [None if name is None else _ALL for name in found]
+        top = [names.files[image][0][:1] if image >= 0 else () for image in self.images.images]
+        return [
+            name if name is None else name or "".join(folder) or "." for name, folder in zip(found, top, strict=True)
+        ]
+
+    def several(self, row: int, names: ImageNames) -> ValueError:
+        """The error for a row that could mean several images."""
+        value = self.table.texts(self.column)[row]
+        images = " or ".join(map(names.shown, self.images.ambiguous[row][:2]))
+        return ValueError(
+            f"{self.table.line(row)} names {value!r}, which could be {images}; write the folder before it, or "
+            f"read the folders ({EITHER_WAY})"
+        )
+
+
+def find_tables(
+    tree: Tree, names: ImageNames, labels_from: str | None, given: str | None
+) -> tuple[list[LabelTable], list[Table]]:
     """
     Args:
-        path (`Path`): Of the file.
-        name (`str`): How errors call it: its path below the dataset's folder.
-        columns (`dict[str, list]`): Values by column; of a CSV file all are strings, an empty one is None.
-        first_line (`int`): Line or row number of the first value, for errors.
-    """
+        tree ([`~hf_ltr.data.sources.folders.scan.Tree`])
+        names ([`ImageNames`]): Its images.
+        labels_from (`str`, *optional*): What the user says.
+        given (`str`, *optional*): The image column, if the user says it.
 
-    path: Path
-    name: str
-    columns: dict[str, list[Any]]
-    first_line: int = 1
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values()), []))
-
-    def line(self, row: int) -> str:
-        """How errors call a row."""
-        return f"line {row + self.first_line} of {self.name}"
-
-    def texts(self, column: str) -> list[str | None]:
-        """The values as text, whole floats without their point; None for a missing one and for what is no text."""
-        return [as_text(value) for value in self.columns[column]]
-
-
-def as_text(value: Any) -> str | None:
-    """One value as it would stand in a file name or a list of classes."""
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, float):
-        return None if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
-    return str(int(value)) if isinstance(value, int) else None
-
-
-def read_table(path: Path, name: str) -> LabelTable:
-    """
-    Read a table by the ending of its name.
+    Returns:
+        `(tables that name images, other tables)`
 
     Raises:
-        `ValueError`: for a file that is no table, with the line where it shows.
+        `ValueError`: for a table that cannot be read.
+        `FileNotFoundError`: for one that is not there.
     """
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        return LabelTable(path, name, _parquet_columns(path))
-    text = _text(path, name)
-    if kind in (".jsonl", ".json"):
-        return LabelTable(path, name, _json_columns(text, name) if kind == ".jsonl" else _json_table(text, name))
-    columns, first = _csv_columns(text, name, kind)
-    return LabelTable(path, name, columns, first)
-
-
-def without_header(table: LabelTable) -> LabelTable:
-    """The same CSV file read as one whose first line is a row too; columns are called `column 1`, `column 2`, ..."""
-    columns = {
-        f"column {number}": [name or None, *values]
-        for number, (name, values) in enumerate(table.columns.items(), start=1)
-    }
-    return LabelTable(table.path, table.name, columns, 1)
-
-
-def _text(path: Path, name: str) -> str:
-    content = path.read_bytes()
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"line {line} of {name} is not UTF-8 text ({error.reason}); save the table as UTF-8"
-        ) from None
-
-
-def _csv_columns(text: str, name: str, kind: str) -> tuple[dict[str, list[Any]], int]:
-    delimiter = "\t" if kind == ".tsv" else None
-    marked = re.match(r"sep=(.)\r?\n", text)  # Excel's
-    skipped = 0
-    if marked:
-        delimiter, text, skipped = marked[1], text[marked.end() :], 1
-    lines = [line for line in text.splitlines()[:_SNIFFED_LINES] if line.strip()]
-    if not lines:
-        return {}, 2
-    if delimiter is None:
-        marks = _DELIMITERS if kind == ".txt" else _DELIMITERS[:-1]
-        delimiter = max(marks, key=lambda mark: (_consistent(lines, mark), -marks.index(mark)))
-    header: list[str] | None = None
-    rows: list[list[str]] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    first = 2
-    try:
-        for row in reader:
-            if not any(value.strip() for value in row):
-                continue
-            if header is None:
-                header, first = [value.strip() for value in row], reader.line_num + 1 + skipped
-                continue
-            if len(row) != len(header):
-                raise ValueError(
-                    f"line {reader.line_num} of {name} has {len(row)} fields, but its first line has {len(header)}"
-                )
-            rows.append(row)
-    except csv.Error as error:
-        raise ValueError(f"line {reader.line_num} of {name} cannot be read: {error}") from None
-    assert header is not None
-    twice = [column for column, number in Counter(header).items() if number > 1 and column]
-    if twice:
-        raise ValueError(f"{name} has two columns called {twice[0]!r}")
-    values = list(zip(*rows, strict=True)) or [()] * len(header)
-    columns: dict[str, list[Any]] = {}
-    for column, own in zip(header, values, strict=True):
-        # A column without a name is the row number that pandas writes.
-        columns[column or f"(unnamed {len(columns) + 1})"] = [value.strip() or None for value in own]
-    return columns, first
-
-
-def _consistent(lines: list[str], delimiter: str) -> int:
-    """Fields of the first line if the next lines have as many, else 0."""
-    try:
-        counts = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
-    except csv.Error:
-        return 0
-    # The last of them may be the cut half of a quoted field.
-    return counts[0] if counts[0] > 1 and len(set(counts[:-1] or counts)) == 1 else 0
-
-
-def _json_columns(text: str, name: str) -> dict[str, list[Any]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
+    found, unmatched = [], []
+    for path in _table_files(tree, labels_from):
+        name = os.path.relpath(path, tree.root) if path.is_relative_to(tree.root) else str(path)
+        try:
+            table = read_table(path, name)
+        except ValueError as error:
+            raise ValueError(f"{error}. If it says nothing about the images, {EITHER_WAY}") from error
+        if given is not None and given not in table.columns:
+            unmatched.append(table)
             continue
-        row = parse_json(line, f"line {number} of {name}", strict=False)
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number} of {name} is no JSON object")
-        rows.append(row)
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return {key: [row.get(key) for row in rows] for key in keys}
+        named = label_columns.image_column(table, names, tree.root, given)
+        if given is None and named is not None and path.suffix.lower() in (".csv", ".tsv", ".txt"):
+            # A first line that names an image is no header.
+            if names.find([named[0]], path, tree.root).distinct:
+                table = without_header(table)
+                named = label_columns.image_column(table, names, tree.root, None)
+        if named is None:
+            unmatched.append(table)
+        else:
+            found.append(LabelTable(table, *named))
+    return found, unmatched
 
 
-def _json_table(text: str, name: str) -> dict[str, list[Any]]:
-    """A list of records, or labels by file name."""
-    content = parse_json(text, name, strict=False)
-    if isinstance(content, dict) and content and all(isinstance(value, str | int) for value in content.values()):
-        return {"file_name": list(content), "label": list(content.values())}
-    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
-        return {key: [row.get(key) for row in content] for key in dict.fromkeys(key for row in content for key in row)}
-    raise ValueError(f"{name} is no table: it must hold a list of objects, or one object of labels by file name")
+def has_tables(tree: Tree) -> bool:
+    """Whether there is a file that could be a table of labels."""
+    return any(name.lower().endswith(TABLE_ENDINGS) for names in tree.others.values() for name in names)
 
 
-def _parquet_columns(path: Path) -> dict[str, list[Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _table_files(tree: Tree, labels_from: str | None) -> list[Path]:
+    if labels_from is not None:
+        files = []
+        for name in labels_from.split("+"):
+            path = next((path for path in (tree.root / name, Path(name).expanduser()) if path.is_file()), None)
+            if path is None:
+                raise FileNotFoundError(f"labels_from={name!r}: there is no such file in {tree.root}")
+            if path.suffix.lower() not in (*TABLE_ENDINGS, *MORE_ENDINGS):
+                kinds = ", ".join((*TABLE_ENDINGS, *MORE_ENDINGS))
+                raise ValueError(f"labels_from={name!r} is no table that can be read ({kinds})")
+            files.append(path)
+        return files
+    files = [
+        Path(tree.path(folder, name))
+        for folder, names in sorted(tree.others.items())
+        for name in names
+        if name.lower().endswith(TABLE_ENDINGS) and not set(words(name)) & {"submission", "submissions"}
+    ]
+    return [file for file in files if file.suffix.lower() != ".parquet" or not holds_images(file)]
 
-    try:
-        return pq.read_table(path).to_pydict()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+
+def explain_unmatched(
+    tree: Tree,
+    names: ImageNames,
+    tables: Sequence[Table],
+    labels_from: str | None,
+    image_column: str | None,
+    label_column: str | None,
+) -> None:
+    """
+    Nothing to say where no table asks for it.
+
+    Raises:
+        `ValueError`: why a table that is asked for, or that could be meant, names no image.
+    """
+    root = tree.root
+    no_classes = tree.images and (single_class(tree) or suspicion(tree) is not None)
+    asked = [
+        table
+        for table in tables
+        if labels_from is not None or no_classes or label_column in table.columns or _is_meant(table, names)
+    ]
+    given = image_column
+    if given is not None and tables:
+        with_column = [table for table in tables if given in table.columns]
+        if not with_column:
+            raise ValueError(f"There is no image column {given!r} beside the images of {root}: {_columns_of(tables)}")
+        asked = with_column
+    if not asked:
+        return
+    table = asked[0]
+    if not len(table):
+        raise ValueError(f"{table.name}, beside the images of {root}, has no rows")
+    columns = [given] if given is not None else list(table.columns)
+    values = [f"{column}={next((v for v in table.texts(column) if v), None)}" for column in columns]
+    folder, files = next(iter(tree.images.items()), ((), []))
+    example = f"its images are such as {'/'.join((*folder, files[0]))}" if files else "it has no images"
+    hint = "" if labels_from is not None else f". If the table is about something else, {EITHER_WAY}"
+    raise ValueError(f"{table.name} names no image of {root}: it begins with {some(values)}, and {example}{hint}")
+
+
+def _is_meant(table: Table, names: ImageNames) -> bool:
+    """Whether a table is hardly about anything but the images, although it names none."""
+    own = {usual(column) for column in table.columns}
+    if own & {*LABEL_NAMES} and own & {*IMAGE_NAMES, *PATH_NAMES, "image_id", "image_name"}:
+        return True
+    return any(2 * names.alike(table.texts(column)) > len(table) for column in table.columns)
+
+
+def find_labels(found: Sequence[LabelTable], given: str | None, folders: ClassFolders | None) -> None:
+    """
+    The label column of every table; other splits have that of training.
+
+    Args:
+        found (`list[LabelTable]`): Completed in place.
+        given (`str`, *optional*): The column, if the user says it.
+        folders ([`~hf_ltr.data.sources.folders.class_folders.ClassFolders`], *optional*): Another reading, for errors.
+
+    Raises:
+        `ValueError`: if no table has labels and one has several columns that could be.
+    """
+    training = [one for one in found if not one.is_named or "train" in one.meanings] or list(found)
+    problem: ValueError | None = None
+    for one in training:
+        try:
+            _find_label(one, given)
+        except ValueError as error:
+            problem = problem or error
+    columns = {one.label for one in training if one.names is not None}
+    if problem is not None and not columns:
+        raise ValueError(f"{problem}{f'; {EITHER_WAY}' if folders is not None else ''}") from problem
+    for one in found:
+        if one not in training:
+            try:
+                _find_label(one, next((column for column in columns if column in one.table.columns), given))
+            except ValueError:
+                continue
+            if one.label not in columns:  # another kind of label, or none
+                one.label = one.names = None
+
+
+def _find_label(one: LabelTable, given: str | None) -> None:
+    one.split = split_column(one.table, {*one.too, *([given] if given else [])})
+    label = label_columns.label_column(one.table, one.too | ({one.split} if one.split else set()), given)
+    if label is not None:
+        one.label, one.names = label
+
+
+def chosen_tables(found: list[LabelTable], root: Path, labels_from: str | None) -> list[LabelTable]:
+    """
+    Tables with labels, and those of splits that have none.
+
+    Raises:
+        `ValueError`: for several with labels that do not share out the splits.
+    """
+    if len(found) == 1 or labels_from is not None:
+        return found
+    labelled = [one for one in found if one.names is not None]
+    covered = frozenset[str]().union(*(one.meanings for one in labelled))
+    for one in labelled:
+        same = [other for other in labelled if other.meanings == one.meanings]
+        if len(same) > 1 and (not one.is_named or len({other.label for other in same}) > 1):
+            tables = [other.table.name for other in same]
+            raise ValueError(
+                f"{root} has several tables with labels: {some(tables)}. Say which with labels_from='{tables[0]}' "
+                f"(several: labels_from='{'+'.join(tables[:2])}'), or {EITHER_WAY}"
+            )
+    bare = [one for one in found if one.names is None and one.is_named and not one.meanings & covered]
+    return [one for one in found if one in labelled or one in bare] or found
+
+
+def no_label(found: Sequence[LabelTable], given: str | None, root: Path) -> str:
+    """What to say where tables name images and have no labels."""
+    columns = _columns_of([one.table for one in found])
+    if given is not None:
+        return f"There is no label column {given!r} beside the images of {root}: {columns}"
+    return f"No label column was recognised beside the images of {root}: {columns}. Name it with label_column="
+
+
+def _columns_of(tables: Sequence[Table]) -> str:
+    return "; ".join(f"{table.name} has {', '.join(table.columns)}" for table in tables)

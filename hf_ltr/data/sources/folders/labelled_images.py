@@ -7,15 +7,17 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from datasets import Dataset, Image
 
 from ..split_names import SplitChoice, assign_splits
 from .class_folders import ClassFolders, find_class_folders, single_class, suspicion, unlabelled
 from .image_names import ImageNames
 from .label_columns import is_label_name
-from .left_out import endings, some
-from .scan import Tree, normal
-from .table_search import EITHER_WAY, Labels, chosen_tables, explain_unmatched, find_labels, find_tables, no_label
+from .label_tables import EITHER_WAY, LabelTable, chosen_tables, explain_unmatched, find_labels, find_tables, no_label
+from .scan import Tree, endings, normal, some
 
 _NO_LABEL = (None, "-1")
 
@@ -80,8 +82,13 @@ def labelled_splits(
     return {split: _dataset(part, names, tree, called) for split, part in rows.items() if part}
 
 
-# A row of the result: table, its row, image, class.
-_Row = tuple[Labels, int, int, str]
+class _Row(NamedTuple):
+    """A row of the result: where it stands, the index of its image (-1: not there), and its class."""
+
+    table: LabelTable
+    row: int
+    image: int
+    label: str
 
 
 def _class_folders(tree: Tree, splits: SplitChoice | None) -> ClassFolders | None:
@@ -98,7 +105,7 @@ def _class_folders(tree: Tree, splits: SplitChoice | None) -> ClassFolders | Non
 
 
 def _rows(
-    found: Sequence[Labels],
+    found: Sequence[LabelTable],
     raw: Sequence[Sequence[str | None]],
     chosen: SplitChoice,
     names: ImageNames,
@@ -120,12 +127,12 @@ def _rows(
                 label = None if label is None else normal(label.split(".")[0] if whole else label)
                 labels.append(label)
                 if image < 0:
-                    missing.append((one, row, image, label or ""))
+                    missing.append(_Row(one, row, image, label or ""))
                 elif row in one.images.ambiguous:
                     raise one.several(row, names)
                 elif image not in seen:
                     seen[image] = (split, label or "", one.table.line(row))
-                    rows[split].append((one, row, image, label or ""))
+                    rows[split].append(_Row(one, row, image, label or ""))
                 elif seen[image][:2] == (split, label):
                     repeated.append(one.table.line(row))
                 else:
@@ -141,7 +148,7 @@ def _rows(
     return rows
 
 
-def _whole_numbers(found: Sequence[Labels]) -> bool:
+def _whole_numbers(found: Sequence[LabelTable]) -> bool:
     """Whether classes are numbers that were written with a point."""
     labels = {name for one in found for name in one.names or () if name is not None}
     return any("." in name for name in labels) and all(re.fullmatch(r"-?\d+(\.0*)?", name) for name in labels)
@@ -152,7 +159,7 @@ def _check_labels(
     labels: Sequence[str | None],
     rows: Sequence[_Row],
     chosen: SplitChoice,
-    found: Sequence[Labels],
+    found: Sequence[LabelTable],
     root: Path,
 ) -> None:
     if not labels or not any(label in _NO_LABEL for label in labels):
@@ -162,7 +169,7 @@ def _check_labels(
         if split == "train":
             raise ValueError(f"The training split of {root} has no labels: all {len(labels):,} rows are without")
         raise unlabelled(root, split, chosen, f"none of its {len(labels):,} rows has one")
-    one, row, _, label = next(entry for entry in rows if (entry[3] or None) in _NO_LABEL)
+    one, row, _, label = next(entry for entry in rows if (entry.label or None) in _NO_LABEL)
     number = sum(label in _NO_LABEL for label in labels)
     raise ValueError(
         f"{one.table.line(row)} has no label in column {column!r}{f' ({label})' if label else ''} ({number} such rows "
@@ -175,8 +182,8 @@ def _say_missing(split: str, missing: Sequence[_Row], rows: Sequence[_Row], root
         return
     one, row, _, _ = missing[0]
     value = one.table.texts(one.column)[row]
-    counts = Counter(entry[3] for entry in missing)
-    lost = sorted(set(counts) - {entry[3] for entry in rows})
+    counts = Counter(entry.label for entry in missing)
+    lost = sorted(set(counts) - {entry.label for entry in rows})
     what = (
         f"{len(missing):,} of {len(missing) + len(rows):,} rows of {split} name no image of {root}, such as "
         f"{one.table.line(row)} ({value})"
@@ -188,14 +195,14 @@ def _say_missing(split: str, missing: Sequence[_Row], rows: Sequence[_Row], root
     _warn(f"{what}, and are left out ({some(f'{name} {number}' for name, number in counts.most_common())}).")
 
 
-def _is_metadata(found: Sequence[Labels]) -> bool:
+def _is_metadata(found: Sequence[LabelTable]) -> bool:
     """`metadata.csv` is what `imagefolder` calls the table that is read in the place of folders, if it has labels."""
     labelled = all(is_label_name(one.label or "") for one in found if one.names is not None)
     return labelled and all(one.table.path.stem.lower() == "metadata" for one in found)
 
 
 def _compare_with_folders(
-    rows: dict[str, list[_Row]], folders: ClassFolders, names: ImageNames, found: Sequence[Labels]
+    rows: dict[str, list[_Row]], folders: ClassFolders, names: ImageNames, found: Sequence[LabelTable]
 ) -> None:
     """
     Folders that could be classes beside a table: fine where both say the same, or where the table is called one of
@@ -231,7 +238,7 @@ def _compare_with_folders(
 def _say_left_out(
     tree: Tree,
     names: ImageNames,
-    found: Sequence[Labels],
+    found: Sequence[LabelTable],
     rows: dict[str, list[_Row]],
     folders: ClassFolders | None,
 ) -> None:
@@ -249,7 +256,7 @@ def _say_left_out(
     )
     labels = {normal(label) for part in rows.values() for *_, label in part}
     if folders is not None:
-        known = {folders.class_of(folder) for folder in tree.images} - {None}
+        known = {name for folder in tree.images if (name := folders.class_of(folder)) is not None}
         lost = sorted(known - labels) if labels <= known else []
         if lost:
             raise ValueError(f"{what}; no image is left of {len(lost)} classes: {some(lost)}. {EITHER_WAY}")
@@ -257,9 +264,7 @@ def _say_left_out(
 
 
 def _dataset(rows: Sequence[_Row], names: ImageNames, tree: Tree, called: tuple[str, str]) -> Any:
-    from datasets import Dataset, Image
-
-    first = rows[0][0]
+    first = rows[0].table
     columns: dict[str, list[Any]] = {
         called[0]: [tree.path(*names.files[image]) for _, _, image, _ in rows],
         called[1]: [label for *_, label in rows],
@@ -269,7 +274,7 @@ def _dataset(rows: Sequence[_Row], names: ImageNames, tree: Tree, called: tuple[
         if (
             column in dropped
             or column.startswith("(unnamed")
-            or not all(column in one.table.columns for one in {id(row[0]): row[0] for row in rows}.values())
+            or not all(column in one.table.columns for one in {id(row.table): row.table for row in rows}.values())
         ):
             continue
         spare = column
@@ -281,8 +286,6 @@ def _dataset(rows: Sequence[_Row], names: ImageNames, tree: Tree, called: tuple[
 
 def _typed(values: list[Any]) -> list[Any]:
     """Text that is all numbers becomes numbers; what Arrow cannot hold in one column becomes text."""
-    import pyarrow as pa
-
     texts = [value for value in values if value is not None]
     if texts and all(isinstance(value, str) for value in texts):
         if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in texts):

@@ -8,16 +8,18 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets import DatasetDict, concatenate_datasets, load_from_disk
+
 from ...arrow import arrow_column
 from ..prepared import is_prepared, require_finished, with_records
 from ..split_names import SplitChoice, assign_splits, words
 from .card_configs import card_configurations, choose_configuration, configuration_files, configuration_folder
 from .class_folders import class_folder_splits, find_class_folders
 from .label_columns import LABEL_WORDS
+from .label_tables import has_tables
 from .labelled_images import labelled_splits
 from .parquet_folders import holds_images, load_parquet, parquet_splits
 from .scan import Tree, scan
-from .table_search import has_tables
 
 FOLDERS, PARQUET = "folders", "parquet"
 _METADATA = "metadata.parquet"
@@ -70,8 +72,8 @@ def load_folder(
     wants_parquet = labels_from == PARQUET or (labels_from is None and _are_the_data(tree, files))
     if wants_parquet and files:
         _check_images_beside(tree, files, labels_from, splits)
-        loaded = parquet_splits(path, files, splits=splits, dataset_config=dataset_config, only=only)
-        return with_records(path, loaded) if is_prepared(path) else loaded
+        rows = parquet_splits(path, files, splits=splits, dataset_config=dataset_config, only=only)
+        return with_records(path, rows) if is_prepared(path) else rows
     if labels_from == PARQUET:
         raise FileNotFoundError(f"labels_from='parquet', but {path} holds no parquet file")
     in_card: dict[str, str] = {}
@@ -79,7 +81,7 @@ def load_folder(
         tree, in_card = _as_the_card_says(tree, dataset_config, only is None)
     else:
         _refuse(path, "is read by splits= or labels_from=, not by its card", dataset_config=dataset_config)
-    loaded = None
+    loaded: dict[str, Any] | None = None
     if labels_from not in (None, FOLDERS) or (labels_from is None and tree.images and has_tables(tree)):
         loaded = labelled_splits(tree, labels_from=labels_from, splits=splits, needs_train=only is None, **columns)
     if loaded is None:
@@ -125,8 +127,6 @@ def standard_splits(loaded: Mapping[str, Any], where: Any, splits: SplitChoice |
     Raises:
         `ValueError`: see [`~hf_ltr.data.sources.split_names.assign_splits`].
     """
-    from datasets import concatenate_datasets
-
     assigned = assign_splits(list(loaded), splits, where)
     return {
         split: loaded[own[0]] if len(own) == 1 else concatenate_datasets([loaded[name] for name in own])
@@ -144,8 +144,6 @@ def _one_file(path: Path) -> dict[str, Any]:
 
 
 def _saved(path: Path, only: Collection[str] | None, splits: SplitChoice | None) -> dict[str, Any]:
-    from datasets import DatasetDict, load_from_disk
-
     loaded = load_from_disk(str(path))
     if not isinstance(loaded, DatasetDict):
         return _only({"train": loaded}, only)

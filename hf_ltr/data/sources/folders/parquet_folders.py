@@ -8,6 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets.exceptions import DatasetGenerationError
+
+from ....naming import unknown_name
 from ..split_names import SPLITS, SplitChoice, assign_splits, given_name, is_split_word, meanings
 from .card_configs import (
     card_configurations,
@@ -101,8 +107,6 @@ def _is_parquet(file: str) -> bool:
 
 def _of_configuration(files: Sequence[str], dataset_config: str | None, root: Path) -> list[str]:
     """Files of one folder, apart from folders that are splits or `data`, are one dataset."""
-    from ....naming import unknown_name
-
     groups: dict[str, list[str]] = {}
     for file in files:
         folders = [part for part in Path(file).parts[:-1] if part != "data" and not is_split_word(part)]
@@ -121,8 +125,6 @@ def _of_configuration(files: Sequence[str], dataset_config: str | None, root: Pa
 
 def holds_images(file: str | Path) -> bool:
     """Whether a parquet file has a column of bytes or of `{bytes, path}`, in which images may be; paths are none."""
-    import pyarrow as pa
-
     for field in footer(str(file)).schema.to_arrow_schema():
         kind = field.type
         if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -139,9 +141,6 @@ def load_parquet(files_of_split: Mapping[str, list[str]], path: Path) -> dict[st
     Raises:
         `ValueError`: for a training split without rows, and for files that cannot be read or have other columns.
     """
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
     splits = {}
     for split, relative in files_of_split.items():
         files = [str(path / file) for file in relative]
@@ -160,7 +159,7 @@ def load_parquet(files_of_split: Mapping[str, list[str]], path: Path) -> dict[st
             raise ValueError(f"The training split of {path} has no rows")
         if files:
             try:
-                splits[split] = load_dataset("parquet", data_files={split: files}, split=split)
+                splits[split] = datasets.load_dataset("parquet", data_files={split: files}, split=split)
             except DatasetGenerationError as error:
                 cause = " ".join(str(error.__cause__ or error).split())
                 raise ValueError(f"The {split} files of {path} cannot be read: {cause}") from error
@@ -172,9 +171,6 @@ def footer(file: str) -> Any:
     Raises:
         `ValueError`: for a file that is no parquet.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return pq.read_metadata(file)
     except (pa.ArrowException, OSError) as error:

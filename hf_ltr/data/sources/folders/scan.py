@@ -1,10 +1,12 @@
-"""What lies in a folder: images, other files, links that lead nowhere; nothing is opened."""
+"""What lies in a folder: images, other files, links that lead nowhere; nothing is opened. What is not used is said."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Collection
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,12 @@ IMAGE_EXTENSIONS = (
 _JUNK_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 _JUNK_FOLDERS = frozenset(
     ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__")
+)
+_MOST_NAMED = 10
+# Beside images for good reasons. A class folder that holds nothing else has no image, but has lost none either.
+_NO_IMAGES = frozenset(
+    (".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf", ".py")
+    + (".ipynb", ".npy", ".npz", ".mat", ".zip", ".tar", ".gz", ".log", ".db", ".ini", ".parquet", ".xlsx", ".docx")
 )
 
 # Parts of a folder's path below the root.
@@ -47,15 +55,23 @@ class Tree:
 
     def only(self, files: Collection[str]) -> Tree:
         """The same with no other files than these, given relative to the root, and their folders."""
-        kept = [
+        images, others, broken = (
             {
                 folder: own
                 for folder, names in part.items()
                 if (own := [n for n in names if "/".join((*folder, n)) in files])
             }
             for part in (self.images, self.others, self.broken)
-        ]
-        return Tree(self.root, *kept, {folder for part in kept for folder in part})
+        )
+        return Tree(self.root, images, others, broken, {*images, *others, *broken})
+
+    def below(self, base: Folder) -> list[Folder]:
+        """The folders with images below `base`, itself not among them."""
+        return [folder for folder in self.images if folder[: len(base)] == base != folder]
+
+    def names_in(self, base: Folder) -> list[str]:
+        """The names of the folders in `base` that have images in them or further below."""
+        return sorted({folder[len(base)] for folder in self.below(base)})
 
 
 def scan(root: Path) -> Tree:
@@ -128,3 +144,58 @@ def ending(name: str) -> str:
 def _leads_up(link: str, here: str) -> bool:
     target = os.path.realpath(link)
     return os.path.commonpath([target, os.path.realpath(here)]) == target
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def endings(files: Iterable[str]) -> str:
+    """`.heic 3, without ending 1`, most frequent first."""
+    counts = Counter(ending(file) or "without ending" for file in files)
+    return some(f"{kind} {number}" for kind, number in counts.most_common())
+
+
+def could_be_image(file: str) -> bool:
+    """Whether the ending of a file leaves open that it is a picture."""
+    return ending(file) not in _NO_IMAGES
+
+
+def say_left_out(root: Path, others: Mapping[str, list[str]], broken: Mapping[str, list[str]]) -> None:
+    """
+    One warning for the files of classes that are no images to this package.
+
+    Args:
+        root (`Path`)
+        others (`dict`): Files with other endings, by class.
+        broken (`dict`): Links to files that are not there, by class.
+    """
+    parts = []
+    files = [file for own in others.values() for file in own]
+    if files:
+        parts.append(f"{len(files)} with endings that are none of an image ({endings(files)}; {_by_class(others)})")
+    links = sum(map(len, broken.values()))
+    if links:
+        example = next(file for own in broken.values() for file in own)
+        parts.append(f"{links} links to files that are not there (such as {example}; {_by_class(broken)})")
+    if parts:
+        warnings.warn(f"Files of {root} are left out: {' and '.join(parts)}.", stacklevel=7)
+
+
+def lost_files(what: str, files: Iterable[str], broken: Iterable[str]) -> ValueError:
+    """The error for a class or a folder none of whose files can be used."""
+    files, broken = list(files), list(broken)
+    found = [f"{len(files)} files with endings that are none of an image ({endings(files)})"] if files else []
+    found += [f"{len(broken)} links to files that are not there"] if broken else []
+    return ValueError(
+        f"{what} has {' and '.join(found) + ', but ' if found else ''}no image. Convert or rename its files (images "
+        "end in .jpg, .png, .webp, .tif, ...) or add some; a folder that is to be left out may be moved away, or get "
+        "a name that starts with a dot"
+    )
+
+
+def _by_class(files: Mapping[str, list[str]]) -> str:
+    return some(f"{name} {len(own)}" for name, own in sorted(files.items()) if own)

@@ -8,9 +8,12 @@ folder of its class, so the paths say what the labels must be.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...class_counts import ClassCounts
 from ...labels import outside
@@ -63,7 +66,8 @@ def class_names(
     wrong = {name: (label, want) for name, (label, _) in label_of.items() if (want := label_of_class(name)) != label}
     wrong = {name: pair for name, pair in wrong.items() if pair[1] >= 0}
     if wrong:
-        shown = ", ".join(f"{name} has label {label}, not {want}" for name, (label, want) in _first(wrong))
+        first = itertools.islice(wrong.items(), _MOST_NAMED)
+        shown = ", ".join(f"{name} has label {label}, not {want}" for name, (label, want) in first)
         raise ValueError(
             f"The labels of {next(iter(splits.values())).file} are in another class order: {shown} "
             f"({len(wrong)} classes). Numbers sorted as strings (0, 1, 10, 100, ...)? Class counts, groups and priors "
@@ -71,10 +75,6 @@ def class_names(
         )
     highest = max(int(rows.labels.max()) for rows in splits.values())
     return [class_of.get(label, str(label)) for label in range(highest + 1)]
-
-
-def _first(wrong: Mapping[str, tuple[int, int]]) -> list[tuple[str, tuple[int, int]]]:
-    return list(wrong.items())[:_MOST_NAMED]
 
 
 def _pairs(rows: Rows) -> list[tuple[str, int]]:
@@ -135,9 +135,6 @@ def require_distinct(splits: Mapping[str, Rows]) -> None:
     Raises:
         `ValueError`: if an image is listed twice, in one split or in two.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     names = pa.chunked_array([rows.names for rows in splits.values()])
     if pc.count_distinct(names).as_py() == len(names):
         return

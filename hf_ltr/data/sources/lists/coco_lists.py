@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import json as arrow_json
 
 from ....reading import read_json
 from ....validation import text, whole_number
@@ -27,9 +29,6 @@ def read_annotations(path: Path) -> tuple[Rows, dict[int, str]]:
     Raises:
         `ValueError`: for a file that is not of this form, or an image without annotation or with several.
     """
-    import pyarrow as pa
-    from pyarrow import json as arrow_json
-
     id_and = {"images": ("id", ("file_name", pa.string())), "annotations": ("image_id", ("category_id", pa.int64()))}
     fields = [pa.field(name, pa.list_(pa.struct([(key, pa.int64()), value]))) for name, (key, value) in id_and.items()]
     fields.append(pa.field("categories", pa.list_(pa.struct([("id", pa.int64()), ("name", pa.string())]))))

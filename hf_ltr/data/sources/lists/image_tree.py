@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from ...splits import stable_order
+from ...randomness import stable_argsort
 from .list_rows import Rows
+from .listed_datasets import Layout
 
-# Patterns and replacements of `re`, applied one after the other to the folders of a list (with `/` at their end).
-Layout = Sequence[tuple[str, str]]
 _PROBED = 16
 _FOLDERS_AT_A_TIME = 64
 _READERS = 8
@@ -57,8 +57,6 @@ def missing_images(root: Path, splits: Mapping[str, Rows]) -> dict[str, np.ndarr
     Returns:
         `dict[str, np.ndarray]`: int64 rows of each split, ascending.
     """
-    import pyarrow as pa
-
     # Several folders of a list may be one on disk, such as the flat folder of ImageNet's validation images.
     numbers: dict[str, int] = {}
     columns = []
@@ -66,7 +64,7 @@ def missing_images(root: Path, splits: Mapping[str, Rows]) -> dict[str, np.ndarr
         own = [numbers.setdefault(folder, len(numbers)) for folder in rows.folders]
         columns.append(np.asarray(own, dtype=np.int64)[rows.folder_of_row])
     folder_of_row = np.concatenate(columns)
-    order = stable_order(folder_of_row)
+    order = stable_argsort(folder_of_row)
     ends = np.cumsum(np.bincount(folder_of_row, minlength=len(numbers))).tolist()
     starts = [0, *ends[:-1]]
     names = pa.chunked_array([rows.names for rows in splits.values()]).take(pa.array(order))

@@ -1,31 +1,26 @@
-"""
-ImageNet-LT, Places-LT and iNaturalist 2018 from the user's own copies: list files and a folder of images.
-
-Roles of the splits, as the published protocols use them:
-
-| dataset | train | validation | test |
-|---|---|---|---|
-| imagenet_lt | 115,846 (1,280 to 5 per class) | 20,000 (20 per class) | 50,000 (50: ImageNet's validation set) |
-| places_lt | 62,500 (4,980 to 5) | 7,300 (20) | 36,500 (100: Places365's validation set) |
-| inat18 | 437,513 (1,000 to 2) | none | 24,426 (3: its validation set, on which the papers report) |
-"""
+"""Listed datasets from the user's own copies: list files and a folder of images."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image
+from datasets.table import InMemoryTable
+
 from ...class_counts import ClassCounts
 from .class_order import class_names, require_counts, require_distinct, require_labels, require_sorted
-from .image_tree import Layout, in_their_layout, require_images
+from .coco_lists import named_categories, read_annotations, read_categories
+from .image_tree import in_their_layout, require_images
 from .list_rows import Rows
+from .listed_datasets import LISTED, ListedDataset
 from .split_lists import (
     OfficialList,
     find_list,
@@ -37,117 +32,8 @@ from .split_lists import (
     read_text,
 )
 
-
-@dataclass(frozen=True)
-class ListedDataset:
-    """
-    What there is to know about one of these datasets.
-
-    Args:
-        name (`str`): Registry name.
-        lists (`dict[str, tuple[str, ...]]`): Official lists of each split, the preferred one first.
-        folders (`tuple[str, ...]`): Folders beside the images where lists are looked for.
-        class_of_folder (`Callable`): The class that a folder of a list stands for, None if it holds many.
-        images (`str`): What `data_dir` must hold, and where it is from.
-        layouts (`tuple[Layout, ...]`): Other places of the same images, as rewritings of the list's paths.
-        label_of_class (`Callable`): The label that a class name requires, -1 if the name does not say it.
-        sorted_classes (`bool`): Label order is the sorted order of the class names.
-        annotations (`dict[str, str]`): JSON files that say the same as the lists.
-    """
-
-    name: str
-    lists: dict[str, tuple[str, ...]]
-    folders: tuple[str, ...]
-    class_of_folder: Callable[[str], str | None]
-    images: str
-    layouts: tuple[Layout, ...] = ()
-    label_of_class: Callable[[str], int] = field(default=lambda name: -1)
-    sorted_classes: bool = False
-    annotations: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def num_classes(self) -> int:
-        return len(official_counts(self.name))
-
-    def candidates(self, split: str) -> list[OfficialList]:
-        """The published lists of a split."""
-        return [official_lists()[name] for name in self.lists[split]]
-
-    def expected_counts(self, split: str) -> ClassCounts:
-        """Rows per class of a split."""
-        if split == "train":
-            return official_counts(self.name)
-        known = self.candidates(split)[0]
-        return ClassCounts([known.max] * known.classes)
-
-
-def _imagenet_class(folder: str) -> str | None:
-    last = folder.rpartition("/")[2]
-    return last if re.fullmatch(r"n\d{8}", last) else None
-
-
-def _places_class(folder: str) -> str | None:
-    """`train/forest-broadleaf` of the first lists and `data_256/f/forest/broadleaf` of the second are one class."""
-    first, _, rest = folder.partition("/")
-    if first.startswith("data_"):
-        rest = rest.partition("/")[2].replace("/", "-")
-    return rest or None
-
-
-def _category(folder: str) -> str | None:
-    last = folder.rpartition("/")[2]
-    return last if last.isdecimal() else None
-
-
 # Of other lists than the published ones: more than this are ids and no classes.
 _MOST_CLASSES = 100_000
-_PLACES_STANDARD = [(r"^train/(.)", r"data_256/\1/\1"), ("-", "/"), (r"^val/.*/", "val_256/")]
-LISTED = {
-    "imagenet_lt": ListedDataset(
-        "imagenet_lt",
-        {
-            "train": ("ImageNet_LT_train",),
-            "validation": ("ImageNet_LT_val",),
-            "test": ("ImageNet_LT_test",),
-        },
-        ("ImageNet_LT",),
-        _imagenet_class,
-        "data_dir must hold ImageNet (ILSVRC 2012, https://image-net.org): train/<wnid>/*.JPEG, and the validation "
-        "images in val/<wnid>/ or all in val/.",
-        layouts=([(r"^val/n\d+/", "val/")],),
-        sorted_classes=True,
-    ),
-    "places_lt": ListedDataset(
-        "places_lt",
-        {
-            "train": ("Places_LT_train", "Places_LT_v2_train"),
-            "validation": ("Places_LT_val", "Places_LT_v2_val"),
-            "test": ("Places_LT_test", "Places_LT_v2_test"),
-        },
-        ("Places_LT", "Places_LT_v2"),
-        _places_class,
-        "data_dir must hold Places365 (http://places2.csail.mit.edu/download.html): train/<place>/*.jpg and "
-        "val/<place>/*.jpg, or data_256/<letter>/<place>/ and val_256/ of the small images, or data_large/ and "
-        "val_large/.",
-        layouts=(
-            _PLACES_STANDARD,
-            [*_PLACES_STANDARD, (r"^(data|val)_256/", r"\1_large/")],
-            [(r"^(data|val)_256/", r"\1_large/")],
-            [(r"^val/.*/", "val/")],
-        ),
-    ),
-    "inat18": ListedDataset(
-        "inat18",
-        {"train": ("iNaturalist18_train",), "test": ("iNaturalist18_val",)},
-        ("iNaturalist18",),
-        _category,
-        "data_dir must hold iNaturalist 2018 (https://github.com/visipedia/inat_comp/tree/master/2018): "
-        "train_val2018/<kingdom>/<category number>/*.jpg.",
-        layouts=([("^train_val2018/", "")],),
-        label_of_class=int,
-        annotations={"train": "train2018.json", "test": "val2018.json"},
-    ),
-}
 
 
 def open_listed(
@@ -213,7 +99,7 @@ def require_official(name: str, counts: Mapping[str, ClassCounts], where: Any) -
     """
     spec = LISTED[name]
     for split in spec.lists:
-        found, expected = counts.get(split), spec.expected_counts(split)
+        found, expected = counts.get(split), _expected_counts(spec, split)
         if found is None or found.counts != expected.counts:
             raise ValueError(
                 f"{where} is no copy of {name}: its {split} split "
@@ -229,6 +115,19 @@ def require_official(name: str, counts: Mapping[str, ClassCounts], where: Any) -
             require_sorted(found.names, str(where))
 
 
+def _published(spec: ListedDataset, split: str) -> list[OfficialList]:
+    """The published lists of a split."""
+    return [official_lists()[name] for name in spec.lists[split]]
+
+
+def _expected_counts(spec: ListedDataset, split: str) -> ClassCounts:
+    """Rows per class of a split."""
+    if split == "train":
+        return official_counts(spec.name)
+    known = _published(spec, split)[0]
+    return ClassCounts([known.max] * known.classes)
+
+
 def _needed(spec: ListedDataset) -> str:
     lists = "; ".join(f"{names[0]}.txt or .txt.gz ({official_lists()[names[0]].url})" for names in spec.lists.values())
     other = f"; or in their place {' and '.join(spec.annotations.values())}" if spec.annotations else ""
@@ -239,7 +138,7 @@ def _read_split(
     spec: ListedDataset, split: str, places: list[Path], root: Path, check_lists: bool
 ) -> tuple[Rows, dict[int, str]]:
     """(rows, names of categories)"""
-    candidates = spec.candidates(split)
+    candidates = _published(spec, split)
     path = find_list(places, spec.lists[split])
     if path is None:
         annotations = spec.annotations.get(split)
@@ -247,8 +146,6 @@ def _read_split(
         if file is None:
             looked = ", ".join(map(str, places))
             raise FileNotFoundError(f"{spec.name} has no {split} list in {looked}. {_needed(spec)} {spec.images}")
-        from .coco_lists import read_annotations
-
         return read_annotations(file)
     text = read_text(path)
     known = identify(text, candidates)
@@ -270,11 +167,11 @@ def _as_datasets(
     check_images: bool,
 ) -> dict[str, Any]:
     for rows in splits.values():
-        require_labels(rows, spec.num_classes if check_lists else _MOST_CLASSES, spec.name)
+        require_labels(rows, len(official_counts(spec.name)) if check_lists else _MOST_CLASSES, spec.name)
     names = class_names(splits, spec.class_of_folder, spec.label_of_class)
     for split, rows in splits.items():
         if check_lists:
-            require_counts(rows, spec.expected_counts(split), f"the official {spec.name} {split} split")
+            require_counts(rows, _expected_counts(spec, split), f"the official {spec.name} {split} split")
     if spec.sorted_classes:
         require_sorted(names, str(splits["train"].file))
     if not all(rows.official for rows in splits.values()):
@@ -288,18 +185,12 @@ def _as_datasets(
 
 
 def _species(names: list[str], species: dict[int, str], places: list[Path]) -> list[str]:
-    from .coco_lists import named_categories, read_categories
-
     file = next((place / "categories.json" for place in places if (place / "categories.json").is_file()), None)
     return named_categories(names, species if file is None else read_categories(file))
 
 
 def _dataset(rows: Rows, root: Path, names: list[str]) -> Any:
     """Built in Arrow; no file is touched."""
-    import pyarrow as pa
-    from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image
-    from datasets.table import InMemoryTable
-
     prefix = os.path.join(os.path.abspath(root), "")
     paths = rows.paths(prefix)
     image = pa.StructArray.from_arrays([pa.nulls(len(rows), pa.binary()), paths], ["bytes", "path"])

@@ -19,6 +19,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import csv
 
 from ....reading import decoded
 from ...arrow import one_chunk
@@ -144,9 +146,6 @@ def parse_list(text: bytearray, file: Path) -> Rows:
     Raises:
         `ValueError`: naming the file and the line that is not of this form.
     """
-    import pyarrow as pa
-    from pyarrow import csv
-
     # The last slash of every line becomes a space: Arrow then reads folder, name and label as columns, the folder as
     # a dictionary, and nothing needs to be split again.
     content = np.frombuffer(text, dtype=np.uint8)
@@ -186,8 +185,6 @@ def parse_list(text: bytearray, file: Path) -> Rows:
 
 
 def _parse_lines(text: bytearray, file: Path) -> Rows:
-    import pyarrow as pa
-
     paths, labels = [], []
     for number, line in enumerate(decoded(text, str(file)).split("\n"), start=1):
         if not line.strip():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from hf_ltr import load_long_tailed
 from hf_ltr.data.sources.lists.coco_lists import read_annotations
-from hf_ltr.data.sources.lists.inside import leaves, require_all_inside, require_inside
+from hf_ltr.data.sources.lists.list_rows import Rows
 from hf_ltr.data.sources.lists.split_lists import parse_list
 
 from ..list_trees import WNIDS, imagenet_rows, write_lists
@@ -46,19 +48,18 @@ INSIDE = [
 ]
 
 
+def listed(*paths):
+    return Rows.of_paths(Path("list.txt"), pa.array(paths), np.zeros(len(paths), dtype=np.int64))
+
+
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_paths_that_leave(path):
-    assert leaves(path)
-    with pytest.raises(ValueError, match="labels.csv names .*outside of the folder"):
-        require_inside(["train/1.jpg", path], "labels.csv", "the folder")
-    with pytest.raises(ValueError, match="outside of data_dir"):
-        require_all_inside(pa.array(["train/1.jpg", path]), "labels.csv")
+    with pytest.raises(ValueError, match="list.txt names .*outside of data_dir"):
+        listed("train/1.jpg", path).require_inside()
 
 
 def test_paths_that_stay():
-    assert not any(map(leaves, INSIDE))
-    require_inside(INSIDE, "list")
-    require_all_inside(pa.array(INSIDE), "list")
+    listed(*INSIDE).require_inside()
 
 
 @pytest.mark.parametrize("path", ["../outside/{}/x.JPEG", "/etc/{}/x.JPEG", "C:/{}/x.JPEG", "train/{}/..", "..\\{}/x"])
