@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from transformers.trainer_utils import IntervalStrategy
 
 from ..data.transforms.augmentation import check_augmentation_names
 from ..methods import BASELINE, METHODS, Stage, check_options, get_method
@@ -23,20 +26,12 @@ from .protocol import Protocol
 from .rows import MethodSpecification
 
 # Class counts for what has to be built only to be looked at; what is wrong with both does not depend on the data.
-STAND_INS = tuple(tuple(range(10, 600, step)) for step in (50, 40))
-
-
-def check_names(protocol: Protocol, row: MethodSpecification) -> None:
-    """
-    Raises:
-        `ValueError`: for an option that a method of the row, or one inside it, does not have, with the nearest ones.
-    """
-    check_options(row.name, {**protocol.method_options(row.name), **row.options})
+_STAND_INS = tuple(tuple(range(10, 600, step)) for step in (50, 40))
 
 
 def check_stage_names(protocol: Protocol) -> None:
     """A setting for a stage that does not exist would do nothing, silently."""
-    known = {stage.name for name in METHODS for stage in get_method(name, class_counts=STAND_INS[0]).stages()}
+    known = {stage.name for name in METHODS for stage in get_method(name, class_counts=_STAND_INS[0]).stages()}
     limited = [key.partition(".")[0] for key in protocol.overrides if "." in key]
     for stage in [*protocol.stages, *limited]:
         if stage not in known:
@@ -62,14 +57,15 @@ class RowChecks:
         What can be known without class counts. What may depend on them (an option with a value per class) is left to
         [`~RowChecks.with_counts`].
         """
-        check_names(self.protocol, row)
+        check_options(row.name, {**self.protocol.method_options(row.name), **row.options})
         found: str | None = None
-        for counts in STAND_INS:
+        for counts in _STAND_INS:
             try:
                 plan = Plan.make(self.protocol, row, seed, counts)
                 self._check_row(row, plan)
                 for stage in plan.stages:
-                    self._check_arguments(row, plan, stage)
+                    with _naming(row, stage):
+                        self._checked_arguments(plan, stage)
                     self._check_model(row, plan, stage)
                 return
             except ValueError as error:
@@ -77,14 +73,14 @@ class RowChecks:
                     raise
                 found = str(error)
 
-    def with_counts(self, row: MethodSpecification, plan: Plan, data: Any) -> None:
+    def with_counts(self, row: MethodSpecification, plan: Plan, splits: Container[str]) -> None:
         """
         Everything else.
 
         Args:
             row ([`MethodSpecification`]).
             plan ([`Plan`]): With the class counts of the row's training split.
-            data (`DatasetDict`): Of the row; only which splits it has is looked at.
+            splits (container of `str`): Names of those its data have.
 
         Raises:
             `ValueError`: naming the row and what to do.
@@ -94,22 +90,23 @@ class RowChecks:
             plan.counts.require_images(f"post-hoc logit adjustment ({row.label})")
             self._check_correction(row, plan)
         for stage in plan.stages:
-            self._check_validation(row, stage, data)
-            args = self._check_arguments(row, plan, stage)
-            if args.eval_strategy != "no" and "validation" not in data:
-                raise ValueError(
-                    f"{row.label}, stage {stage.name}: eval_strategy={args.eval_strategy.value!r}, but there is no "
-                    "validation split to evaluate on during training (the test set is for the end); set "
-                    "validation_per_class, or eval_strategy=no"
-                )
-            self._check_schedule(row, plan, stage, args)
+            self._check_validation(row, stage, splits)
+            with _naming(row, stage):
+                args = self._checked_arguments(plan, stage)
+                if args.eval_strategy != "no" and "validation" not in splits:
+                    raise ValueError(
+                        f"eval_strategy={IntervalStrategy(args.eval_strategy).value!r}, but there is no validation "
+                        "split to evaluate on during training (the test set is for the end); set "
+                        "validation_per_class, or eval_strategy=no"
+                    )
+                self._check_schedule(plan, args)
             self._check_model(row, plan, stage)
 
     def _check_row(self, row: MethodSpecification, plan: Plan) -> None:
         if not plan.stages[-1].method.uses_labels:
             raise ValueError(
                 f"{row.label} trains no classifier, so a table has nothing to measure. Name the methods that are to "
-                "follow it; `pretraining: {}` in a protocol file begins every row with masked autoencoding."
+                "follow it; `pretraining: {}` in a protocol file begins every row with pretraining."
             )
         if row.post_hoc and plan.method.adds_prior:
             raise ValueError(
@@ -130,8 +127,8 @@ class RowChecks:
             f"{BASELINE}+{row.post_hoc} corrects once.",
         )
 
-    def _check_validation(self, row: MethodSpecification, stage: Stage, data: Any) -> None:
-        if not stage.method.needs_validation or "validation" in data:
+    def _check_validation(self, row: MethodSpecification, stage: Stage, splits: Container[str]) -> None:
+        if not stage.method.needs_validation or "validation" in splits:
             return
         part = "" if stage.method.name == row.name else f" in its stage {stage.name} ({stage.method.name})"
         otherwise = stage.method.without_validation
@@ -143,31 +140,24 @@ class RowChecks:
             "for the end."
         )
 
-    def _check_arguments(self, row: MethodSpecification, plan: Plan, stage: Stage) -> Any:
+    def _checked_arguments(self, plan: Plan, stage: Stage) -> LongTailTrainingArguments:
         folder = self.output_dir / "runs" / stage.name
         options = stage_arguments(stage, plan.stages, plan.arguments, folder, lambda text: None)
-        options = share_of_process(options, self.processes)
-        try:
-            args = LongTailTrainingArguments(**options)
-            check_arguments(stage.method, args)
-            check_length(stage.method, args)
-            assert not isinstance(args.augmentation_options, str)  # read as JSON by the arguments
-            check_augmentation_names(args.augmentation, args.augmentation_options)
-        except ValueError as error:
-            raise ValueError(f"{row.label}, stage {stage.name}: {error}") from error
+        args = LongTailTrainingArguments(**share_of_process(options, self.processes))
+        check_arguments(stage.method, args)
+        check_length(stage.method, args)
+        assert not isinstance(args.augmentation_options, str)  # read as JSON by the arguments
+        check_augmentation_names(args.augmentation, args.augmentation_options)
         return args
 
-    def _check_schedule(self, row: MethodSpecification, plan: Plan, stage: Stage, args: Any) -> None:
+    def _check_schedule(self, plan: Plan, args: LongTailTrainingArguments) -> None:
         """A warm-up that is longer than the run would be refused too, but only after the images were decoded."""
         epochs = planned_epochs(args, plan.counts.total)
         if epochs <= 0:
             return  # a computed classifier
         batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * self.processes
         steps = args.max_steps if args.max_steps > 0 else math.ceil(epochs * math.ceil(plan.counts.total / batch))
-        try:
-            warmup_steps(args, steps, epochs)
-        except ValueError as error:
-            raise ValueError(f"{row.label}, stage {stage.name}: {error}") from error
+        warmup_steps(args, steps, epochs)
 
     def _check_model(self, row: MethodSpecification, plan: Plan, stage: Stage) -> None:
         """Build a stage's model once, whichever rows have it: a backbone that does not fit says so here."""
@@ -185,3 +175,12 @@ class RowChecks:
                 f"{str(error).rstrip('.')}. "
                 "`--set backbone=NAME` and `image_size` give it another network; other protocols have other ones."
             ) from error
+
+
+@contextmanager
+def _naming(row: MethodSpecification, stage: Stage) -> Iterator[None]:
+    """Errors of a stage begin with the row and the stage they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{row.label}, stage {stage.name}: {error}") from error
