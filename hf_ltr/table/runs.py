@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 
 from ..data import long_tail_info
 from ..data.labels import column_labels
@@ -334,8 +333,8 @@ class Table:
         return LongTailTrainingArguments(**options, output_dir=str(self.output_dir), report_to="none")
 
     def _wait(self) -> None:
-        assert self._arguments is not None  # they start the distributed state
-        PartialState().wait_for_everyone()
+        """Until every process is here."""
+        self._arguments.distributed_state.wait_for_everyone()
 
 
 def _copy_folder(source: Path, target: Path) -> None:
