@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hf_ltr.files import write_metrics
+from hf_ltr.files import clear_temporaries, write_metrics
 
 
 def test_metrics_file(tmp_path):
@@ -46,3 +50,29 @@ def test_metrics_file_is_never_half_written(tmp_path, monkeypatch, value):
         write_metrics(path, {"accuracy": 0.7})
     assert path.read_text() == before
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files of others are only known where /proc is")
+def test_what_a_living_process_writes_stays(tmp_path):
+    code = "import sys; file = open(sys.argv[1], 'w'); print('open', flush=True); sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / ".tmpHeld")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        process.stdout.readline()
+        (tmp_path / f".run.json.{process.pid}.tmp").touch()
+        (tmp_path / ".tmpLeft").touch()
+        assert [path.name for path in clear_temporaries(tmp_path)] == [".tmpLeft"]
+    finally:
+        process.communicate()
+    assert len(clear_temporaries(tmp_path)) == 2
+
+
+def test_a_temporary_file_of_a_number_that_another_process_has_now_is_cleared(tmp_path):
+    left = tmp_path / f".run.json.{os.getppid()}.tmp"
+    left.write_text("{")
+    assert clear_temporaries(tmp_path) == []  # it may be writing
+    os.utime(left, (0, 0))
+    assert clear_temporaries(tmp_path) == [left]

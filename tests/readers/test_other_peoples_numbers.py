@@ -12,7 +12,6 @@ import torch
 
 from hf_ltr import LongTailConfig, LongTailTrainingArguments, get_method, load_long_tailed
 from hf_ltr.data import ClassCounts, long_tail_info
-from hf_ltr.validation import flag, number, plain, whole_number
 
 COUNTS = {
     "numpy scalars": [np.int64(500), np.int32(50), np.uint8(5)],
@@ -101,12 +100,3 @@ def test_training_arguments(tmp_path):
 def test_options_of_a_dataset():
     record = long_tail_info(load_long_tailed("digits", imbalance_factor=np.int64(10), seed=torch.tensor(3))["train"])
     assert (record["imbalance_factor"], record["seed"]) == (10, 3)
-
-
-def test_what_is_no_scalar_is_no_number():
-    assert [number("x", value) for value in (np.array(2), torch.tensor(2.5), pyarrow.scalar(3))] == [2, 2.5, 3]
-    assert type(whole_number("x", np.uint8(7))) is int and flag("x", torch.tensor(True)) is True
-    assert plain({"a": (np.float64(1), [np.int8(2)])}) == {"a": (1.0, [2])}
-    for value in (np.array([2]), torch.tensor([1.0]), np.True_, np.nan, torch.tensor(float("inf")), "2"):
-        with pytest.raises(ValueError, match="finite number"):
-            number("x", value)

@@ -17,11 +17,10 @@ from hf_ltr.data.sources.columns import class_names
 from hf_ltr.data.sources.lists.coco_lists import read_annotations
 from hf_ltr.data.sources.lists.split_lists import parse_list
 from hf_ltr.losses import FocalLoss, LDAMLoss, LogitAdjustedLoss
-from hf_ltr.reading import parse_json, parse_yaml, read_json
+from hf_ltr.reading import read_json
 from hf_ltr.recipe.options import parse_options
 from hf_ltr.recipe.recipe import DataOptions, ModelOptions
 from hf_ltr.table.protocol import load_protocol
-from hf_ltr.validation import number, whole_number
 
 NAN, INF = math.nan, math.inf
 
@@ -271,66 +270,6 @@ def test_lines_of_a_list(tmp_path, line):
         parse_list(bytearray(f"a/1.jpg 0\n{line}\n".encode()), tmp_path / "l.txt")
 
 
-def anchors(levels: int) -> str:
-    """A few bytes whose values multiply ninefold with every level."""
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, levels)]
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        (anchors(9), "aliases that stand for more than 100,000 values"),
-        (anchors(40), "aliases that stand for more than 100,000 values"),
-        ("a: &a [*a]", "alias inside of what it stands for"),
-        ("a: &a {b: *a}", "alias inside of what it stands for"),
-        ("[" * 100 + "]" * 100, "50 levels"),
-        ("[" * 10_000, "50 levels"),
-        ("{a: " * 3000, "50 levels"),
-        ("- " * 3000, "50 levels"),
-        ("a: 1\nb: 2\na: 3", "the key 'a' twice"),
-        ("a: {b: 1, b: 2}", "the key 'b' twice"),
-        ("a: !!set {x, y}", "set"),
-        ("a: !!binary aGk=", "binary"),
-        ("a: !!python/object/apply:os.system [x]", "python"),
-        ("a: !!timestamp 2001-99-99", "timestamp"),
-        (f"a: {'9' * 5000}", "not YAML"),
-        ("? [a, b]\n: c", "not YAML|hashable"),
-        ("a: b: c", "not YAML"),
-        ("\x00", "not YAML"),
-        ("x" * 1_000_001, "1,000,001 characters"),
-    ],
-    ids=range(19),
-)
-def test_yaml_is_bounded(tmp_path, text, message):
-    with pytest.raises(ValueError, match=f"file.*({message})"):
-        parse_yaml(text, "file")
-    path = tmp_path / "options.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="options.yaml"):
-        parse_options(["--config", str(path)], [DataOptions])
-
-
-def test_yaml_that_is_used_is_read():
-    text = "base: &b {x: 1, y: 2}\nrow: {<<: *b, y: 3}\nday: 2026-01-01\nword: no\nflag: true\nnothing: ~"
-    assert parse_yaml(text, "file") == {
-        "base": {"x": 1, "y": 2},
-        "row": {"x": 1, "y": 3},
-        "day": "2026-01-01",
-        "word": "no",
-        "flag": True,
-        "nothing": None,
-    }
-
-
-def test_numbers_of_yaml_are_those_of_version_1_2():
-    numbers = {"1e-3": 1e-3, "1E5": 1e5, "-.5": -0.5, "1.": 1.0, "+5": 5, "0": 0, "1.5e+3": 1500.0, ".inf": INF}
-    words = ("010", "007", "1:30", "12:30:00", "1_000", "0x1F", "0o17", "1e", "e5", "-.", ".", "1.2.3", "nan")
-    text = "\n".join([f"- {word}" for word in (*numbers, *words)])
-    assert parse_yaml(text, "file") == [*numbers.values(), *words]
-
-
 def test_a_number_in_the_place_of_text_is_not_rewritten(tmp_path):
     path = tmp_path / "options.yaml"
     path.write_text("run_name: 3.10")
@@ -341,22 +280,6 @@ def test_a_number_in_the_place_of_text_is_not_rewritten(tmp_path):
         "run_name": "3.10",
         "seed": 10,
     }
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("[" * 100_000, "nested too deeply|no JSON"),
-        ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
-        ('{"a": NaN}', "NaN is no number"),
-        ("[Infinity]", "Infinity is no number"),
-        ("9" * 5000, "cannot be read"),
-        ("", "no JSON: .* in line 1"),
-    ],
-)
-def test_json_is_bounded(text, message):
-    with pytest.raises(ValueError, match=f"file.*({message})"):
-        parse_json(text, "file")
 
 
 def test_files_that_are_too_large_are_not_read(tmp_path):
@@ -389,20 +312,6 @@ def test_ready_pixel_values_fit_the_model(items, message):
     image = {"image_size": 8, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     with pytest.raises(ValueError, match=message):
         BatchLoader(items, train=False, device="cpu", num_labels=2, **image)
-
-
-def test_checks_of_values():
-    assert number("x", np.float32(0.5), minimum=0, maximum=1) == 0.5 and type(number("x", np.int64(3))) is int
-    assert whole_number("x", np.uint8(3), minimum=1) == 3
-    with pytest.raises(ValueError, match="x must be a finite number from 0 to 1, got 2"):
-        number("x", 2, minimum=0, maximum=1)
-    with pytest.raises(ValueError, match="x must be a finite number of at least 0 and below 1, got 1"):
-        number("x", 1, minimum=0, below=1)
-    with pytest.raises(ValueError, match="x must be a whole number of at most 5, got 6"):
-        whole_number("x", 6, maximum=5)
-    with pytest.raises(ValueError) as error:
-        number("x", "y" * 10**6)
-    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize("content", ["null", "5", "[]", " ", "", '"x"'])

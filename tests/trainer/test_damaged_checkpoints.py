@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hf_ltr.files import clear_temporaries, is_temporary, write_json
+from hf_ltr.files import is_temporary, write_json
 from hf_ltr.trainer import last_complete_checkpoint
 from hf_ltr.trainer.checkpoint_files import MANIFEST, problems_of, write_manifest
 from hf_ltr.trainer.checkpoints import find_checkpoint
@@ -172,32 +169,6 @@ def test_leftovers_of_interrupted_writes_are_cleared(run):
     assert left == [] and not unfinished.exists() and (run / "notes.txt").exists()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files of others are only known where /proc is")
-def test_what_a_living_process_writes_stays(tmp_path):
-    code = "import sys; file = open(sys.argv[1], 'w'); print('open', flush=True); sys.stdin.read()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / ".tmpHeld")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        process.stdout.readline()
-        (tmp_path / f".run.json.{process.pid}.tmp").touch()
-        (tmp_path / ".tmpLeft").touch()
-        assert [path.name for path in clear_temporaries(tmp_path)] == [".tmpLeft"]
-    finally:
-        process.communicate()
-    assert len(clear_temporaries(tmp_path)) == 2
-
-
 def test_the_manifest_names_every_file(run):
     files = json.loads((run / "checkpoint-6" / MANIFEST).read_text())["files"]
     assert set(files) == {path.name for path in (run / "checkpoint-6").iterdir()} - {MANIFEST}
-
-
-def test_a_temporary_file_of_a_number_that_another_process_has_now_is_cleared(tmp_path):
-    left = tmp_path / f".run.json.{os.getppid()}.tmp"
-    left.write_text("{")
-    assert clear_temporaries(tmp_path) == []  # it may be writing
-    os.utime(left, (0, 0))
-    assert clear_temporaries(tmp_path) == [left]
