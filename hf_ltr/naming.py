@@ -73,6 +73,15 @@ def is_hub_id(name: str | None, *, bare: bool = False) -> TypeGuard[str]:
     return form is not None and bool(bare or form["owner"]) and not Path(name).exists()
 
 
+def require_folder_or_hub_id(place: str) -> None:
+    """
+    Raises:
+        `FileNotFoundError`: for what is neither a folder nor could be a Hub id.
+    """
+    if not is_hub_id(place) and not Path(place).exists():
+        raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
+
+
 def check_initial_checkpoint(place: str) -> None:
     """
     Refuse a checkpoint to start from that is not there, before anything is loaded.

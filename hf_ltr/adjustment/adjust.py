@@ -320,6 +320,6 @@ def _store(
         if method in READS_TRAINING_IMAGES:
             model.set_logit_adjustment(None)
         if model.config.class_counts is None:
-            model.config.class_counts = counts
+            model.config.class_counts = list(counts.counts)
     model.config.long_tail_adjustment = record
     return after

@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Pr
 
 from .. import models  # noqa: F401  registers the models of this package
 from ..models.quiet import quiet_loading
-from ..naming import is_hub_id
+from ..naming import require_folder_or_hub_id
 from ..storage import naming_storage_errors
 from .features import number_of_channels, pixel_values
 
@@ -57,8 +57,7 @@ def load_classifier(checkpoint: str | Path, image_processor: str | Path | None =
     """
     checkpoint = str(checkpoint)
     for place in (checkpoint, str(image_processor or checkpoint)):
-        if not is_hub_id(place) and not Path(place).exists():
-            raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
+        require_folder_or_hub_id(place)
     try:
         with quiet_loading():
             model, info = AutoModelForImageClassification.from_pretrained(

@@ -51,14 +51,14 @@ class RetrainingOptions:
         seed (`int`, defaults to 0): Of initial weights and sampling.
     """
 
-    epochs: float | None = field(default=None, metadata={"help": "10 for crt, 5 for lws; at least 1,000 steps."})
-    learning_rate: float = field(default=0.2, metadata={"help": "Of the first step."})
+    epochs: float | None = None
+    learning_rate: float = 0.2
     batch_size: int = 512
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    sampler: str = field(default="class_aware", metadata={"help": "Which rows make a batch."})
+    sampler: str = "class_aware"
     min_steps: int = 1000
-    seed: int = field(default=0, metadata={"help": "Of initial weights and sampling."})
+    seed: int = 0
 
     def __post_init__(self) -> None:
         from ..data.samplers import SAMPLERS
@@ -93,16 +93,9 @@ class AdjustmentOptions:
         `ValueError`: for an unknown method, or an option that the method does not have.
     """
 
-    method: str = field(metadata={"help": "See below.", "choices": tuple(ADJUSTMENTS)})
-    tau: float | None = field(
-        default=None,
-        metadata={
-            "help": "Of logit_adjustment or tau_norm; unset: the best on the validation split, or 1 without one."
-        },
-    )
-    taus: Sequence[float] | None = field(
-        default=None, metadata={"help": "Values to try on the validation split (0, 0.1, ..., 2)."}
-    )
+    method: str
+    tau: float | None = None
+    taus: Sequence[float] | None = None
     retraining: RetrainingOptions = field(default_factory=RetrainingOptions)
 
     def __post_init__(self) -> None:
