@@ -5,7 +5,8 @@ versions that need it.
 
 All of it was read in transformers 5.17 to 5.24, in which the methods below have these names, arguments and callers,
 and in accelerate 1.12 to 1.15; "all" means these. tests/trainer/test_parent.py has a test for each that fails when the
-parent does not call it any more: a new version is supported when it passes there.
+parent does not call it any more: a new version is supported when that file passes. (Of `TrainingArguments`, the field
+`_VALID_DICT_FIELDS` is extended beside our arguments.)
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class HookedTrainer(Trainer):
 
     @property
     def micro_batch_size(self) -> int:
-        """All: rows of a micro-batch on this process, which `auto_find_batch_size` halves while it looks."""
+        """All: rows of a micro-batch on this process, which `auto_find_batch_size` lowers while it looks."""
         return self._train_batch_size
 
     def keep_scheduler(self, scheduler: LambdaLR) -> LambdaLR:
