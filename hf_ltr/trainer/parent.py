@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import Trainer
 
 from ..methods.batch import Batch
@@ -73,6 +74,14 @@ class HookedTrainer(Trainer):
         """All: a scheduler that the parent takes for its own, so that another `train()` makes a new one."""
         self.lr_scheduler, self._created_lr_scheduler = scheduler, True
         return scheduler
+
+    def stock_scheduler(self, num_training_steps: int, optimizer: Optimizer, warmup: int) -> LRScheduler:
+        """All: the parent's scheduler, which reads the steps of its warm-up from the arguments alone."""
+        given, self.args.warmup_steps = self.args.warmup_steps, warmup
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        finally:
+            self.args.warmup_steps = given
 
     def evaluation_model(self) -> nn.Module:
         """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -20,23 +20,16 @@ from ..methods import LongTailMethod
 from ..methods.batch import Batch
 from ..models import LongTailForImageClassification
 from ..models.auxiliary_module import declared_metrics
-from . import checks
+from . import checks, data
 from .agreement import follow_training
 from .arguments import LongTailTrainingArguments
 from .attached import AttachedModules
 from .best_model import check_metric_for_best_model
 from .checkpoints import best_checkpoint, choose_checkpoint, clear_leftovers
-from .data import (
-    EvaluationBatchLoaders,
-    evaluation_loader,
-    require_readable_data,
-    training_batch_loader,
-    training_loader,
-    training_sampler,
-)
 from .degenerate import check_length
 from .evaluation_loop import model_for_evaluation, read_once, run_evaluation
 from .forward import RunPrecision
+from .method_hooks import begin_epoch, finalize
 from .method_state import Progress, check_same_method, load_method_state, save_method_state
 from .optimization import check_schedule, make_optimizer, make_schedule, planned_epochs, warmup_steps
 from .parent import release
@@ -144,7 +137,7 @@ class LongTailTrainer(PublishingTrainer):
         self.attached = AttachedModules()
         self._training_loss: Callable = self.method.training_loss
         self._train_batch_loader: BatchLoader | None = None
-        self._eval_batch_loaders = EvaluationBatchLoaders()
+        self._eval_batch_loaders = data.EvaluationBatchLoaders()
 
     # ------------------------------------------------------------------ data
     @property
@@ -153,19 +146,19 @@ class LongTailTrainer(PublishingTrainer):
         if self.train_dataset is None:
             raise ValueError("LongTailTrainer.train() needs train_dataset=")
         if self._train_batch_loader is None:
-            self._train_batch_loader = training_batch_loader(
+            self._train_batch_loader = data.training_batch_loader(
                 self.train_dataset, self.model, self.method, self.args, self._item_labels
             )
         return self._train_batch_loader
 
     def train_sampler(self, labels: torch.Tensor | None) -> Sampler:
         """The sampler of this run: the method's own, or the one of the arguments."""
-        return training_sampler(self.method, self.args, labels, self.train_batch_loader.num_rows)
+        return data.training_sampler(self.method, self.args, labels, self.train_batch_loader.num_rows)
 
     def get_train_dataloader(self) -> KeyedDataLoader:
         """As in the parent."""
         sampler = self.train_sampler(self.train_batch_loader.labels)
-        return training_loader(self.train_batch_loader, sampler, self.args, self.micro_batch_size)
+        return data.training_loader(self.train_batch_loader, sampler, self.args, self.micro_batch_size)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> KeyedDataLoader:
         """As in the parent."""
@@ -177,7 +170,7 @@ class LongTailTrainer(PublishingTrainer):
         batch_loader = self._eval_batch_loaders.get(
             dataset, self.eval_dataset, self.model, self.args, self.class_options
         )
-        return evaluation_loader(batch_loader, self.args)
+        return data.evaluation_loader(batch_loader, self.args)
 
     def get_test_dataloader(self, test_dataset: Any) -> KeyedDataLoader:
         """As in the parent."""
@@ -231,8 +224,7 @@ class LongTailTrainer(PublishingTrainer):
         # Also where nothing was logged.
         require_finite(output.training_loss, self.state.global_step, args.folder)
         self.model.trained_here = True
-        with fork_rng(args.device, args.seed):
-            self.method.finalize(self)
+        finalize(self.method, self)
         self.record.training = self.ended_training(facts["data"]["row_hash"], self.training_seconds)
         return output
 
@@ -254,7 +246,7 @@ class LongTailTrainer(PublishingTrainer):
     def _set_up(self) -> None:
         """Data, schedule and method; everything that can fail before there is a run."""
         self._train_batch_loader = None
-        require_readable_data(self.train_dataset, self.train_batch_loader.loading, self.eval_dataset)
+        data.require_readable_data(self.train_dataset, self.train_batch_loader.loading, self.eval_dataset)
         if self._has_steps and self.lr_scheduler is None:
             check_schedule(self.args, self.train_batch_loader.num_rows, len(self.get_train_dataloader()))
         self.method.train()
@@ -274,12 +266,8 @@ class LongTailTrainer(PublishingTrainer):
         return self.progress.seconds
 
     def epoch_begins(self, epoch: int) -> None:
-        """The method's `on_epoch`, once per epoch however often the run is interrupted in it."""
-        if epoch >= self.progress.epochs_begun:
-            # A function of (seed, epoch): the state of the generator differs in a run resumed between epochs.
-            with fork_rng(self.args.device, (self.args.seed * 1_000_003 + epoch) % 2**63):
-                self.method.on_epoch(self, epoch)
-            self.progress.epochs_begun = epoch + 1
+        """The method's `on_epoch`."""
+        begin_epoch(self.method, self, self.progress, epoch)
 
     def prepare_step(self, raw_batches: Iterator[Any]) -> list[Batch]:
         """The micro-batches of an optimizer step on the device, each with its share of the step."""
@@ -297,7 +285,7 @@ class LongTailTrainer(PublishingTrainer):
         self.term_log.add(shares)
         return (loss, outputs) if return_outputs else loss
 
-    def _in_precision(self) -> contextlib.AbstractContextManager:
+    def _in_precision(self) -> AbstractContextManager:
         return self.precision.training(self.accelerator.unwrap_model(self.model))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -327,11 +315,7 @@ class LongTailTrainer(PublishingTrainer):
         schedule = make_schedule(optimizer, args, steps=num_training_steps, epochs=epochs, warmup=warmup)
         if schedule is not None:
             return self.keep_scheduler(schedule)
-        given, args.warmup_steps = args.warmup_steps, warmup
-        try:
-            return super().create_scheduler(num_training_steps, optimizer)
-        finally:
-            args.warmup_steps = given
+        return self.stock_scheduler(num_training_steps, optimizer, warmup)
 
     # ------------------------------------------------------------------ what a method may ask for
     def attach_frozen(self, module: nn.Module) -> nn.Module:
@@ -410,11 +394,3 @@ class LongTailTrainer(PublishingTrainer):
                 prefix=metric_key_prefix,
             )
         return self.without_details(output, metric_key_prefix)
-
-
-@contextlib.contextmanager
-def fork_rng(device: torch.device, seed: int) -> Iterator[None]:
-    """Run something on random numbers of its own, without moving the state a resumed run would start from."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
