@@ -40,7 +40,7 @@ def measure(
     )
     from hf_ltr.environment import git_commit, hardware, package_versions
     from hf_ltr.methods.tau_norm import best_tau, sweep_tau
-    from hf_ltr.recipe.recipe import ModelOptions
+    from hf_ltr.recipe import ModelOptions
     from hf_ltr.table.protocol import load_protocol
 
     protocol = load_protocol("cifar100_lt_40ep")

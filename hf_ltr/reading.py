@@ -149,8 +149,23 @@ def parse_yaml(text: str, where: str) -> Any:
     return content
 
 
+def yaml_text(content: Any) -> str:
+    """Plain values as YAML that [`parse_yaml`] reads as the same values."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes what the reader would take for something else than text."""
+
+        yaml_implicit_resolvers = _loader().yaml_implicit_resolvers
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=119)
+
+
 @cache
-def _loader() -> type:
+def _loader() -> Any:
     """Made when it is needed: importing yaml takes a while."""
     import re
 

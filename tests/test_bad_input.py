@@ -184,7 +184,7 @@ def recipe(repository: Path, name: str):
 def test_recipes_end_with_one_line_and_leave_nothing_behind(
     repository, tmp_path, nothing_is_written, capsys, argv, message
 ):
-    from hf_ltr.recipe.recipe import fail_clearly
+    from hf_ltr.recipe import fail_clearly
 
     arguments = ["--output_dir", str(tmp_path / "run"), "--image_size", "8", "--num_channels", "1", *argv]
     with pytest.raises(SystemExit) as stop:
@@ -200,7 +200,7 @@ def test_recipes_end_with_one_line_and_leave_nothing_behind(
         ("classifier", ["--learning_rate", "-1"], "learning_rate"),
         ("classifier", ["--num_train_epochs", "0"], "num_train_epochs is 0, but cross_entropy"),
         ("decoupled", ["--classifier.num_train_epochs", "0"], "num_train_epochs is 0, but crt"),
-        ("classifier", ["--new_classifier", "True"], "name them with start"),
+        ("classifier", ["--new_classifier", "True"], "name them with initial_checkpoint"),
         ("classifier", ["--per_device_train_batch_size", "0"], "per_device_train_batch_size"),
         ("classifier", ["--method", "ldam", "--method_options", '{"max_margin": -1}'], "max_margin"),
         ("classifier", ["--backbone", "resnet32_cifr"], "Unknown backbone: 'resnet32_cifr'"),
@@ -215,7 +215,7 @@ def test_recipes_end_with_one_line_and_leave_nothing_behind(
     ],
 )
 def test_options_of_recipes_are_refused_before_data_are_opened(repository, tmp_path, capsys, name, argv, message):
-    from hf_ltr.recipe.recipe import fail_clearly
+    from hf_ltr.recipe import fail_clearly
 
     # Opening a folder without images is an error of its own.
     with pytest.raises(SystemExit) as stop:

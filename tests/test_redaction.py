@@ -172,7 +172,7 @@ def test_pickled_arguments_hold_no_token_and_no_path_but_copies_do(tmp_path):
 
 
 def test_an_error_about_a_secret_does_not_show_it():
-    from hf_ltr.recipe.options import convert
+    from hf_ltr.recipe import convert
 
     with pytest.raises(ValueError, match="api_key must be an integer, got a hidden value"):
         convert("abcdef", int, "api_key")

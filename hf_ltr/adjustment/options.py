@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..naming import unknown_name
 
@@ -75,6 +76,18 @@ class RetrainingOptions:
         """Optimizer steps for a training set of this many rows."""
         epochs = _EPOCHS[method] if self.epochs is None else self.epochs
         return max(self.min_steps, math.ceil(epochs * rows / self.batch_size))
+
+
+def retraining_options(method: str, given: Mapping[str, Any], spelling: str = "{}") -> RetrainingOptions:
+    """
+    Those that were given, for a method that has them.
+
+    Raises:
+        `ValueError`: for another method, with the option as `spelling` writes it.
+    """
+    if given and method not in _EPOCHS:
+        raise ValueError(f"{spelling.format(next(iter(given)))} belongs to {' and '.join(_EPOCHS)}, not to {method}")
+    return RetrainingOptions(**given)
 
 
 @dataclass

@@ -2,114 +2,107 @@
 
 from __future__ import annotations
 
-import argparse
-import typing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..adjustment.options import ADJUSTMENTS
+from ..recipe.data_options import DataOptions
+from ..recipe.early import require_folder_or_hub_id
+from ..recipe.options import ParsedOptions, parse_options
 
 HELP = "adjust a trained classifier for a long tail, without training its backbone"
+_METHODS = "\n".join(f"  {name:18}{what}" for name, what in ADJUSTMENTS.items())
+_ABOUT = f"""{HELP}
 
-_TRAINING = ("epochs", "learning_rate", "sampler", "seed")
+Training counts come from --class_counts, from the train split of --dataset, or from the config of a model trained with
+hf_ltr. Give the options of the training run: images it was trained on are no validation data.
+
+methods:
+{_METHODS}
+"""
+_RETRAINING = ("epochs", "learning_rate", "sampler", "seed")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the sub-command."""
-    from ..recipe.recipe import add_data_arguments
+@dataclass(kw_only=True)
+class AdjustOptions:
+    """What is adjusted, how, and what it is measured on."""
 
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "methods:\n" + "\n".join(f"  {name:18}{what}" for name, what in ADJUSTMENTS.items())
-    parser.add_argument("checkpoint", help="folder or Hub id of an image classifier")
-    parser.add_argument("--method", required=True, choices=tuple(ADJUSTMENTS), help="see below")
-    parser.add_argument(
-        "--output", "--output_dir", required=True, help="folder for the adjusted checkpoint, not there yet"
+    checkpoint: str = field(metadata={"help": "Folder or Hub id of an image classifier.", "positional": True})
+    method: str = field(metadata={"help": "See above.", "choices": tuple(ADJUSTMENTS)})
+    output: str = field(
+        metadata={"help": "Folder for the adjusted checkpoint, not there yet.", "old_names": ("output_dir",)}
     )
-    parser.add_argument("--image_processor", help="folder or Hub id of the processor, if not with the checkpoint")
-    data = parser.add_argument_group(
-        "data",
-        "Training counts come from --class_counts, from the train split of --dataset, or from the config of a model "
-        "trained with hf_ltr. Give the options of the training run: images it was trained on are no validation data.",
+    dataset: str | None = field(default=None, metadata={"help": "A name of `hf-ltr list datasets`, Hub id or folder."})
+    image_processor: str | None = field(default=None, metadata={"help": "Its folder or Hub id, if elsewhere."})
+    class_counts: str | None = field(
+        default=None, metadata={"help": "JSON file: list in label order, or counts by class name."}
     )
-    add_data_arguments(data)
-    data.add_argument("--class_counts", help="JSON file: list in label order, or counts by class name")
-    data.add_argument("--target_prior", help="JSON file of the same form: prior at test time, for pc_softmax")
-    data.add_argument(
-        "--trust_class_order",
-        action="store_true",
-        help="take classes by number where names do not agree (the same names are matched by name in any order)",
+    target_prior: str | None = field(
+        default=None, metadata={"help": "JSON file of the same form: prior at test time, for pc_softmax."}
     )
-    data.add_argument("--evaluate_test", action="store_true", help="print test figures too, once, at the end")
-    strength = parser.add_argument_group("strength")
-    strength.add_argument(
-        "--tau", type=float, help="of logit_adjustment or tau_norm; unset: best on the validation split, or 1 without"
+    trust_class_order: bool = field(
+        default=False,
+        metadata={"help": "Take classes by number where names differ; the same names in any order are matched."},
     )
-    strength.add_argument("--taus", type=float, nargs="+", help="values to try on it (default 0, 0.1, ..., 2)")
-    training = parser.add_argument_group("training of crt and lws")
-    training.add_argument("--epochs", type=float, help="10 for crt, 5 for lws; at least 1,000 steps")
-    training.add_argument("--learning_rate", type=float, help="default 0.2")
-    training.add_argument("--sampler", help="default class_aware")
-    training.add_argument("--seed", type=int, help="of initial weights and sampling, default 0")
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--batch_size", type=int, default=64, help="images per forward pass (default 64)")
-    machine.add_argument("--num_workers", type=int, help="processes that decode images")
-    machine.add_argument("--device", help="cuda where there is one, else cpu")
-    machine.add_argument("--quiet", action="store_true", help="no progress bars")
+    evaluate_test: bool = field(default=False, metadata={"help": "Print test figures too, once, at the end."})
+    tau: float | None = field(default=None, metadata={"help": "Strength; unset: best on the validation split, or 1."})
+    taus: list[float] | None = field(default=None, metadata={"help": "Values to try there; 0, 0.1, ..., 2 if unset."})
+    epochs: float | None = field(default=None, metadata={"help": "Of crt (10) and lws (5); at least 1,000 steps."})
+    learning_rate: float | None = field(default=None, metadata={"help": "Of crt and lws; 0.2 if unset."})
+    sampler: str | None = field(default=None, metadata={"help": "Of crt and lws; class_aware if unset."})
+    seed: int | None = field(default=None, metadata={"help": "Of crt and lws: weights and sampling; 0 if unset."})
+    batch_size: int = field(default=64, metadata={"help": "Images per forward pass."})
+    num_workers: int | None = field(default=None, metadata={"help": "Processes that decode images."})
+    device: str | None = field(default=None, metadata={"help": "cuda where there is one, else cpu."})
+    quiet: bool = field(default=False, metadata={"help": "No progress bars."})
+
+    def __post_init__(self) -> None:
+        for place in (self.checkpoint, self.image_processor):
+            if place is not None:
+                require_folder_or_hub_id(place)
+        for name, place in (("class_counts", self.class_counts), ("target_prior", self.target_prior)):
+            if place is not None and not Path(place).expanduser().is_file():
+                raise FileNotFoundError(f"There is no file {place}, given as --{name}")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(argv: list[str]) -> None:
     """Adjust, print before and after, and say where the result is."""
-    from ..data.sources.source_names import check_source
-    from ..recipe.early import require_folder_or_hub_id
+    parsed = parse_options(argv, [AdjustOptions, DataOptions], description=_ABOUT, program="hf-ltr adjust")
+    options, source = parsed.build(AdjustOptions), _source(parsed)
+    if source is not None:
+        from ..data.sources.source_names import check_source
 
-    for place in (options.checkpoint, options.image_processor):
-        if place is not None:
-            require_folder_or_hub_id(place)
-    for name in ("class_counts", "target_prior"):
-        place = getattr(options, name)
-        if place is not None and not Path(place).expanduser().is_file():
-            raise FileNotFoundError(f"There is no file {place}, given as --{name}")
-    if options.dataset is not None:
-        check_source(options.dataset, options.data_dir)
-    from ..adjustment import AdjustmentOptions, RetrainingOptions, adjust_checkpoint
+        check_source(source.dataset, source.data_dir)
+    from ..adjustment import AdjustmentOptions, adjust_checkpoint
     from ..adjustment.checkpoint import check_output
+    from ..adjustment.options import retraining_options
     from ..redaction import name_of_place
 
-    training = {name: getattr(options, name) for name in _TRAINING if getattr(options, name) is not None}
-    if training and options.method not in ("crt", "lws"):
-        raise ValueError(f"--{next(iter(training))} belongs to crt and lws, not to {options.method}")
-    adjustment = AdjustmentOptions(options.method, options.tau, options.taus, RetrainingOptions(**training))
+    retraining = {name: getattr(options, name) for name in _RETRAINING if getattr(options, name) is not None}
+    how = retraining_options(options.method, retraining, spelling="--{}")
+    adjustment = AdjustmentOptions(options.method, options.tau, options.taus, how)
     check_output(options.output)
-    data_options = _data_options(options)
-    data = data_options.load() if data_options is not None else None
+    same = "class_counts target_prior image_processor trust_class_order evaluate_test batch_size num_workers device"
     report = adjust_checkpoint(
         options.checkpoint,
         options.output,
         adjustment,
-        data=data,
-        class_counts=options.class_counts,
-        target_prior=options.target_prior,
-        group_scheme=options.group_scheme or "thresholds",
-        image_processor=options.image_processor,
-        trust_class_order=options.trust_class_order,
-        evaluate_test=options.evaluate_test,
-        dataset_name=None if options.dataset is None else name_of_place(options.dataset),
-        batch_size=options.batch_size,
-        num_workers=options.num_workers,
-        device=options.device,
+        data=None if source is None else source.load(),
+        group_scheme=parsed.values.get("group_scheme", DataOptions.group_scheme),
+        dataset_name=None if source is None else name_of_place(source.dataset),
         progress=not options.quiet,
         spelling="--{}",
+        **{name: getattr(options, name) for name in same.split()},
     )
     print(f"\n{report.summary()}\n\nModel, processor, metrics.json and README.md are in {report.folder}")
 
 
-def _data_options(options: argparse.Namespace) -> typing.Any:
-    """The options of the data, converted by the types of their fields; `None` without a dataset."""
-    from ..recipe.recipe import DataOptions, given_data_options
-
-    given = given_data_options(options)
-    if "dataset" not in given:
-        unused = [name for name in given if name != "group_scheme"]
-        if unused or options.evaluate_test:
-            raise ValueError(f"--{unused[0] if unused else 'evaluate_test'} needs --dataset")
-        return None
-    return DataOptions(**given)
+def _source(parsed: ParsedOptions) -> DataOptions | None:
+    """The options of the data; `None` without a dataset, and then there are none."""
+    given = parsed.of(DataOptions)
+    if given.get("dataset") is not None:
+        return parsed.build(DataOptions)
+    unused = [name for name in given if name not in ("group_scheme", "dataset")]
+    if unused or parsed.values.get("evaluate_test"):
+        raise ValueError(f"--{unused[0] if unused else 'evaluate_test'} needs --dataset")
+    return None

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
+
+from ..recipe.options import parse_options
 
 HELP = "methods, samplers, datasets and own backbones"
+_KINDS = ("methods", "samplers", "datasets", "backbones")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the sub-command."""
-    parser.add_argument("what", nargs="?", choices=("methods", "samplers", "datasets", "backbones"), default="methods")
+@dataclass
+class ListOptions:
+    """What is listed."""
+
+    what: str = field(default="methods", metadata={"help": "What to list.", "positional": True, "choices": _KINDS})
 
 
-def run(options: argparse.Namespace) -> None:
+def run(argv: list[str]) -> None:
     """Print one line per thing."""
+    options = parse_options(argv, [ListOptions], description=HELP, program="hf-ltr list").build(ListOptions)
     if options.what == "methods":
         from ..methods import METHODS
 

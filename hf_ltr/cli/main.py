@@ -1,20 +1,20 @@
-"""`hf-ltr` and its sub-commands. Training is `accelerate launch recipes/<recipe>.py`."""
+"""`hf-ltr` and its sub-commands."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
+from ..naming import unknown_name
 from ..recipe.ending import run_to_the_end
-from . import adjust, check, evaluate, listing, prepare, table
+from . import adjust, check, evaluate, listing, prepare, table, train
 
-# Each module has HELP, add_arguments(parser) and run(options) that returns an exit status or None, imports nothing
-# heavy before it runs, and says with CONTINUES whether the same command goes on where it was interrupted.
+# Each module has HELP and run(argv), which returns an exit status or None, imports nothing heavy before it runs, and
+# says with CONTINUES whether the same command goes on where it was interrupted.
 COMMANDS = {
+    "train": train,
     "list": listing,
     "evaluate": evaluate,
     "check": check,
@@ -26,33 +26,24 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; heavy libraries are imported by the sub-command that needs them."""
-    command: dict[str, Any] = {}
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
 
     def run() -> int | None:
-        options = _parse(argv)
-        command["module"] = COMMANDS[options.command]
+        if name in ("-h", "--help"):
+            print(_help())
+            return None
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS, "See `hf-ltr --help`.")
         with _plain_warnings():
-            return command["module"].run(options)
+            return COMMANDS[name].run(rest)
 
-    return run_to_the_end(run, continues=lambda: getattr(command.get("module"), "CONTINUES", False))
-
-
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="hf-ltr", description="Long-tailed image recognition on Hugging Face.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, command in COMMANDS.items():
-        sub = commands.add_parser(name, help=command.HELP, description=command.HELP, allow_abbrev=False)
-        command.add_arguments(sub)
-    return parser.parse_args(_with_underscores(sys.argv[1:] if argv is None else argv))
+    return run_to_the_end(run, continues=lambda: getattr(COMMANDS.get(name), "CONTINUES", False))
 
 
-def _with_underscores(argv: Sequence[str]) -> list[str]:
-    """Option names may be spelt with hyphens: `--batch-size=8` is `--batch_size=8`."""
-    words = []
-    for word in argv:
-        name, equals, value = word.partition("=")
-        words.append(f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word)
-    return words
+def _help() -> str:
+    lines = ["usage: hf-ltr COMMAND ...", "", "Long-tailed image recognition on Hugging Face.", ""]
+    lines += [f"  {name:10}{command.HELP}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", "`hf-ltr COMMAND --help` shows the options of a command."])
 
 
 @contextmanager

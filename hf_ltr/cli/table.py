@@ -2,134 +2,83 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-from typing import Any
+from dataclasses import dataclass, field
+
+from ..recipe.commands import command_line, sub_command
+from ..recipe.options import parse_options
 
 HELP = "compare methods on one protocol: run what is missing, report with intervals beside published numbers"
 CONTINUES = True
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Every option is accepted with hyphens and with underscores."""
+@dataclass(kw_only=True)
+class TableOptions:
+    """Rows, and the protocol they have in common."""
 
-    def option(name: str, **kwargs: object) -> None:
-        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
-        parser.add_argument(*spellings, dest=name, **kwargs)
-
-    option("protocol", help="name of a protocol of the package, or a YAML file; by the dataset if not given")
-    option("dataset", help="for another dataset than the protocol's")
-    option("imbalance_factor", type=float, help="for another tail than the protocol's")
-    option(
-        "methods",
-        nargs="+",
-        required=True,
-        metavar="ROW",
-        help=(
-            "name, name:option=value,..., crt:representation=balanced_softmax, cross_entropy+logit_adjustment; "
-            "'mem:width={32,64,128}' for a row per value, with a figure over the option; @name for a set of rows of "
-            "the protocol"
-        ),
+    methods: list[str] = field(
+        metadata={
+            "help": "Rows: name, name:option=value,..., crt:representation=balanced_softmax, "
+            "cross_entropy+logit_adjustment; 'mem:width={32,64,128}' for a row per value, with a figure over the "
+            "option; @name for a set of rows of the protocol.",
+            "whole_words": True,
+        }
     )
-    option("seeds", nargs="+", type=int, default=[0])
-    option("data_dir", help="local copy of the dataset")
-    option("output_dir", help="outputs/table/<protocol> if not given")
-    option(
-        "baseline",
-        nargs="+",
-        metavar="ROW",
-        help="rows the others are tested against, one table each; cross_entropy if it is there, else the first",
+    protocol: str | None = field(
+        default=None, metadata={"help": "Name of a protocol of the package, or a YAML file; by the dataset if unset."}
     )
-    option(
-        "set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="training arguments (cpu_threads=2), data and model options; stage.key=value for one stage; max_steps=5 "
-        "is a short trial of every stage, its schedule shortened with it",
+    dataset: str | None = field(default=None, metadata={"help": "For another dataset than the protocol's."})
+    imbalance_factor: float | None = field(default=None, metadata={"help": "For another tail than the protocol's."})
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of every row for each."})
+    data_dir: str | None = field(default=None, metadata={"help": "Local copy of the dataset."})
+    output_dir: str | None = field(default=None, metadata={"help": "outputs/table/<protocol> if unset."})
+    baseline: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Rows the others are tested against, one table each; cross_entropy if there, else the first.",
+            "whole_words": True,
+        },
     )
-    option("report_only", action="store_true", help="run nothing, report what is finished")
-    option("measure_cost", action="store_true", help="also time a step of every row against the baseline")
-    option("resamples", type=int, default=2000, help="of the bootstrap")
+    set: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "KEY=VALUE: training arguments (cpu_threads=2), data and model options; stage.key=value for one "
+            "stage; max_steps=5 is a short trial of every stage, its schedule shortened with it.",
+            "whole_words": True,
+            "repeats": True,
+        },
+    )
+    report_only: bool = field(default=False, metadata={"help": "Run nothing, report what is finished."})
+    measure_cost: bool = field(default=False, metadata={"help": "Also time a step of every row against the baseline."})
+    resamples: int = field(default=2000, metadata={"help": "Of the bootstrap."})
+
+    @property
+    def overrides(self) -> dict[str, str | float]:
+        """What is to be changed in the protocol."""
+        changes: dict[str, str | float] = {}
+        for text in self.set:
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
+            changes[key.strip().replace("-", "_")] = value
+        own = {"dataset": self.dataset, "imbalance_factor": self.imbalance_factor, "data_dir": self.data_dir}
+        return changes | {name: value for name, value in own.items() if value is not None}
 
 
-def run(options: argparse.Namespace) -> None:
+def run(argv: list[str]) -> None:
     """Run what is missing and report."""
-    import sys
+    options = parse_options(argv, [TableOptions], description=HELP, program="hf-ltr table").build(TableOptions)
+    overrides = options.overrides
+    from ..table.completion import complete
+    from ..table.protocol import default_protocol, load_protocol
+    from ..table.runs import Table
 
-    from ..redaction import public
-    from ..table.protocol import DEFAULT_PROTOCOLS, load_protocol, protocol_names
-
-    overrides = {}
-    for text in options.set:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes KEY=VALUE, got {text!r}")
-        overrides[key.strip().replace("-", "_")] = value
-    for name in ("dataset", "imbalance_factor", "data_dir"):
-        if getattr(options, name) is not None:
-            overrides[name] = getattr(options, name)
-    name = options.protocol
-    if name is None:
-        name = DEFAULT_PROTOCOLS.get(options.dataset)
-        if name is None:
-            raise ValueError(
-                f"There is no default protocol for the dataset {options.dataset!r}; name one with --protocol "
-                f"({', '.join(protocol_names())}, or a YAML file)"
-            )
-    protocol = load_protocol(name, **overrides)
-    from ..table import Table
-
-    table = Table(
-        protocol,
-        options.methods,
-        options.seeds,
-        options.output_dir or f"outputs/table/{_folder_name(protocol)}",
-        command=_command(sys.argv[1:]),
+    protocol = load_protocol(options.protocol or default_protocol(options.dataset), **overrides)
+    folder = options.output_dir or f"outputs/table/{protocol.folder_name}"
+    command = command_line(argv, sub_command("table"), made_up_folders=True)
+    complete(
+        Table(protocol, options.methods, options.seeds, folder, command=command),
+        baseline=options.baseline,
+        resamples=options.resamples,
+        report_only=options.report_only,
+        measure_cost=options.measure_cost,
     )
-    changed = ", ".join(f"{key}={value}" for key, value in public(protocol.overrides).items())
-    table.log(f"Protocol {protocol.name}{f', changed: {changed}' if changed else ''}")
-    if options.measure_cost and os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ValueError("--measure_cost takes one process; call the table without a launcher for it")
-    # Mistakes in what the report is to say are found before hours of training, not after.
-    report = table.report(baseline=options.baseline, resamples=options.resamples)
-    diverged = None
-    if not options.report_only:
-        try:
-            table.run()
-        except FloatingPointError as error:
-            # The rows that did not diverge are reported all the same.
-            diverged = error
-        if options.measure_cost and diverged is None:
-            table.measure_cost(baseline=report.baseline if options.baseline else None)
-    if table.is_main_process:
-        report = table.report(baseline=options.baseline, resamples=options.resamples)
-        print(f"\n{report.markdown()}\n")
-        print(f"Written: {', '.join(str(path) for path in report.write())}")
-    if diverged is not None:
-        raise diverged
-
-
-def _folder_name(protocol: Any) -> str:
-    """The protocol's name, and what was changed about its data: another tail is another table, and so is a trial."""
-    from ..redaction import public
-
-    changed = [
-        f"-{key}={public(value, key)}"
-        for key, value in protocol.overrides.items()
-        if key in protocol.data or "max_steps" in key
-    ]
-    return f"{protocol.name}{''.join(changed)}"
-
-
-def _command(argv: list[str]) -> str:
-    """The command as others could repeat it: their folders are elsewhere, and secrets are nobody's business."""
-    from pathlib import Path
-
-    from ..redaction import public_command
-
-    shown = [f"path/to/{Path(argument).name}" if os.path.isabs(argument) else argument for argument in argv]
-    processes = os.environ.get("WORLD_SIZE", "1")
-    launched = ["accelerate", "launch", "--num_processes", processes, "-m", "hf_ltr.cli.main"]
-    return public_command(launched if processes != "1" else ["hf-ltr"], shown)

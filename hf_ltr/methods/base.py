@@ -94,6 +94,7 @@ class LongTailMethod(nn.Module):
         needs_validation (`bool`): Something is measured or chosen on the validation split, which must be given.
         without_validation (`str`): What to do where that split is not given, as the end of a sentence.
         published_with (`tuple[str, ...]`): Names in the column `combined_with` that mean a part of this method itself.
+        options_from_checkpoint (`dict`): Options it takes where its run begins from an initial checkpoint.
         views (`tuple[str, ...]`): Augmented views of each image that a batch carries.
         reads_experts (`bool`): `sample_loss` reads `expert_logits` itself; otherwise each expert has the loss of a
             whole model, and they are summed.
@@ -122,6 +123,7 @@ class LongTailMethod(nn.Module):
     needs_validation: bool = False
     without_validation: str = ""
     published_with: tuple[str, ...] = ("",)
+    options_from_checkpoint: Mapping[str, Any] = {}
     views: tuple[str, ...] = ("train",)
     reads_experts: bool = False
     part_names: tuple[str, ...] = ()

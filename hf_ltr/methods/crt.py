@@ -38,6 +38,7 @@ class ClassifierRetraining(DecoupledMethod):
     )
     published_names = ("crt",)
     paper = KANG_2020
+    stage_beside = "classifier"
 
     def __init__(
         self,

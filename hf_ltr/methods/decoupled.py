@@ -49,11 +49,13 @@ class DecoupledMethod(LossMethod):
 
     Class attributes:
         trains_classifier (`bool`): False where stage 2 has no epochs, because its classifier is computed.
+        stage_beside (`str`): Name of stage 2 where it runs beside other methods; its own name if empty.
     """
 
     part_names: tuple[str, ...] = ("representation",)
     loss_class = CrossEntropyLoss
     trains_classifier: bool = True
+    stage_beside: str = ""
     representation: LongTailMethod
 
     def __init__(

@@ -114,6 +114,7 @@ class MutualExclusiveModulation(LossMethod):
     accepts_soft_targets = False
     part_names = ("representation",)
     loss_class = CrossEntropyLoss
+    options_from_checkpoint = {"pretraining": False}
     paper = {
         "title": "Mutual Exclusive Modulator for Long-Tailed Recognition",
         "authors": "Haixu Long, Xiaolin Zhang, Yanbin Liu, Zongtai Luo, Jianbo Liu",

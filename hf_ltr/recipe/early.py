@@ -1,35 +1,35 @@
-"""What a command can refuse before it imports anything heavy, and a recipe before it opens its data."""
+"""What a command can refuse before it imports anything heavy, and a run before it opens its data."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..naming import check_initial_checkpoint, is_hub_id
-from .options import ParsedOptions
+from .data_options import DataOptions
+from .options import ParsedOptions, glance
+from .train_options import TrainOptions, pretraining_options
 
 # A made-up training set on which methods and models are built before the real one is opened: every group has classes.
 _PLACEHOLDER = [1000 // (1 + index) + 1 for index in range(200)]
 
 
-def check_paths(argv: Sequence[str], default_dataset: str = "digits") -> None:
+def check_paths(argv: Sequence[str]) -> None:
     """
-    Refuse, from the words of a recipe's command line and its configs, a dataset or a start that is not there. What is
-    wrong with the words themselves is left to the parser.
+    Refuse, from the words of a command line and its configs, a dataset or an initial checkpoint that is not there.
+    What is wrong with the words themselves is left to the parser.
 
     Raises:
         `FileNotFoundError`, `ValueError`: as [`load_long_tailed`] would raise them.
     """
     from ..data.sources.source_names import check_source
 
-    given = _words(argv)
-    check_source(given.get("dataset", default_dataset), given.get("data_dir"))
-    if "start" in given:
-        check_initial_checkpoint(str(Path(given["start"]).expanduser()))
+    given = glance(argv, [DataOptions, TrainOptions])
+    check_source(given.get("dataset", DataOptions.dataset), given.get("data_dir"))
+    if given.get("initial_checkpoint") is not None:
+        check_initial_checkpoint(str(Path(given["initial_checkpoint"]).expanduser()))
 
 
 def require_folder_or_hub_id(place: str) -> None:
@@ -38,76 +38,77 @@ def require_folder_or_hub_id(place: str) -> None:
         raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
 
 
-def _words(argv: Sequence[str]) -> dict[str, str]:
-    """`--name value` and the flat text values of YAML files; the command line wins."""
-    pairs: list[tuple[str, str]] = []
-    for position, word in enumerate(argv):
-        if not word.startswith("--"):
-            continue
-        name, equals, value = word[2:].partition("=")
-        following = argv[position + 1] if position + 1 < len(argv) else "--"
-        if equals or not following.startswith("--"):
-            pairs.append((name.replace("-", "_"), value if equals else following))
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name == "config":
-            try:
-                content = yaml.safe_load(Path(value).expanduser().read_text(encoding="utf-8"))
-            except (OSError, ValueError, yaml.YAMLError):
-                continue
-            if isinstance(content, dict):
-                found |= {str(key).replace("-", "_"): text for key, text in content.items() if isinstance(text, str)}
-    return found | {name: value for name, value in pairs if name != "config"}
+def placeholder_counts(group_scheme: str) -> Any:
+    """Class counts to build methods and networks for, as long as the data are not open."""
+    from ..data.class_counts import ClassCounts
+
+    return ClassCounts(_PLACEHOLDER, grouping=group_scheme)
 
 
-def check_options(options: ParsedOptions, build: Callable[[Any, Callable], Any]) -> None:
+def check_options(options: ParsedOptions, recipe: TrainOptions, pretraining: Mapping[str, Any]) -> None:
     """
     Refuse options that cannot work with any data: training arguments, also of each stage, methods and the network.
+    Sections of a stage that the run leaves out are emptied.
 
     Args:
-        options ([`ParsedOptions`]): Of a recipe.
-        build (`Callable`): Makes the recipe's method; called as `build(class counts, known)`, where `known` takes out
-            of a method's options what depends on the number of classes.
+        options ([`ParsedOptions`]): Of the command line.
+        recipe ([`TrainOptions`]): Those of the run.
+        pretraining (`dict[str, dict]`): Options of the method that goes first, by its name.
 
     Raises:
         `ValueError`: for the first of them.
     """
-    from ..data.class_counts import ClassCounts
+    from .stages import TrainingPlan  # first: methods import torch alone, arguments accelerate, models timm
+
+    counts = placeholder_counts(options.build(DataOptions).group_scheme)
+    sections = {name: dict(values) for name, values in options.sections.items()}
+    plan = TrainingPlan.make(recipe.with_scalars_only(), pretraining, sections, counts)
+    if not plan.pretraining:
+        _require_no_pretraining(options, recipe, counts)
     from ..trainer import LongTailTrainingArguments
     from ..trainer.arguments import merge_arguments
     from ..trainer.degenerate import check_length, check_precision
     from ..trainer.stage_plan import stage_arguments
-    from .recipe import DataOptions, ModelOptions
+    from .model_options import ModelOptions
 
-    counts = ClassCounts(_PLACEHOLDER, grouping=options.build(DataOptions).group_scheme)
-    # In the order of what they import: methods torch, arguments accelerate, models timm.
-    method = build(counts, _scalars)
     common = options.of(LongTailTrainingArguments)
-    for section in ({}, *options.sections.values()):
+    for section in ({}, *sections.values()):
         LongTailTrainingArguments(**{"output_dir": "unused", **_local(merge_arguments(common, section))})
-    method.configure(options.build(ModelOptions).config(counts))
-    stages = method.stages()
-    for stage in stages:
-        stage.arguments.update(options.sections.get(stage.name, {}))
-        args = LongTailTrainingArguments(
-            **{
-                **_local(stage_arguments(stage, stages, common, Path("unused"), lambda _: None)),
-                "output_dir": "unused",
-            }
-        )
+    model = options.build(ModelOptions)
+    plan.method.configure(model.config(counts))
+    plan.complete(recipe, model, sections, lambda _: None)
+    for stage in plan.stages:
+        own = _local(stage_arguments(stage, plan.stages, common, Path("unused"), lambda _: None))
+        args = LongTailTrainingArguments(**{**own, "output_dir": "unused"})
         check_precision(args)
         check_length(stage.method, args)
+
+
+def _require_no_pretraining(options: ParsedOptions, recipe: TrainOptions, counts: Any) -> None:
+    """
+    Refuse options of pretraining where a run has none. A config may describe the pretraining that a method is run
+    without; whoever asks for it on the command line is mistaken.
+    """
+    from ..methods import get_method
+    from .model_options import ModelOptions
+
+    names = [item.name for item in dataclasses.fields(pretraining_options())]
+    absent = {stage.name for name in names for stage in get_method(name, class_counts=counts).stages()}
+    asked = [name for name in absent if options.sections.get(name)]
+    if all(stage.method.uses_labels for stage in get_method(recipe.method, class_counts=counts).stages()):
+        if recipe.pretraining_model or asked:
+            raise ValueError(
+                f"there are options of pretraining, but {' or '.join(names)} is not set ({{}}: its defaults)"
+            )
+        return
+    of_pretraining = {"pretraining_model", *ModelOptions().pretraining_config()}
+    for name in sorted(options.on_command_line):
+        if name in of_pretraining or name.partition(".")[0] in absent:
+            raise ValueError(f"--{name} is for pretraining, and this run has none")
+    for name in asked:
+        options.sections[name] = {}
 
 
 def _local(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Without what would write or reach out while the arguments are only looked at."""
     return {name: value for name, value in arguments.items() if name not in ("push_to_hub", "output_dir")}
-
-
-def _scalars(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (options or {}).items() if not isinstance(value, list | dict)}
-
-
-def replaced(recipe: Any, known: Callable, *names: str) -> Any:
-    """A recipe's own options with `known` applied to those of `names`, which are options of methods."""
-    return dataclasses.replace(recipe, **{name: known(getattr(recipe, name)) for name in names})

@@ -43,9 +43,9 @@ def run_to_the_end(run: Callable[[], object], *, continues: Callable[[], bool] =
             except KeyboardInterrupt as error:
                 return _interrupted(error, continues())
             except Exception as error:
-                if asked_to_stop() is not None:
+                if (signal := asked_to_stop()) is not None:
                     # A worker or another process was stopped too, and this one noticed by that.
-                    return _interrupted(Interrupted(asked_to_stop()), continues())
+                    return _interrupted(Interrupted(signal), continues())
                 if isinstance(error, BrokenPipeError) and _nobody_reads():
                     return _BROKEN_PIPE
                 full = storage_error(error)
@@ -88,3 +88,11 @@ def _nobody_reads() -> bool:
     if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), place)
     return gone
+
+
+def fail_clearly(main: Callable[[list[str]], object], argv: list[str] | None = None) -> None:
+    """Run a recipe's `main`; mistakes of the user and interruptions end with one line, not with a traceback."""
+    words = sys.argv[1:] if argv is None else argv
+    code = run_to_the_end(lambda: main(words), hint=f"\n({TRACEBACK}=1 shows where)")
+    if code:
+        sys.exit(code)

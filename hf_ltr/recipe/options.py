@@ -1,38 +1,35 @@
 """
-Options of a recipe: dataclass fields, set by a YAML file and by the command line.
+The one option system: fields of dataclasses, set by YAML files and by the command line.
 
-YAML sets defaults, the command line wins, and a key nobody knows fails with the nearest name. Sections (one per stage)
-hold fields of the training arguments: `--finetuning.max_steps 600`, or in YAML
+YAML files are merged from left to right, sections key by key; the command line wins wherever it stands, and a key
+nobody knows fails with the nearest name. Sections (one per stage) hold fields of the training arguments:
+`--finetuning.max_steps 600`, or in YAML
 
     finetuning:
       max_steps: 600
 
-Values are converted by the type of their field.
+`--print_config` shows what comes out of it all, as YAML for `--config`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
-import json
-import math
+import os
 import sys
-import types
-import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..naming import nearest_names, unknown_name
-from ..reading import parse_yaml, read_text
-from ..redaction import is_secret, public
-from ..validation import shown
+from ..naming import unknown_name
+from ..redaction import public
+from .config_text import config_text
+from .fields import REQUIRED, OptionField, option_fields, other_forms
+from .help import help_text, usage_line
+from .settings import COMMAND_LINE, Said, Setting, normal
 
-_OTHER_FORM = {"learning_rate": "base_learning_rate", "base_learning_rate": "learning_rate"}
-
-# The value of an option that stands alone on the command line.
-_NO_VALUE = object()
+# The dataclass of each section by its name, or what finds them from the flat options.
+Sections = Mapping[str, type] | Callable[[Mapping[str, Any]], Mapping[str, type]]
+_PRINT = "print_config"
 
 
 @dataclass
@@ -43,21 +40,31 @@ class ParsedOptions:
     Args:
         values (`dict`): Flat options by field name.
         sections (`dict[str, dict]`): Options of each section.
-        config_file (`str`, *optional*): The YAML file read.
+        config_files (`list[str]`): The YAML files read.
+        on_command_line (`set[str]`): Names, as `section.name` too, of what the command line itself said.
+        types (sequence of `type`): The dataclasses whose fields the flat options are.
+        without (sequence of `str`): Fields of theirs that are no options.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
-    config_file: str | None = None
+    config_files: list[str] = field(default_factory=list)
+    on_command_line: set[str] = field(default_factory=set)
+    types: Sequence[type] = ()
+    without: Sequence[str] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it as YAML that `--config` reads again."""
+        return config_text(self.values, self.sections, self.types, self.without)
 
     def build(self, dataclass_type: type) -> Any:
         """An instance of `dataclass_type` from the values that are its fields."""
-        names = {f.name for f in dataclasses.fields(dataclass_type) if f.init}
-        return dataclass_type(**{key: value for key, value in self.values.items() if key in names})
+        return dataclass_type(**self.of(dataclass_type))
 
     def of(self, dataclass_type: type) -> dict[str, Any]:
         """The values that are fields of `dataclass_type`."""
-        names = {f.name for f in dataclasses.fields(dataclass_type) if f.init}
+        names = {item.name for item in dataclasses.fields(dataclass_type) if item.init}
         return {key: value for key, value in self.values.items() if key in names}
 
 
@@ -65,17 +72,24 @@ def parse_options(
     argv: Sequence[str],
     dataclass_types: Sequence[type],
     *,
-    sections: dict[str, type] | None = None,
+    sections: Sections | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    without: Sequence[str] = (),
     description: str = "",
+    program: str = "",
 ) -> ParsedOptions:
     """
-    Parse a command line, and the YAML file it names with `--config`.
+    Parse a command line, and the YAML files it names with `--config`.
 
     Args:
         argv: Arguments without the program name.
         dataclass_types: Their fields are the flat options; where two share a name, the first gives its type.
-        sections (`dict[str, type]`, *optional*): Section name to the dataclass its keys are fields of.
+        sections (`dict[str, type]` or `Callable`, *optional*): Section name to the dataclass its keys are fields of;
+            or a function that finds them from the flat options that were set.
+        defaults (`dict`, *optional*): Options that are set where nobody says otherwise.
+        without (sequence of `str`): Fields that are no options here.
         description (`str`): First lines of `--help`.
+        program (`str`): What is called, for a line of usage before them.
 
     Returns:
         [`ParsedOptions`]
@@ -84,249 +98,93 @@ def parse_options(
         `ValueError`: for an unknown key, a missing value, a value that is not of the field's type, or a file that is
             no YAML. `FileNotFoundError`: for a `--config` that is not there.
     """
-    sections = sections or {}
-    kinds = _kinds(dataclass_types)
-    section_kinds = {name: _kinds([kind]) for name, kind in sections.items()}
+    fields = option_fields(dataclass_types, without)
+    defaults = dict(defaults or {})
     if any(argument in ("-h", "--help") for argument in argv):
-        print(_help(description, dataclass_types, sections))
+        found = _sections(sections, {**defaults, **glance(argv, dataclass_types)})
+        usage = f"{usage_line(program, fields.values())}\n\n" if program else ""
+        print(usage + help_text(description, dataclass_types, found, defaults=defaults, without=without))
         sys.exit(0)
-    pairs = _pairs(argv)
-    parsed = ParsedOptions(sections={name: {} for name in sections})
-    for key, raw in pairs:
-        if key == "config":
-            if not isinstance(raw, str):
-                raise ValueError("--config needs the path of one YAML file; it may be repeated")
-            parsed.config_file = raw
-            _read_yaml(Path(raw).expanduser(), kinds, section_kinds, parsed)
-    for key, raw in pairs:
-        if key == "config":
-            continue
-        _store(key, raw, kinds, section_kinds, parsed, where="on the command line")
+    said = Said.read([word for word in argv if not _asks_to_print(word)], fields)
+    parsed = ParsedOptions(defaults, config_files=said.config_files, types=dataclass_types, without=without)
+    found = _sections(sections, {**defaults, **_readable(said.settings, fields)})
+    section_fields = {name: option_fields([kind]) for name, kind in found.items()}
+    parsed.sections = {name: {} for name in found}
+    for setting in said.settings:
+        for one in _flattened(setting, section_fields):
+            _store(one, fields, section_fields, parsed)
+    for item in fields.values():
+        if item.default is REQUIRED and item.name not in parsed.values:
+            raise ValueError(f"{'' if item.positional else '--'}{item.name} is missing: {item.help}")
     public([parsed.values, parsed.sections])  # from here on, secrets among them are hidden wherever they turn up
+    if any(_asks_to_print(word) for word in argv):
+        if os.environ.get("RANK", "0") == "0":
+            print(parsed.text, end="")
+        sys.exit(0)
     return parsed
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Type of a field, and whether `none` is one of its words (`report_to`) and not the absence of a value."""
-
-    type: Any
-    none_is_a_word: bool
-
-
-def _kinds(dataclass_types: Sequence[type]) -> dict[str, _Kind]:
-    kinds: dict[str, _Kind] = {}
-    for dataclass_type in dataclass_types:
-        hints = typing.get_type_hints(dataclass_type)
-        for item in dataclasses.fields(dataclass_type):
-            if item.init:
-                kinds.setdefault(item.name, _Kind(hints[item.name], item.default == "none"))
-    return kinds
-
-
-def _pairs(argv: Sequence[str]) -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    position = 0
-    while position < len(argv):
-        argument = argv[position]
-        if not argument.startswith("--"):
-            raise ValueError(
-                f"Unexpected argument {shown(argument)}: options are written --name value, for example --output_dir "
-                f"runs/mine"
-            )
-        name, separator, value = argument[2:].partition("=")
-        position += 1
-        if separator:
-            pairs.append((_normal(name), value))
-            continue
-        values = []
-        while position < len(argv) and not argv[position].startswith("--"):
-            values.append(argv[position])
-            position += 1
-        pairs.append((_normal(name), _NO_VALUE if not values else values[0] if len(values) == 1 else values))
-    return pairs
-
-
-def _normal(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def _read_yaml(path: Path, kinds: dict, section_kinds: dict, parsed: ParsedOptions) -> None:
-    if not path.is_file():
-        there = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        near = nearest_names(path.name, there)
-        hint = f" Did you mean {path.parent / near[0]}?" if near else f" There: {', '.join(there)}." if there else ""
-        raise FileNotFoundError(f"--config {path}: no such file.{hint}")
-    content = parse_yaml(read_text(path), str(path))
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold `key: value` lines, got {shown(content)}")
-    for key, value in content.items():
-        key = _normal(str(key))
-        if key in section_kinds and (value is None or isinstance(value, dict)):
-            for inner, inner_value in (value or {}).items():
-                inner = _normal(str(inner))
-                _store(f"{key}.{inner}", inner_value, kinds, section_kinds, parsed, where=f"in {path}")
-        else:
-            _store(key, value, kinds, section_kinds, parsed, where=f"in {path}")
-
-
-def _store(key: str, raw: Any, kinds: dict, section_kinds: dict, parsed: ParsedOptions, *, where: str) -> None:
-    section, dot, inner = key.partition(".")
-    if dot:
-        if section not in section_kinds:
-            raise unknown_name(f"section {where}", section, section_kinds)
-        if inner not in section_kinds[section]:
-            raise unknown_name(f"option of section {section} {where}", inner, section_kinds[section])
-        kind = section_kinds[section][inner]
-        _set(parsed.sections[section], inner, convert(raw, kind.type, key, kind.none_is_a_word))
-        return
-    if key not in kinds:
-        raise unknown_name(f"option {where}", key, [*kinds, *(f"{name}.<option>" for name in section_kinds)])
-    _set(parsed.values, key, convert(raw, kinds[key].type, key, kinds[key].none_is_a_word))
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    """A value, which also replaces what an earlier place (a config) said about the same thing in another form."""
-    values.pop(_OTHER_FORM.get(key), None)
-    values[key] = value
-
-
-def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:
-    """
-    `raw` (a string of the command line, or a YAML value) as the type of its field.
-
-    Raises:
-        `ValueError`: naming the option, the value and what was expected.
-    """
-    choices = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    absent = ("null",) if none_is_a_word else ("none", "null")
-    if type(None) in choices and (raw is None or (isinstance(raw, str) and raw.lower() in absent)):
-        return None
-    detail = ""
-    # Where text and a list are both allowed, text is a list only if it is written as one.
-    order = [bool, int, float, dict, *((list, str) if str(raw).startswith("[") else (str, list))]
-    candidates = [choice for choice in choices if choice is not type(None)]
-    for candidate in sorted(candidates, key=lambda kind: _place(kind, order)):
-        try:
-            return _convert_one(raw, candidate)
-        except _NoJSON as error:
-            if str(raw).lstrip().startswith(("{", "[")):
-                # Meant as JSON, so it is not taken for a string either.
-                detail = f" ({error})"
-                break
-        except _NumberForText as error:
-            detail = f" ({error})"
-        except (TypeError, ValueError, OverflowError):
-            continue
-    expected = " or ".join(_kind_name(candidate) for candidate in candidates)
-    given = "no value" if raw is _NO_VALUE else "a hidden value" if is_secret(key, raw) else shown(raw)
-    raise ValueError(f"{key} must be {expected}, got {given}{detail}")
-
-
-def _kind_name(kind: Any) -> str:
-    origin = typing.get_origin(kind)
-    if origin is list:
-        return f"a list of {_kind_name(typing.get_args(kind)[0])}" if typing.get_args(kind) else "a list"
-    return {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a JSON object"}.get(
-        kind, getattr(kind, "__name__", str(kind))
-    )
-
-
-def _place(kind: Any, order: list[type]) -> int:
-    """Others, which are enums, come first."""
-    origin = typing.get_origin(kind) or kind
-    return order.index(origin) if origin in order else -1
-
-
-def _convert_one(raw: Any, kind: Any) -> Any:
-    origin = typing.get_origin(kind) or kind
-    if raw is _NO_VALUE:
-        if origin is bool:
-            return True
-        raise TypeError
-    if origin is bool:
-        if isinstance(raw, bool):
-            return raw
-        lowered = str(raw).lower()
-        if lowered in ("true", "yes", "1", "on"):
-            return True
-        if lowered in ("false", "no", "0", "off"):
-            return False
-        raise ValueError
-    if isinstance(raw, bool):
-        raise TypeError
-    if origin is int:
-        number = float(raw)
-        if number != int(number):
-            raise ValueError
-        return int(raw) if isinstance(raw, str) and raw.lstrip("+-").isdigit() else int(number)
-    if origin is float:
-        number = float(raw)
-        if not math.isfinite(number):
-            raise ValueError
-        return number
-    if origin is dict:
-        value = _json(raw) if isinstance(raw, str) else raw
-        if not isinstance(value, dict):
-            raise TypeError
-        return value
-    if origin in (list, tuple):
-        inner = typing.get_args(kind)[0] if typing.get_args(kind) else str
-        if isinstance(raw, str):
-            raw = _json(raw) if raw.startswith("[") else [part for part in raw.replace(",", " ").split()]
-        if not isinstance(raw, list | tuple):
-            raw = [raw]
-        values = [_convert_one(item, inner) for item in raw]
-        return tuple(values) if origin is tuple else values
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(raw).value
-    if origin is str or kind is Any:
-        if raw is None or isinstance(raw, dict | list):
-            raise TypeError
-        if isinstance(raw, float) and kind is str:
-            raise _NumberForText("put it in quotes, since a number is not kept as it is written")
-        return raw if kind is Any else str(raw)
-    raise TypeError
-
-
-class _NumberForText(ValueError):
-    """A number of YAML in the place of text: `3.10` would become `3.1`."""
-
-
-class _NoJSON(ValueError):
-    """Text that was meant as JSON and is none."""
-
-
-def _json(raw: str) -> Any:
+def glance(argv: Sequence[str], dataclass_types: Sequence[type]) -> dict[str, Any]:
+    """The values that can be read, whatever else is wrong with a command line or its YAML files."""
+    fields = option_fields(dataclass_types)
     try:
-        return json.loads(raw, parse_constant=_no_number)
-    except json.JSONDecodeError as error:
-        raise _NoJSON(f"no JSON: {error.msg} at character {error.pos}") from None
-    except (ValueError, RecursionError) as error:
-        raise _NoJSON(f"no JSON that can be read: {error}") from None
+        return _readable(Said.read(argv, fields).settings, fields)
+    except (OSError, ValueError):
+        return {}
 
 
-def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is no number")
+def _asks_to_print(word: str) -> bool:
+    return normal(word) == f"__{_PRINT}"
 
 
-def _help(description: str, dataclass_types: Sequence[type], sections: dict[str, type]) -> str:
-    lines = [description.strip(), "", "Options (--name value, or `name: value` in the file given with --config):", ""]
-    for dataclass_type in dataclass_types:
-        lines.append(f"{dataclass_type.__name__}:")
-        own = set(dataclass_type.__annotations__)
-        for item in dataclasses.fields(dataclass_type):
-            if item.name in own and item.init:
-                made = item.default_factory
-                default = item.default if made is dataclasses.MISSING else made()
-                default = "none, it must be given" if default is dataclasses.MISSING else default
-                text = item.metadata.get("help", "")
-                lines.append(f"  --{item.name}  (default {default})  {text}".rstrip())
-        inherited = [base.__name__ for base in dataclass_type.__mro__[1:-1] if dataclasses.is_dataclass(base)]
-        if inherited:
-            lines.append(f"  ... and every field of {', '.join(inherited)}")
-        lines.append("")
-    for name, kind in sections.items():
-        lines.append(f"--{name}.<option> value: any field of {kind.__name__}, for the stage {name!r} only")
-    return "\n".join(lines)
+def _sections(sections: Sections | None, values: Mapping[str, Any]) -> Mapping[str, type]:
+    return sections(values) if callable(sections) else sections or {}
+
+
+def _readable(settings: Sequence[Setting], fields: Mapping[str, OptionField]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for setting in settings:
+        if setting.key in fields:
+            try:
+                values[setting.key] = fields[setting.key].convert(setting.raw, setting.key)
+            except ValueError:
+                continue
+    return values
+
+
+def _flattened(setting: Setting, section_fields: Mapping[str, Any]) -> list[Setting]:
+    """A section of a YAML file as settings of its own."""
+    if setting.key not in section_fields or not (setting.raw is None or isinstance(setting.raw, dict)):
+        return [setting]
+    return [
+        Setting(f"{setting.key}.{normal(str(inner))}", value, setting.where)
+        for inner, value in (setting.raw or {}).items()
+    ]
+
+
+def _store(
+    setting: Setting,
+    fields: Mapping[str, OptionField],
+    section_fields: Mapping[str, Mapping[str, OptionField]],
+    parsed: ParsedOptions,
+) -> None:
+    key, where = setting.key, setting.where
+    section, dot, name = key.partition(".")
+    if dot:
+        if section not in section_fields:
+            raise unknown_name(f"section {where}", section, section_fields)
+        if name not in section_fields[section]:
+            raise unknown_name(f"option of section {section} {where}", name, section_fields[section])
+        known, values = section_fields[section], parsed.sections[section]
+    else:
+        name, known, values = key, fields, parsed.values
+        if name not in fields:
+            raise unknown_name(f"option {where}", key, [*fields, *(f"{each}.<option>" for each in section_fields)])
+    value = known[name].convert(setting.raw, key)
+    if where == COMMAND_LINE:
+        if known[name].metadata.get("repeats") and key in parsed.on_command_line:
+            value = [*values[name], *value]
+        parsed.on_command_line.add(key)
+    # A value also replaces what an earlier place (a config) said about the same thing in another form.
+    values.pop(other_forms(known).get(name, ""), None)
+    values[name] = value

@@ -27,6 +27,7 @@ def add_logit_adjustment(report: RunReport, name: str, result: StageResult, *, t
     counts.require_images("post-hoc logit adjustment")
     with quiet_loading():
         model = LongTailForImageClassification.from_pretrained(result.folder)
+    assert isinstance(model, LongTailForImageClassification)
     # A logit adjustment that the model has is replaced, not added to.
     done = {"sampler": recorded_sampler(result.folder), "logit_adjustment": None}
     warn_of_double_correction(

@@ -16,7 +16,7 @@ from ..data import ClassCounts, long_tail_info
 from ..methods import PRETRAINING, LongTailMethod, Stage, get_method
 from ..methods.pretraining import with_pretraining
 from ..reading import json_form
-from ..recipe.recipe import DataOptions, ModelOptions
+from ..recipe import DataOptions, ModelOptions
 from ..redaction import public
 from ..trainer.arguments import merge_arguments
 from ..trainer.precision import wanted_precision

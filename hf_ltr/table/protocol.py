@@ -9,7 +9,6 @@ import copy
 import dataclasses
 import importlib.resources
 import re
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any
 
 from ..naming import nearest_names, unknown_name
 from ..reading import parse_yaml, read_text
-from ..recipe.options import convert
-from ..recipe.recipe import DataOptions, ModelOptions
+from ..recipe import DataOptions, ModelOptions, option_fields
+from ..recipe.fields import OptionField
+from ..redaction import public
 from ..validation import choice, mapping, number, shown, text
 
 # A protocol says nothing about these: the seed is the table's, the folders are those of the run.
@@ -94,6 +94,16 @@ class Protocol:
             **self.published,
         }
 
+    @property
+    def folder_name(self) -> str:
+        """Its name, and what was changed about its data: another tail is another table, and so is a trial."""
+        changed = [
+            f"-{key}={public(value, key)}"
+            for key, value in self.overrides.items()
+            if key in self.data or _TRIAL in key
+        ]
+        return f"{self.name}{''.join(changed)}"
+
     def data_options(self, method: str) -> dict[str, Any]:
         """Data options of a row."""
         return {**self.data, **self.methods.get(method, {}).get("data", {})}
@@ -121,6 +131,21 @@ class Protocol:
 def protocol_names() -> list[str]:
     """The protocols that ship with the package."""
     return sorted(path.name.removesuffix(".yaml") for path in _folder().iterdir() if path.name.endswith(".yaml"))
+
+
+def default_protocol(dataset: str | None) -> str:
+    """
+    The protocol of a dataset where none is named.
+
+    Raises:
+        `ValueError`: if the dataset has none.
+    """
+    if dataset in DEFAULT_PROTOCOLS:
+        return DEFAULT_PROTOCOLS[dataset]
+    raise ValueError(
+        f"There is no default protocol for the dataset {dataset!r}; name one with --protocol "
+        f"({', '.join(protocol_names())}, or a YAML file)"
+    )
 
 
 def load_protocol(name_or_path: str | Path, **overrides: Any) -> Protocol:
@@ -244,34 +269,25 @@ def _converted_stages(stages: Mapping[str, Any], where: str) -> dict[str, dict[s
 
 
 def _converted(part: str, values: Any, where: str) -> dict[str, Any]:
-    kinds = _kinds(part)
+    fields = _fields(part)
     converted = {}
     for key, value in mapping(where, values).items():
-        if key not in kinds:
+        if key not in fields:
             hint = "The table sets it for each run." if key in NOT_PROTOCOL else ""
-            raise unknown_name(f"option of {part} in {where}", key, kinds, hint)
-        converted[key] = _convert(key, value, kinds)
+            raise unknown_name(f"option of {part} in {where}", key, fields, hint)
+        converted[key] = fields[key].convert(value, key)
     return converted
 
 
-def _kinds(part: str) -> dict[str, tuple[Any, bool]]:
-    """Types of the fields of a part, and whether `none` is one of their words."""
+def _fields(part: str) -> dict[str, OptionField]:
+    """The options of a part."""
     if part == "arguments":
         from ..trainer import LongTailTrainingArguments
 
         kind: Any = LongTailTrainingArguments
     else:
         kind = {"data": DataOptions, "model": ModelOptions}[part]
-    hints = typing.get_type_hints(kind)
-    return {
-        item.name: (hints[item.name], item.default == "none")
-        for item in dataclasses.fields(kind)
-        if item.init and item.name not in NOT_PROTOCOL
-    }
-
-
-def _convert(key: str, value: Any, kinds: dict[str, tuple[Any, bool]]) -> Any:
-    return convert(value, kinds[key][0], key, kinds[key][1])
+    return option_fields([kind], without=NOT_PROTOCOL)
 
 
 def _is_limit(key: str, value: Any) -> bool:
@@ -286,17 +302,17 @@ def _is_limit(key: str, value: Any) -> bool:
 def _override(protocol: Protocol, key: str, value: Any) -> None:
     stage, dot, inner = key.partition(".")
     if dot:
-        kinds = _kinds("arguments")
-        if inner not in kinds:
-            raise unknown_name(f"override of stage {stage}", inner, kinds)
-        converted = protocol.overrides[key] = _convert(inner, value, kinds)
+        fields = _fields("arguments")
+        if inner not in fields:
+            raise unknown_name(f"override of stage {stage}", inner, fields)
+        converted = protocol.overrides[key] = fields[inner].convert(value, inner)
         if not _is_limit(inner, converted):
             protocol.stages.setdefault(stage, {})[inner] = converted
         return
     for part in ("data", "model", "arguments"):
-        kinds = _kinds(part)
-        if key in kinds:
-            converted, values = _convert(key, value, kinds), getattr(protocol, part)
+        fields = _fields(part)
+        if key in fields:
+            converted, values = fields[key].convert(value, key), getattr(protocol, part)
             if key not in PLACES and (key not in values or values[key] != converted):
                 protocol.overrides[key] = converted
             if not _is_limit(key, converted):
@@ -306,4 +322,4 @@ def _override(protocol: Protocol, key: str, value: Any) -> None:
         raise ValueError(
             f"{key} is not part of a protocol: the table sets it for each run (see --seeds, --output_dir)"
         )
-    raise unknown_name("override", key, [*_kinds("data"), *_kinds("model"), *_kinds("arguments")])
+    raise unknown_name("override", key, [*_fields("data"), *_fields("model"), *_fields("arguments")])

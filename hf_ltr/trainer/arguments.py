@@ -136,7 +136,9 @@ class LongTailTrainingArguments(TrainingArguments):
 
     mixed_precision_mode: str = field(default="auto", metadata={"help": "auto, no, bf16 or fp16."})
     channels_last: bool = field(default=True, metadata={"help": "Memory format of convolutional models."})
-    base_learning_rate: float | None = field(default=None, metadata={"help": "Learning rate per 256 rows of a step."})
+    base_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate per 256 rows of a step.", "instead_of": "learning_rate"}
+    )
     momentum: float = field(default=0.9, metadata={"help": "Momentum of SGD."})
     nesterov: bool = field(default=False, metadata={"help": "Nesterov momentum of SGD."})
     decay_all_parameters: bool | None = field(default=None, metadata={"help": "Decay norms and biases too."})

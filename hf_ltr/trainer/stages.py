@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from transformers import TrainerCallback
 
-from ..files import clear_temporaries, write_json
+from ..files import clear_temporaries, write_json, write_text
 from ..methods import Stage
 from ..models.quiet import quiet_loading
 from ..reporting.finished_run import StageResult
@@ -34,6 +34,7 @@ def run_stages(
     test_dataset: Any = None,
     output_dir: str | Path,
     callbacks: list[TrainerCallback] | None = None,
+    files: Mapping[str, str] | None = None,
     announce: Callable[[str], None] = print,
 ) -> dict[str, StageResult]:
     """
@@ -50,6 +51,8 @@ def run_stages(
             training, the test set is looked at once, after the last epoch.
         output_dir (`str`): Root folder.
         callbacks (`list`, *optional*): Given to every trainer.
+        files (`dict[str, str]`, *optional*): Texts by name that are kept in `output_dir`, written when nothing speaks
+            against the run any more.
         announce (`Callable`, defaults to `print`): Told on the main process which stage begins.
 
     Returns:
@@ -67,6 +70,8 @@ def run_stages(
         require_readable_images(splits._asdict(), announce)
     if PartialState().is_main_process:
         claim_folder(output_dir, root_facts(stages))
+        for name, text in (files or {}).items():
+            write_text(output_dir / name, text)
         for folder in (output_dir, *(plan.folder for plan in plans if plan.finished is not None)):
             clear_temporaries(folder)
     results: dict[str, StageResult] = {}

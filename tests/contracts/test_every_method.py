@@ -310,7 +310,7 @@ def test_a_recipe_config_exists_and_has_no_unknown_key(name, repository):
 
     found = []
     for path in sorted((repository / "recipes" / "configs").rglob("*.yaml")):
-        methods = parse_config(repository, path)  # raises for an unknown key, section or value
+        methods = parse_config(path)  # raises for an unknown key, section or value
         if name in methods:
             found.append(path.name)
         assert yaml.safe_load(path.read_text())

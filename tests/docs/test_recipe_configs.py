@@ -34,7 +34,7 @@ def test_every_config_parses_and_names_its_sources(repository):
         text = path.read_text(encoding="utf-8")
         comment = " ".join(line for line in text.splitlines() if line.startswith("#"))
         assert SOURCE.search(comment), f"{path.name} does not say where its numbers come from"
-        parse_config(repository, path)
+        parse_config(path)
 
 
 def test_names_inside_a_config_are_known(repository):

@@ -21,8 +21,7 @@ from hf_ltr.data.sources.lists.split_lists import parse_list, read_text
 from hf_ltr.methods import METHODS, get_method
 from hf_ltr.models import LongTailConfig
 from hf_ltr.models.modules import MODULES
-from hf_ltr.recipe.options import parse_options
-from hf_ltr.recipe.recipe import DataOptions, ModelOptions
+from hf_ltr.recipe import DataOptions, ModelOptions, parse_options
 from hf_ltr.table import published_results
 from hf_ltr.table.protocol import load_protocol
 from hf_ltr.trainer import LongTailTrainingArguments

@@ -18,8 +18,7 @@ from hf_ltr.data.sources.lists.coco_lists import read_annotations
 from hf_ltr.data.sources.lists.split_lists import parse_list
 from hf_ltr.losses import FocalLoss, LDAMLoss, LogitAdjustedLoss
 from hf_ltr.reading import read_json
-from hf_ltr.recipe.options import parse_options
-from hf_ltr.recipe.recipe import DataOptions, ModelOptions
+from hf_ltr.recipe import DataOptions, ModelOptions, parse_options
 from hf_ltr.table.protocol import load_protocol
 
 NAN, INF = math.nan, math.inf

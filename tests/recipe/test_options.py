@@ -4,7 +4,7 @@ import pytest
 from transformers import IntervalStrategy
 
 from hf_ltr import LongTailTrainingArguments
-from hf_ltr.recipe.options import convert, parse_options
+from hf_ltr.recipe import convert, parse_options
 
 
 @dataclass
@@ -48,7 +48,7 @@ def parse(*argv, yaml=None, tmp_path=None, sections=SECTIONS):
 def test_only_what_was_set_is_there():
     parsed = parse()
     assert parsed.values == {} and parsed.sections == {"pretraining": {}, "finetuning": {}}
-    assert parsed.config_file is None
+    assert parsed.config_files == [] and parsed.on_command_line == set()
     assert parsed.build(Data) == Data() and parsed.build(Model) == Model()
     parsed = parse("--seed", "3", "--head", "cosine")
     assert parsed.of(Data) == {"seed": 3} and parsed.of(Model) == {"head": "cosine"}
@@ -134,7 +134,7 @@ def test_values_of_yaml(tmp_path, yaml, values):
     parsed = parse(yaml=yaml, tmp_path=tmp_path)
     assert parsed.values == values
     assert all(type(parsed.values[key]) is type(value) for key, value in values.items())
-    assert parsed.config_file == str(tmp_path / "config.yaml")
+    assert parsed.config_files == [str(tmp_path / "config.yaml")]
 
 
 def test_command_line_wins_wherever_it_stands(tmp_path):
@@ -313,7 +313,7 @@ def test_convert_names_what_it_expects():
 
 
 def test_splits_are_a_text_or_pairs(tmp_path):
-    from hf_ltr.recipe.recipe import DataOptions
+    from hf_ltr.recipe import DataOptions
 
     config = tmp_path / "config.yaml"
     config.write_text("splits:\n  train: [train, extra]\n  test: holdout\n")

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
 import torch
 from torch import nn
 from transformers.initialization import meta_device_safe_creation_ops
 
-from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrainingArguments, get_method
-from hf_ltr.recipe.options import parse_options
-from hf_ltr.recipe.recipe import DataOptions, ModelOptions
+from hf_ltr import LongTailConfig, LongTailForImageClassification, LongTailTrainingArguments
+from hf_ltr.recipe import ModelOptions
 from hf_ltr.trainer.optimization import cosine_factor, parameter_groups
 from hf_ltr.trainer.stage_model import stage_config
 from hf_ltr.trainer.stage_plan import stage_arguments
+from tests.contracts.recipe_parsing import plan_config
 
-OPTIONS = {"mem_vit": "MemOptions", "classifier": "ClassifierOptions"}
 MIXING = ("mixup_alpha", "cutmix_alpha", "label_smoothing")
 
 
 @pytest.fixture
 def read(repository, tmp_path):
     def read_config(path: str):
-        recipe = path.split("/")[0]
-        file = repository / "recipes" / f"{recipe}.py"
-        specification = importlib.util.spec_from_file_location(f"recipe_{recipe}", file)
-        script = importlib.util.module_from_spec(specification)
-        sys.modules[specification.name] = script
-        specification.loader.exec_module(script)
-        kinds = [getattr(script, OPTIONS[recipe]), DataOptions, ModelOptions, LongTailTrainingArguments]
-        sections = dict.fromkeys(script.STAGES, LongTailTrainingArguments)
-        parsed = parse_options(
-            ["--config", str(repository / f"recipes/configs/{path}.yaml")], kinds, sections=sections
-        )
-        own = parsed.build(kinds[0])
-        counts = [200, 50, 5]
-        name = getattr(own, "method", "mem")
-        method = get_method(name, class_counts=counts, **(own.method_options or {}))
-        stages = method.stages() if recipe == "mem_vit" else script.build_stages(own, method, parsed)
+        parsed, plan = plan_config(repository / f"recipes/configs/{path}.yaml", [200, 50, 5])
         common = parsed.of(LongTailTrainingArguments)
-        config = parsed.build(ModelOptions).config(method.class_counts)
+        common.pop("output_dir", None)
+        stages = [stage for stage in plan.stages if stage.name not in plan.compared]
+        config = parsed.build(ModelOptions).config(plan.method.class_counts)
         found = {}
         for stage in stages:
-            stage.arguments.update(parsed.sections.get(stage.name, {}))
             options = stage_arguments(stage, stages, common, tmp_path / stage.name, lambda text: None)
             found[stage.name] = LongTailTrainingArguments(**options), stage_config(stage, config)
         return found

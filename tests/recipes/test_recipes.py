@@ -75,8 +75,9 @@ def test_classifier_recipe_end_to_end(recipe, repository, tmp_path, capsys):
 def test_mem_recipe_end_to_end(recipe, tmp_path, capsys):
     script = recipe("mem_vit")
     output = tmp_path / "run"
-    steps = [f"--{stage}.max_steps=4" for stage in script.STAGES]
-    warm = [f"--{stage}.warmup_steps=1" for stage in script.STAGES]
+    stages = ("pretraining", "finetuning", "classifier", "lws", "las_stage2", "modulator")
+    steps = [f"--{stage}.max_steps=4" for stage in stages]
+    warm = [f"--{stage}.warmup_steps=1" for stage in stages]
     compare = ["--compare", "logit_adjustment", "crt", "tau_norm", "lws", "las_stage2"]
     script.main([*steps, *warm, *compare, "--output_dir", str(output), *TINY])
     printed = capsys.readouterr().out
@@ -84,7 +85,7 @@ def test_mem_recipe_end_to_end(recipe, tmp_path, capsys):
     for row in [*rows, "+ las_stage2", "+ MEM"]:
         assert re.search(rf"\| {re.escape(row)} +\|", printed), row
     metrics = json.loads((output / "metrics.json").read_text())
-    assert set(metrics["seconds"]) == {*script.STAGES, "tau_norm"}
+    assert set(metrics["seconds"]) == {*stages, "tau_norm"}
     config = json.loads((output / "config.json").read_text())
     assert config["method"]["name"] == "mem"
     assert config["modules"]["modulator"]["group_of_class"] == [0, 1, 1, 1, 1, 2, 2, 2, 2, 2]
@@ -116,7 +117,7 @@ def test_mem_recipe_without_pretraining(recipe, tmp_path, capsys):
     script.main(["--config", str(config), *limits, *start, *network, "--output_dir", str(again)])
     assert f"finetuning: cross_entropy, from {output / 'finetuning'}" in capsys.readouterr().out
     both = ["--start", "somewhere", "--method_options", '{"pretraining": true}']
-    with pytest.raises(ValueError, match="start names weights to fine-tune"):
+    with pytest.raises(ValueError, match="initial_checkpoint names weights to fine-tune"):
         script.main(["--config", str(config), *limits, *both, *network, "--output_dir", str(again)])
     with pytest.raises(FileNotFoundError, match="no checkpoint folder '/nowhere/vit'"):
         script.main(["--config", str(config), *limits, "--start", "/nowhere/vit", *network])
@@ -150,7 +151,7 @@ def test_mem_recipe_from_a_masked_autoencoder_of_transformers(recipe, repository
 
 def test_a_rate_of_the_command_line_replaces_the_base_rate_of_a_config(tmp_path):
     from hf_ltr import LongTailTrainingArguments
-    from hf_ltr.recipe.options import parse_options
+    from hf_ltr.recipe import parse_options
 
     config = tmp_path / "config.yaml"
     config.write_text("base_learning_rate: 5.0e-4\npretraining: {base_learning_rate: 1.0e-4}\n")
@@ -162,18 +163,22 @@ def test_a_rate_of_the_command_line_replaces_the_base_rate_of_a_config(tmp_path)
     assert options.values == {"base_learning_rate": 5e-4}
 
 
-def test_classifiers_beside_mem_are_trained_alike(recipe):
+def test_classifiers_beside_a_method_are_trained_alike():
     from hf_ltr import ClassCounts
+    from hf_ltr.recipe import TrainOptions
+    from hf_ltr.recipe.stages import TrainingPlan
 
-    script = recipe("mem_vit")
-    options = script.MemOptions(compare=["logit_adjustment", "crt", "lws", "tau_norm", "las_stage2"])
+    options = TrainOptions("mem", compare=["logit_adjustment", "crt", "lws", "tau_norm", "las_stage2"])
     section = {"num_train_epochs": 7.0, "learning_rate": 0.5}
-    stages = {stage.name: stage for stage in script.comparisons(options, ClassCounts([50, 20, 5]), section)}
-    assert list(stages) == ["classifier", "lws", "tau_norm", "las_stage2"]
+    plan = TrainingPlan.make(options, {}, {"classifier": section}, ClassCounts([50, 20, 5]))
+    names = ["pretraining", "finetuning", "classifier", "lws", "tau_norm", "las_stage2", "modulator"]
+    assert [stage.name for stage in plan.stages] == names and plan.compared == names[2:-1]
+    stages = {stage.name: stage for stage in plan.stages if stage.name in plan.compared}
     for name in ("classifier", "lws", "las_stage2"):
         assert stages[name].arguments | section == stages[name].arguments
     assert stages["tau_norm"].arguments["num_train_epochs"] == 0
     assert all(stage.config == {"drop_path_rate": 0.0} for stage in stages.values())
+    assert {stage.start for stage in stages.values()} == {"stage:finetuning"}
 
 
 def test_pretraining_of_another_encoder_is_refused_before_it_begins(recipe, tmp_path):
@@ -239,7 +244,7 @@ def test_a_single_stage_recipe_refuses_a_method_of_two(recipe, tmp_path):
 
 
 def test_mistakes_end_with_one_line(recipe, capsys, monkeypatch):
-    from hf_ltr.recipe.recipe import fail_clearly
+    from hf_ltr.recipe import fail_clearly
 
     monkeypatch.delenv("HF_LTR_TRACEBACK", raising=False)
     with pytest.raises(SystemExit) as stop:

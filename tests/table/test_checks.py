@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features
 
 from hf_ltr import METHODS
 from hf_ltr.data.splits import long_tailed_counts
-from hf_ltr.recipe.recipe import DataOptions
+from hf_ltr.recipe import DataOptions
 from hf_ltr.table import MethodSpecification, Table, load_protocol, protocol_names
 from hf_ltr.table.plans import Plan
 
