@@ -7,8 +7,7 @@ import math
 import pytest
 
 from hf_ltr.reading import json_form, parse_json, parse_yaml, read_json, read_yaml
-from hf_ltr.recipe.options import parse_options
-from hf_ltr.recipe.recipe import DataOptions
+from hf_ltr.recipe import DataOptions, parse_options
 
 
 def anchors(levels: int) -> str:
