@@ -172,6 +172,22 @@ class TableData:
         """A row and seed with the class counts of its data."""
         return Plan.make(self.protocol, row, seed, self.counts(row.name))
 
+    def identity(self, row: MethodSpecification, seed: int) -> dict[str, Any]:
+        """What makes a run this run, as it is written into its result and compared with it."""
+        plan = self.plan(row, seed)
+        return json_form(
+            {
+                "settings": plan.settings(row.post_hoc),
+                "description": plan.method.describe(),
+                "data": {
+                    "row_hash": self.row_hash(row.name),
+                    "class_counts": list(plan.counts.counts),
+                    "group_scheme": plan.counts.grouping,
+                },
+            },
+            str,
+        )
+
     def _load(self, method: str | None) -> tuple[DatasetDict, ClassCounts]:
         options = self.protocol.data if method is None else self.protocol.data_options(method)
         key = json.dumps(options, sort_keys=True)

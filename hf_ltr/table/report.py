@@ -22,7 +22,16 @@ from .cost import read_cost
 from .plans import Plan
 from .protocol import Protocol, without_places
 from .published import published_targets
-from .results import COMPUTATION, TestSet, check_settings, read_result, recorded_counts, result_path, used_computation
+from .results import (
+    COMPUTATION,
+    Result,
+    TestSet,
+    check_settings,
+    read_result,
+    recorded_counts,
+    result_path,
+    used_computation,
+)
 from .rows import MethodSpecification, default_baseline, expand_rows, find_baseline
 from .statistics import Sweep, TableRow, find_sweeps, is_swept, measure_row, row_differences
 
@@ -113,7 +122,7 @@ class TableReport:
             cost=self.costs.get("rows", {}).get(specification.trained.label, {}),
         )
 
-    def _runs(self, row: MethodSpecification) -> dict[int, dict[str, Any]]:
+    def _runs(self, row: MethodSpecification) -> dict[int, Result]:
         runs = {}
         for seed in self.seeds:
             content = read_result(self.output_dir, row, seed)
@@ -126,7 +135,7 @@ class TableReport:
             runs[seed] = content
         return runs
 
-    def _counts(self, runs: dict[int, dict[str, Any]]) -> ClassCounts:
+    def _counts(self, runs: dict[int, Result]) -> ClassCounts:
         """Counts to build a method with, only to know what it is; any will do where nothing is run."""
         for run in runs.values():
             return recorded_counts(run)
@@ -176,7 +185,7 @@ class TableReport:
         )
         return "\n\n".join(parts) + "\n"
 
-    def _finished_runs(self) -> list[dict[str, Any]]:
+    def _finished_runs(self) -> list[Result]:
         return [run for row in self.rows for run in row.runs.values()]
 
     def _made_with(self) -> dict[str, Iterable[str]]:
@@ -268,7 +277,7 @@ class TableReport:
         return figures
 
 
-def _commit(run: Mapping[str, Any]) -> str:
+def _commit(run: Result) -> str:
     # A run outside of any checkout cannot see its commit; whoever writes it down later says so in the result.
     return f"`{run['commit']}`{' (entered afterwards)' if run.get('commit_entered_afterwards') else ''}"
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -28,6 +28,31 @@ COMPUTATION = ("precision", "memory_format", "device", "capability")
 _OPEN = ("auto", None)
 # What the arguments call a precision, and what a record calls it.
 _RECORDED = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
+
+
+class Result(TypedDict):
+    """A finished run, as its file holds it."""
+
+    format: int
+    row: str
+    seed: int
+    settings: dict[str, Any]  # see `Plan.settings`
+    description: dict[str, Any]  # of the method
+    data: dict[str, Any]  # `row_hash`, `class_counts`, `group_scheme` of the training images
+    overrides: dict[str, Any]  # what was changed about the protocol
+    metrics: dict[str, Any]
+    per_class_accuracy: list[float | None]
+    predictions: dict[str, Any]  # see `encode_classes`
+    stages: list[dict[str, Any]]  # what each took
+    selection: str  # of the weights that were measured
+    processes: int
+    hardware: str
+    versions: dict[str, str]
+    commit: str | None
+    date: str
+    command: str | None
+    computation: NotRequired[dict[str, str]]  # how it was evaluated; earlier versions do not say it
+    commit_entered_afterwards: NotRequired[bool]
 
 
 def encode_classes(classes: Any) -> dict[str, Any]:
@@ -121,7 +146,7 @@ def result_path(output_dir: str | Path, row: MethodSpecification, seed: int) -> 
     return Path(output_dir) / "results" / f"{row.file_name}_seed{seed}.json"
 
 
-def read_result(output_dir: str | Path, row: MethodSpecification, seed: int) -> dict[str, Any] | None:
+def read_result(output_dir: str | Path, row: MethodSpecification, seed: int) -> Result | None:
     """
     The result of a row and seed, None if that run is not finished.
 
@@ -142,12 +167,12 @@ def read_result(output_dir: str | Path, row: MethodSpecification, seed: int) -> 
     return content
 
 
-def recorded_counts(run: Mapping[str, Any]) -> ClassCounts:
+def recorded_counts(run: Result) -> ClassCounts:
     """Of the training images of a result."""
     return ClassCounts(run["data"]["class_counts"], grouping=run["data"]["group_scheme"])
 
 
-def check_settings(content: dict[str, Any], expected: dict[str, Any], path: str | Path) -> None:
+def check_settings(content: Mapping[str, Any], expected: dict[str, Any], path: str | Path) -> None:
     """
     Refuse a finished run that was made with other settings.
 
@@ -191,7 +216,7 @@ def _drop_free_precision(there: dict[str, Any], here: dict[str, Any], stages: Se
             theirs[name][PRECISION_MODE] = used[name]
 
 
-def used_computation(run: Mapping[str, Any], fact: str) -> str:
+def used_computation(run: Result, fact: str) -> str:
     """A fact of a run's stages and its evaluation; empty where it is not known."""
     stages = [(stage.get("computation") or {}).get(fact) for stage in run["stages"]]
     if fact == "precision" and not any(stages):

@@ -31,7 +31,7 @@ from .cost import TRAINING_FILE, TrainingMeasures, measure_cost
 from .plans import Plan, TableData, share_of_process
 from .protocol import Protocol
 from .report import TableReport
-from .results import FORMAT, TestSet, check_settings, encode_classes, read_result, result_path
+from .results import FORMAT, Result, TestSet, check_settings, encode_classes, read_result, result_path
 from .rows import MethodSpecification, expand_rows
 
 
@@ -189,8 +189,8 @@ class Table:
         test.check_same(known, self.output_dir)
         return test
 
-    def _check_finished(self, row: MethodSpecification, seed: int, content: dict[str, Any]) -> None:
-        expected = self._identity(row, seed)
+    def _check_finished(self, row: MethodSpecification, seed: int, content: Result) -> None:
+        expected = self.data.identity(row, seed)
         if content["description"] != expected["description"]:
             try:
                 # The same method as before an option was added to it whose default changes nothing.
@@ -203,24 +203,8 @@ class Table:
             content = {**content, "data": content["data"] | {"row_hash": expected["data"]["row_hash"]}}
         check_settings(content, expected, result_path(self.output_dir, row, seed))
 
-    def _identity(self, row: MethodSpecification, seed: int) -> dict[str, Any]:
-        """What makes a run this run, as it is written into its result and compared with it."""
-        plan = self.data.plan(row, seed)
-        return json_form(
-            {
-                "settings": plan.settings(row.post_hoc),
-                "description": plan.method.describe(),
-                "data": {
-                    "row_hash": self.data.row_hash(row.name),
-                    "class_counts": list(plan.counts.counts),
-                    "group_scheme": plan.counts.grouping,
-                },
-            },
-            str,
-        )
-
     # ------------------------------------------------------------------ one run
-    def _make(self, row: MethodSpecification, seed: int, test: TestSet) -> dict[str, Any]:
+    def _make(self, row: MethodSpecification, seed: int, test: TestSet) -> Result:
         plan = self.data.plan(row, seed)
         folders = self._train(plan)
         metrics, predictions, computation = self._evaluate(row, plan, folders[-1], test)
@@ -230,7 +214,7 @@ class Table:
                 "format": FORMAT,
                 "row": row.label,
                 "seed": seed,
-                **self._identity(row, seed),
+                **self.data.identity(row, seed),
                 "overrides": public(self.protocol.overrides),
                 "metrics": metrics,
                 "per_class_accuracy": per_class,

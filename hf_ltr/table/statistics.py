@@ -11,7 +11,7 @@ import numpy as np
 
 from ..evaluation.groups import error_shares, group_confusion
 from ..evaluation.statistics import bootstrap_intervals, group_means, hits, mcnemar_test, seed_spread
-from .results import TestSet, decode_classes, recorded_counts
+from .results import Result, TestSet, decode_classes, recorded_counts
 from .rows import MethodSpecification
 
 
@@ -40,7 +40,7 @@ class TableRow:
     """
 
     specification: MethodSpecification
-    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[int, Result] = field(default_factory=dict)
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     differences: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     published: list[dict[str, Any]] = field(default_factory=list)
