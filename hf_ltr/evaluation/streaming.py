@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.class_counts import ClassCounts
 from .groups import error_shares
-from .metrics import accuracies, summarize
+from .metrics import accuracies, class_means, summarize
 
 if TYPE_CHECKING:  # models need seconds to import
     from ..models.auxiliary_module import ModuleMetrics
@@ -252,9 +252,10 @@ class StreamingMetrics:
         if len(self.class_counts.groups) > 1:
             confusion = self._by_group(host["confusion"])
             found["group_accuracy"] = float(confusion.trace() / confusion.sum())
-            oracle = summarize(host["oracle_correct"], host["total"], self.class_counts)
-            names = ("accuracy", *self.class_counts.groups)
-            found |= {f"oracle_{name}": oracle[name] for name in names if name in oracle}
+            correct, total = host["oracle_correct"], host["total"]
+            found["oracle_accuracy"] = float(correct.sum() / total.sum())
+            means = class_means(correct, total, self.class_counts)
+            found |= {f"oracle_{name}": means[name] for name in self.class_counts.groups if name in means}
         return found
 
     def _by_group(self, values: np.ndarray) -> np.ndarray:

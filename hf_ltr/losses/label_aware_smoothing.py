@@ -91,6 +91,7 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
         if self.shape == "concave":
             ratio = torch.sin(math.pi / 2 * ratio)
         elif self.shape == "exp":
+            assert self.power is not None
             ratio = ratio**self.power
         return self.tail + (self.head - self.tail) * ratio
 

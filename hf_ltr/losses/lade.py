@@ -78,13 +78,14 @@ def _regularizer(logits: Tensor, targets: Tensor, counts: Tensor, lambda_: float
     importance = math.log(1 / classes + PRIOR_EPSILON) - log_prior(counts, epsilon=PRIOR_EPSILON, dtype=logits.dtype)
     prior = counts.to(logits.dtype) / counts.sum()
     shifted = logits + importance
-    if weights is None:
-        any_weight, log_total = 1.0, math.log(rows)
-    else:
+    any_weight: Tensor | float = 1.0
+    log_total: Tensor | float = math.log(rows)
+    if weights is not None:
         weights = weights.to(logits.dtype)
-        any_weight = (weights.sum() > 0).to(logits.dtype)
+        is_any = weights.sum() > 0
+        any_weight = is_any.to(logits.dtype)
         # Where nothing has weight every row counts, and the product with `any_weight` = 0 removes the result: no NaN.
-        weights = torch.where(any_weight > 0, weights, torch.ones_like(weights))
+        weights = torch.where(is_any, weights, torch.ones_like(weights))
         targets = targets * weights.unsqueeze(1)
         shifted = shifted + weights.log().unsqueeze(1)
         log_total = weights.sum().log()

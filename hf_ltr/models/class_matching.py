@@ -48,7 +48,8 @@ def match_classes(
         return None
     names, own = [str(name) for name in names], names_in_config(config)
     if own is None:
-        return _unnamed(names, config, what, trust, spelling, tell)
+        _check_unnamed(names, config, what, trust, spelling, tell)
+        return None
     if names == own:
         return None
     _require_distinct(names, what)
@@ -65,11 +66,12 @@ def match_classes(
             )
         return [place[name] for name in names]
     if trust and len(names) == len(own):
-        return _trusted(names, own, what, spelling, tell)
+        _check_trusted(names, own, what, spelling, tell)
+        return None
     raise ValueError(other_classes(names, own, what, trust, subset, spelling))
 
 
-def _unnamed(names: list[str], config: Any, what: str, trust: bool | None, spelling: str, tell: bool) -> None:
+def _check_unnamed(names: list[str], config: Any, what: str, trust: bool | None, spelling: str, tell: bool) -> None:
     number = config.num_labels
     if len(names) != number:
         raise ValueError(
@@ -92,7 +94,7 @@ def _unnamed(names: list[str], config: Any, what: str, trust: bool | None, spell
         )
 
 
-def _trusted(names: list[str], own: list[str], what: str, spelling: str, tell: bool) -> None:
+def _check_trusted(names: list[str], own: list[str], what: str, spelling: str, tell: bool) -> None:
     both = set(names) & set(own)
     wrong = [index for index, name in enumerate(names) if name in both and own[index] != name]
     if wrong:

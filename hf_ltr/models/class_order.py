@@ -103,27 +103,28 @@ def counts_history(
         order = order_of(names, names_before)
         if order is not None:
             before = _picked(before, order)
-        if order is None and None not in (names, names_before) and list(names) != list(names_before):
+        if order is None and names is not None and names_before is not None and list(names) != list(names_before):
             history.append({"class_counts": before, "class_names": list(names_before)})
         elif counts is None or before != list(counts):
             history.append({"class_counts": before})
     return history or None
 
 
-def match_head(model: nn.Module, stored: Any, source: str) -> None:
+def match_head(head: nn.Module, config: Any, stored: Any, source: str) -> None:
     """
     Bring a head that was loaded under the names of another config into their order.
 
     Args:
-        model ([`LongTailForImageClassification`]): Loaded, its head in the order of the checkpoint.
+        head (`nn.Module`): Loaded, in the order of the checkpoint.
+        config ([`LongTailConfig`]): Of the model.
         stored ([`LongTailConfig`]): Of the checkpoint.
         source (`str`): The checkpoint, for messages.
 
     Warns:
         `UserWarning`: saying what was done, or that the head is that of other classes.
     """
-    names, own = names_in_config(model.config), names_in_config(stored)
-    if names is None or names == own or stored.num_labels != model.config.num_labels:
+    names, own = names_in_config(config), names_in_config(stored)
+    if names is None or names == own or stored.num_labels != config.num_labels:
         return
     if own is None:
         warnings.warn(
@@ -149,4 +150,4 @@ def match_head(model: nn.Module, stored: Any, source: str) -> None:
         UserWarning,
         stacklevel=3,
     )
-    reorder_head(model.classifier, order)
+    reorder_head(head, order)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
@@ -34,7 +35,7 @@ class LongTailImageProcessorKwargs(ImagesKwargs, total=False):
     num_channels: int
 
 
-class _ChannelsMixin:
+class _ChannelsMixin(SavesCode, BaseImageProcessor):
     """Brings any image to the number of channels of the model before anything else is done to it."""
 
     valid_kwargs = LongTailImageProcessorKwargs
@@ -70,7 +71,7 @@ class _ChannelsMixin:
         }
         return cls(**{**options, **overrides})
 
-    def _standardize_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+    def _standardize_kwargs(self, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # has keywords only
         # Called where a processor is made (also from a file) and for the options of every call.
         options = super()._standardize_kwargs(**kwargs)
         _check_options(options, self.num_channels if options.get("num_channels") is None else options["num_channels"])
@@ -95,9 +96,10 @@ class _ChannelsMixin:
         if size.shortest_edge and not size.longest_edge:
             height, width = image.shape[-2:]
             scale = size.shortest_edge / min(height, width)
-            size = SizeDict(height=round(height * scale), width=round(width * scale))
-            require_area(size.height, size.width, (height, width))
-        return super().resize(image, size, *args, **kwargs)
+            rows, columns = round(height * scale), round(width * scale)
+            require_area(rows, columns, (height, width))
+            size = SizeDict(height=rows, width=columns)
+        return super().resize(image, size, *args, **kwargs)  # type: ignore[misc]  # of the backend, the other base
 
     def process_image(
         self,
@@ -123,7 +125,7 @@ class _ChannelsMixin:
         return _convert_channels(image, num_channels)
 
 
-class LongTailImageProcessor(_ChannelsMixin, SavesCode, TorchvisionBackend):
+class LongTailImageProcessor(_ChannelsMixin, TorchvisionBackend):
     """
     Prepares images for [`LongTailForImageClassification`] with torchvision.
 
@@ -148,7 +150,7 @@ class LongTailImageProcessor(_ChannelsMixin, SavesCode, TorchvisionBackend):
     """
 
 
-class LongTailImageProcessorPil(_ChannelsMixin, SavesCode, PilBackend):
+class LongTailImageProcessorPil(_ChannelsMixin, PilBackend):
     """The same processor with Pillow and numpy; `AutoImageProcessor.from_pretrained(..., backend="pil")` gives it."""
 
 

@@ -84,6 +84,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
     ```
     """
 
+    backbone: Backbone
     classifier: Head
     logit_offset: Tensor
 

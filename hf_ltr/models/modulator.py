@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -76,6 +76,11 @@ class MutualExclusiveModulator(AuxiliaryModule):
     Raises:
         `ValueError`: for fewer than two groups, an empty group, or classes in no or several groups.
     """
+
+    group_of_class: Tensor
+    group_members: Tensor
+    group_padding: Tensor
+    top_positions: Tensor
 
     name = "modulator"
     metric_names = ("modulator_group_accuracy", "magnitude_group_accuracy")
@@ -177,7 +182,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
         self._initialize_fusion()
 
     def _initialize_fusion(self) -> None:
-        last = self.fusion[-1]
+        last = cast(nn.Linear, self.fusion[-1])
         one = {"softplus": math.log(math.e - 1.0), "none": 1.0, "exp": 0.0, "sigmoid2": 0.0}[self.activation]
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, one)
@@ -234,7 +239,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
         if tokens.ndim == 2:
             tokens = tokens.unsqueeze(1)
         # Parameters are float32 unless the whole model was cast (to bfloat16 for inference, to float64 in tests).
-        dtype = self.fusion[0].weight.dtype
+        dtype = cast(nn.Linear, self.fusion[0]).weight.dtype
         magnitudes = self.magnitudes(tokens.to(dtype))
         with torch.autocast(tokens.device.type, enabled=False):
             logits = logits.to(dtype)

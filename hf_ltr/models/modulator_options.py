@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..naming import unknown_name
@@ -43,7 +43,7 @@ MODULATOR_DEFAULTS: dict[str, Any] = {
 
 
 def modulator_options(
-    options: dict[str, Any],
+    options: Mapping[str, Any],
     num_labels: int,
     class_counts: Sequence[int] | None = None,
     thresholds: tuple[int, int] = (100, 20),

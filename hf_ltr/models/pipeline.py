@@ -23,11 +23,14 @@ class LongTailImageClassificationPipeline(ImageClassificationPipeline):
     changed.
     """
 
-    def preprocess(self, image: Any, timeout: float | None = None) -> Any:
-        own = isinstance(self.image_processor, (LongTailImageProcessor, LongTailImageProcessorPil))
-        if own and not isinstance(image, (np.ndarray, torch.Tensor)):
+    def preprocess(  # type: ignore[override]  # as the parent has it, which says no types
+        self, image: Any, timeout: float | None = None
+    ) -> Any:
+        processor = self.image_processor
+        ours = LongTailImageProcessor | LongTailImageProcessorPil
+        if isinstance(processor, ours) and not isinstance(image, np.ndarray | torch.Tensor):
             try:
-                return self.image_processor(images=fetch_image(image, timeout), return_tensors="pt").to(self.dtype)
+                return processor(images=fetch_image(image, timeout), return_tensors="pt").to(self.dtype)
             except (ValueError, OSError) as error:
                 if isinstance(image, (str, os.PathLike)) and os.path.exists(image):
                     raise ValueError(f"{os.fspath(image)}: {error}") from error

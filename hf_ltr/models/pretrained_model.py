@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .backbone import Backbone
@@ -39,7 +39,7 @@ class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
     config_class = LongTailConfig
     base_model_prefix = ""
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = "image"
     supports_gradient_checkpointing = True
     # timm calls scaled_dot_product_attention by itself.
     _supports_sdpa = True
@@ -52,7 +52,7 @@ class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
 
     if TYPE_CHECKING:
         config: LongTailConfig
-        backbone: Backbone
+        backbone: nn.Module
 
     @classmethod
     def from_pretrained(
@@ -110,8 +110,9 @@ class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.loaded_from = str(source)
         names_classes = isinstance(config, LongTailConfig) or not _NAMES_CLASSES.isdisjoint(kwargs)
-        if stored is not None and names_classes and hasattr(model, "classifier") and not knows_no_classes(stored):
-            match_head(model, stored, str(source))
+        head = getattr(model, "classifier", None)
+        if stored is not None and names_classes and head is not None and not knows_no_classes(stored):
+            match_head(head, model.config, stored, str(source))
         return loaded
 
     @staticmethod
@@ -150,7 +151,7 @@ class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
         """Switch timm's own checkpointing; the function and the interval that transformers passes are not used."""
         try:
-            self.backbone.set_grad_checkpointing(enable)
+            cast(Backbone, self.backbone).set_grad_checkpointing(enable)
         except (AttributeError, AssertionError) as error:
             raise ValueError(
                 f"backbone {self.config.backbone!r} has no gradient checkpointing in timm; leave it off or use "
@@ -158,7 +159,7 @@ class LongTailPreTrainedModel(SavesCode, PreTrainedModel):
             ) from error
         self.gradient_checkpointing = enable
 
-    def get_input_embeddings(self) -> None:
+    def get_input_embeddings(self) -> None:  # type: ignore[override]  # what transformers does for images, too
         """Images have no token embeddings."""
         return None
 

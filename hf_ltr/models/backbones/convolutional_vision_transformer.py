@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -67,7 +67,7 @@ class ConvolutionalVisionTransformer(VisionTransformer):
         patch_sizes: Sequence[int] = (4, 2, 2),
         in_chans: int = 3,
         num_classes: int = 1000,
-        global_pool: str = "avg",
+        global_pool: Literal["", "avg", "avgmax", "max", "token", "map"] = "avg",
         stage_dims: Sequence[int] = (256, 384),
         stage_depths: Sequence[int] = (2, 2),
         embed_dim: int = 768,

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.initialization import meta_device_safe_creation_ops
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import logging
@@ -36,7 +37,7 @@ _NO_ARCHITECTURE = ("drop_rate", "drop_path_rate", "global_pool", "img_size")
 
 
 def convert_checkpoint(
-    model: nn.Module,
+    model: PreTrainedModel,
     state_dict: dict[str, Tensor] | None,
     checkpoint_files: list[str] | None,
     ignore_mismatched_sizes: bool = False,
@@ -46,7 +47,7 @@ def convert_checkpoint(
     The tensors of a checkpoint as `model` wants them, or `None` if they fit as they are.
 
     Args:
-        model (`nn.Module`): With a timm `backbone`; may be on the meta device.
+        model ([`LongTailPreTrainedModel`]): May be on the meta device.
         state_dict (`dict[str, Tensor]`, *optional*): Tensors that are there already.
         checkpoint_files (`list[str]`, *optional*): Otherwise the files, all shards. Only their headers are read
             unless something has to be changed.
@@ -71,7 +72,7 @@ def convert_checkpoint(
         return None
     if state_dict is None:
         state_dict = {}
-        for file in checkpoint_files:
+        for file in checkpoint_files or ():
             state_dict.update(load_state_dict(file, **reading))
     if foreign:
         state_dict = convert_vit_tensors(state_dict, _decoder_grid(model, shapes))
@@ -166,7 +167,7 @@ def _shapes(file: str, reading: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in load_state_dict(file, **reading).items()}
 
 
-def _has_other_patches(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> bool:
+def _has_other_patches(model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> bool:
     """Whether the patches of the checkpoint differ in size or number from the model's."""
     table = _positions(model)
     if table is not None and shapes.get(_POSITIONS, tuple(table.shape)) != tuple(table.shape):
@@ -174,14 +175,18 @@ def _has_other_patches(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> 
     return bool(_patch_sizes(model, shapes))
 
 
-def _positions(model: nn.Module) -> Tensor | None:
+def _positions(model: PreTrainedModel) -> Tensor | None:
     """The model's table of position embeddings on a grid of patches, if it has one."""
     table = getattr(model.backbone, "pos_embed", None)
-    grid = getattr(getattr(model.backbone, "patch_embed", None), "grid_size", None)
-    return table if isinstance(table, Tensor) and table.ndim == 3 and grid is not None else None
+    return table if isinstance(table, Tensor) and table.ndim == 3 and _grid(model) is not None else None
 
 
-def _patch_sizes(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> list[tuple[tuple[int, ...], ...]]:
+def _grid(model: PreTrainedModel) -> tuple[int, int] | None:
+    """The model's rows and columns of patches, if it has patches."""
+    return getattr(getattr(model.backbone, "patch_embed", None), "grid_size", None)
+
+
+def _patch_sizes(model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> list[tuple[tuple[int, ...], ...]]:
     """Sides of the convolutions that cut patches, in the checkpoint and in the model, where they differ."""
     return [
         (shapes[name][2:], tuple(parameter.shape[2:]))
@@ -191,7 +196,7 @@ def _patch_sizes(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> list[t
     ]
 
 
-def _check_patch_size(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_patch_size(model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> None:
     for there, here in _patch_sizes(model, shapes):
         raise ValueError(
             f"The checkpoint cuts images into patches of {there[0]} x {there[1]} pixels, backbone "
@@ -202,12 +207,11 @@ def _check_patch_size(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> N
 
 
 def _with_positions_resampled(
-    model: nn.Module, tensors: dict[str, Tensor], ignore_mismatched_sizes: bool
+    model: PreTrainedModel, tensors: dict[str, Tensor], ignore_mismatched_sizes: bool
 ) -> dict[str, Tensor]:
-    table, old = _positions(model), tensors.get(_POSITIONS)
-    if table is None or old is None or old.ndim != 3 or old.shape[1] == table.shape[1]:
+    table, grid, old = _positions(model), _grid(model), tensors.get(_POSITIONS)
+    if table is None or grid is None or old is None or old.ndim != 3 or old.shape[1] == table.shape[1]:
         return tensors
-    grid = tuple(model.backbone.patch_embed.grid_size)
     prefix = table.shape[1] - grid[0] * grid[1]
     old_grid = _grid_like(grid, old.shape[1] - prefix)
     if old_grid is None:
@@ -224,19 +228,19 @@ def _with_positions_resampled(
     return {**tensors, _POSITIONS: resample_position_embedding(old, old_grid, grid, prefix)}
 
 
-def _grid_like(grid: tuple[int, ...], patches: int) -> tuple[int, int] | None:
+def _grid_like(grid: tuple[int, int], patches: int) -> tuple[int, int] | None:
     """The grid of that many patches with the proportions of `grid`, or `None`; images are square in all sizes."""
     rows = math.isqrt(max(patches, 0) * grid[0] // grid[1])
     columns = rows * grid[1] // grid[0]
     return (rows, columns) if rows and rows * columns == patches and rows * grid[1] == columns * grid[0] else None
 
 
-def _decoder_grid(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> tuple[int, int] | None:
+def _decoder_grid(model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> tuple[int, int] | None:
     """Patches per column and row of the checkpoint, where the model has a decoder to check its positions for."""
-    shape = shapes.get("decoder.decoder_pos_embed")
-    if shape is None or _positions(model) is None or not hasattr(model, "decoder"):
+    shape, grid = shapes.get("decoder.decoder_pos_embed"), _grid(model)
+    if shape is None or grid is None or _positions(model) is None or not hasattr(model, "decoder"):
         return None
-    return _grid_like(tuple(model.backbone.patch_embed.grid_size), shape[1] - 1)
+    return _grid_like(grid, shape[1] - 1)
 
 
 __all__ = ["check_same_encoder", "convert_checkpoint", "encoder_sizes"]

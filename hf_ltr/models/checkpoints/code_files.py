@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import PushToHubMixin
+
 _DOTTED = re.compile(r"\.+[\w.]*")
 
 
-class SavesCode:
+class SavesCode(PushToHubMixin):
     """
     Adds the code to what `save_pretrained` writes, if the class was registered with `register_for_auto_class`; list it
     before the class of transformers (a model, a config or an image processor) among the bases.
@@ -29,19 +31,20 @@ class SavesCode:
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         """As in transformers; files of code lie in the folder itself, whatever folders they come from."""
         cls: Any = type(self)
+        save = super().save_pretrained
         if cls._auto_class is None:
-            return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]  # of the other base
-        described = getattr(self, "config", self)
+            return save(save_directory, *args, **kwargs)
+        described: Any = getattr(self, "config", self)
         reference = f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
         described.auto_map = {**(getattr(described, "auto_map", None) or {}), cls._auto_class: reference}
         if kwargs.get("is_main_process", True):
             write_code(cls, save_directory)
         with _without_copying(cls):
-            return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+            return save(save_directory, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
         # What is not newer than this is not pushed; the code has just been written.
-        times = super()._get_files_timestamps(working_dir)  # type: ignore[misc]
+        times = super()._get_files_timestamps(working_dir)
         return {name: time for name, time in times.items() if not name.endswith(".py")}
 
 

@@ -23,6 +23,7 @@ _MOST_IMAGES = 2**53 // MOST_CLASSES
 
 
 def check_num_labels(value: Any) -> int:
+    """A number of classes that a model may have."""
     whole_number("num_labels", value, minimum=1)
     return whole_number("num_labels", value, maximum=MOST_CLASSES)
 
@@ -83,7 +84,7 @@ def checked_indices(id2label: dict[int, str], given: Any) -> dict[str, int]:
     for index, name in sorted(id2label.items()):
         indices.setdefault(name, index)
     for name, index in mapping("label2id", given or {}).items():
-        if name in indices and id2label.get(int(index) if str(index).isdecimal() else None) != name:
+        if name in indices and id2label.get(int(index) if str(index).isdecimal() else -1) != name:
             raise ValueError(
                 f"label2id says that {shown(name)} is class {shown(index)}, but id2label that it is class "
                 f"{indices[name]}; leave label2id out"
@@ -148,7 +149,7 @@ def replace_classes(stored: Mapping[str, Any], replaced: Mapping[str, Any]) -> d
     return fields
 
 
-def _stored_classes(stored: dict[str, Any], replaced: dict[str, Any]) -> dict[str, Any]:
+def _stored_classes(stored: dict[str, Any], replaced: Mapping[str, Any]) -> dict[str, Any]:
     """What a stored config says about its classes, in the order of those that replace them, and its counts as past."""
     names, own = (_names_of_fields(fields) for fields in (replaced, stored))
     order = order_of(names, own)
@@ -168,7 +169,7 @@ def _names_of(class_counts: Any) -> list[str] | None:
     return getattr(class_counts, "names", None) if hasattr(class_counts, "counts") else None
 
 
-def _names_of_fields(fields: dict[str, Any]) -> list[str] | None:
+def _names_of_fields(fields: Mapping[str, Any]) -> list[str] | None:
     names, id2label = _names_of(fields.get("class_counts")), fields.get("id2label")
     if id2label is not None:
         names = [name for _, name in sorted(checked_names(id2label).items())]
@@ -179,7 +180,7 @@ def _number_of_labels(num_labels: int | None, class_counts: Any, id2label: Any) 
     """The number of classes on which all given fields agree; `None` if none is given."""
     given = {
         "num_labels": None if num_labels is None else check_num_labels(num_labels),
-        "class_counts": None if class_counts is None else len(count_list(class_counts)),
+        "class_counts": None if class_counts is None else len(count_list(class_counts) or ()),
         "id2label": None if id2label is None else len(checked_names(id2label)),
     }
     given = {name: number for name, number in given.items() if number is not None}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
+from typing import Any
 
 import torch
 from timm.models import checkpoint_seq
@@ -33,10 +34,11 @@ class MultiScaleFusion(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], visible: Tensor) -> Tensor:
         """Maps `(B, channels, rows, columns)` and indices of visible patches `(B, V)` to a sum `(B, V, dim)`."""
-        return sum(
+        tokens = (
             gather_tokens(projection(stage).flatten(2).transpose(1, 2), visible)
             for projection, stage in zip(self.projections, maps, strict=True)
         )
+        return reduce(torch.add, tokens)
 
 
 class MaskedAutoencoderDecoder(nn.Module):
@@ -55,6 +57,8 @@ class MaskedAutoencoderDecoder(nn.Module):
             the encoder's norm, and kept here because the classifier does without it as without the decoder.
     """
 
+    position_embedding: Tensor
+
     def __init__(
         self,
         encoder_dim: int,
@@ -69,7 +73,7 @@ class MaskedAutoencoderDecoder(nn.Module):
         super().__init__()
         self.grid, self.num_prefix_tokens = grid, prefix
         self.fusion = fusion
-        norm_layer = partial(nn.LayerNorm, eps=1e-6)
+        norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)  # timm asks for a class and calls it
         self.embedding = nn.Linear(encoder_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.blocks = nn.Sequential(

@@ -95,6 +95,8 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         *(rf"^{name}\." for name in MODULES),
     ]
 
+    backbone: VisionTransformer
+
     def __init__(self, config: LongTailConfig):
         super().__init__(config)
         config.validate()
@@ -107,12 +109,12 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         arguments |= {"global_pool": "avg", "fc_norm": False}
         pretrained = config.backbone_pretrained and not self._is_being_loaded
         try:
-            self.backbone, _ = create_backbone(config.backbone, arguments, config.num_labels, pretrained=pretrained)
+            backbone, _ = create_backbone(config.backbone, arguments, config.num_labels, pretrained=pretrained)
         except ValueError as error:
             if "fc_norm" in str(error.__cause__):
                 raise self._unsuitable("it is not one") from error
             raise
-        self._check_encoder()
+        self.backbone = self._suitable(backbone)
         patch_size = self.backbone.patch_embed.patch_size
         self.patch_size = int(patch_size[0])
         self.num_patches = self.backbone.patch_embed.num_patches
@@ -122,7 +124,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
                 f"mask_ratio {self.mask_ratio} leaves {self.num_visible} of {self.num_patches} patches visible; "
                 "choose a ratio that leaves at least one visible and one masked"
             )
-        self.backbone.pos_embed.requires_grad_(False)
+        self._positions.requires_grad_(False)
         self.decoder = MaskedAutoencoderDecoder(
             self.backbone.embed_dim,
             options["decoder_dim"],
@@ -206,7 +208,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
     def _encode(self, pixel_values: Tensor, visible: Tensor, checkpointing: bool) -> Tensor:
         """Prefix and visible tokens after the encoder's final norm, `(B, P + V, D)`."""
         encoder = self.backbone
-        positions = encoder.pos_embed
+        positions = self._positions
         prefix_positions = positions.shape[1] - self.num_patches
         maps: list[Tensor] = []
         if isinstance(encoder.patch_embed, ConvolutionalPatchEmbed):
@@ -216,7 +218,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             tokens = encoder.patch_embed(pixel_values)
         tokens = gather_tokens(tokens + positions[:, prefix_positions:], visible)
         if encoder.cls_token is not None:
-            class_token = encoder.cls_token
+            class_token: Tensor = encoder.cls_token
             if prefix_positions:
                 class_token = class_token + positions[:, :prefix_positions]
             tokens = torch.cat([class_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
@@ -225,6 +227,13 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         if self.decoder.fusion is not None:
             tokens = tokens + self.decoder.fusion(maps, visible)
         return encoder.norm(tokens)
+
+    @property
+    def _positions(self) -> nn.Parameter:
+        """The encoder's table of position embeddings."""
+        table = self.backbone.pos_embed
+        assert table is not None  # or the encoder would not have been suitable
+        return table
 
     def _create_fusion(self) -> MultiScaleFusion | None:
         embedding = self.backbone.patch_embed
@@ -239,8 +248,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             f"{self.config.backbone!r} does not fit: {reason}"
         )
 
-    def _check_encoder(self) -> None:
-        encoder = self.backbone
+    def _suitable(self, encoder: nn.Module) -> VisionTransformer:
         if not isinstance(encoder, VisionTransformer):
             raise self._unsuitable(f"it is a {type(encoder).__name__}")
         if getattr(encoder, "pos_embed", None) is None:
@@ -251,6 +259,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
             raise self._unsuitable("dynamic_img_size is set")
         if encoder.patch_embed.patch_size[0] != encoder.patch_embed.patch_size[1]:
             raise self._unsuitable("its patches are not square")
+        return encoder
 
     @torch.no_grad()
     def _initialize(self, encoder: bool) -> None:
@@ -271,7 +280,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
                 nn.init.normal_(self.backbone.cls_token, std=0.02)
         nn.init.normal_(self.decoder.mask_token, std=0.02)
         if encoder:
-            positions = self.backbone.pos_embed
+            positions = self._positions
             prefix_positions = positions.shape[1] - self.num_patches
             table = sine_cosine_position_embedding(positions.shape[2], *self.decoder.grid, prefix_positions)
             positions.copy_(table)
@@ -283,7 +292,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         if self._is_being_loaded and module is self.decoder:
             self.decoder.fill_buffers()
             # Loading replaces parameters by new ones, which want gradients.
-            self.backbone.pos_embed.requires_grad_(False)
+            self._positions.requires_grad_(False)
             missing = missing_tensors(self)
             missing.pop("decoder.position_embedding")
             if missing:
