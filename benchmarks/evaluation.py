@@ -19,92 +19,86 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from common import argument_parser, best_ratio, interleave, machine, median_ratio, peak_memory, reset_peak_memory
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
 
-if TYPE_CHECKING:
-    import torch
+from hf_ltr import LongTailConfig, LongTailTrainer, LongTailTrainingArguments
+from hf_ltr.models.modeling import LongTailOutput
 
 ROWS, CLASSES = 24_426, 8_142
 OURS, STOCK = "LongTailTrainer", "stock Trainer, default"
 GOAL_SECONDS, GOAL_MEBIBYTES = 1.0, 64
 
 
+class Rows(Dataset):
+    """Tensors, so that no image decoding is in the figures."""
+
+    def __init__(self, rows: int, classes: int):
+        self.labels = torch.arange(rows) % classes
+        self.items = [
+            {"pixel_values": torch.full((1, 1, 1), row / rows), "labels": row % classes} for row in range(rows)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self.items[row]
+
+
+class Trivial(nn.Module):
+    """Logits of one addition: a fixed row plus what the image holds."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.config = LongTailConfig(
+            backbone="resnet20_cifar",
+            image_size=1,
+            num_channels=1,
+            image_mean=[0.0],
+            image_std=[1.0],
+            class_counts=[max(1, 1000 // (1 + label)) for label in range(classes)],
+        )
+        self.scores = nn.Parameter(torch.randn(classes, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> Any:
+        logits = self.scores + pixel_values.flatten(1)
+        if labels is None:
+            return LongTailOutput(logits=logits, raw_logits=logits)
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def make_trainer(name: str, model: nn.Module, threads: int, **options: Any) -> Trainer:
+    """Ours, or the stock one with the metric that everybody writes."""
+    if name == OURS:
+        args = LongTailTrainingArguments(**options, use_cpu=True, cpu_threads=threads, mixed_precision_mode="no")
+        return LongTailTrainer(model=model, args=args)
+
+    def accuracy(prediction: Any) -> dict[str, float]:
+        return {"accuracy": float((prediction.predictions.argmax(1) == prediction.label_ids).mean())}
+
+    return Trainer(model=model, args=TrainingArguments(**options, use_cpu=True), compute_metrics=accuracy)
+
+
 def measure(name: str, rows: int, classes: int, batch_size: int, threads: int) -> dict[str, float]:
     """One `evaluate()` in this process: seconds, bytes of growth, and the accuracy as a check."""
-    import torch
-    from torch import nn
-    from torch.utils.data import Dataset
-    from transformers import Trainer, TrainingArguments
-
-    from hf_ltr import LongTailConfig, LongTailTrainer, LongTailTrainingArguments
-    from hf_ltr.models.modeling import LongTailOutput
-
     torch.set_num_threads(threads)
-    counts = [max(1, 1000 // (1 + label)) for label in range(classes)]
-
-    class Rows(Dataset):
-        """Tensors, so that no image decoding is in the figures."""
-
-        def __init__(self, rows: int):
-            self.labels = torch.arange(rows) % classes
-            self.items = [
-                {"pixel_values": torch.full((1, 1, 1), row / rows), "labels": row % classes} for row in range(rows)
-            ]
-
-        def __len__(self) -> int:
-            return len(self.items)
-
-        def __getitem__(self, row: int) -> dict:
-            return self.items[row]
-
-    class Trivial(nn.Module):
-        """Logits of one addition: a fixed row plus what the image holds."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.config = LongTailConfig(
-                backbone="resnet20_cifar",
-                image_size=1,
-                num_channels=1,
-                image_mean=[0.0],
-                image_std=[1.0],
-                class_counts=counts,
-            )
-            self.scores = nn.Parameter(torch.randn(classes, generator=torch.Generator().manual_seed(0)))
-
-        def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> Any:
-            logits = self.scores + pixel_values.flatten(1)
-            loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-            if loss is None:
-                return LongTailOutput(logits=logits, raw_logits=logits)
-            return {"loss": loss, "logits": logits}
-
     with tempfile.TemporaryDirectory() as folder:
-        options: dict[str, Any] = {
-            "output_dir": folder,
-            "per_device_eval_batch_size": batch_size,
-            "disable_tqdm": True,
-        }
-        trainer: Trainer
-        if name == OURS:
-            trainer = LongTailTrainer(
-                model=Trivial(),
-                args=LongTailTrainingArguments(
-                    **options, use_cpu=True, cpu_threads=threads, mixed_precision_mode="no"
-                ),
-            )
-        else:
-
-            def accuracy(prediction: Any) -> dict[str, float]:
-                return {"accuracy": float((prediction.predictions.argmax(1) == prediction.label_ids).mean())}
-
-            trainer = Trainer(
-                model=Trivial(), args=TrainingArguments(**options, use_cpu=True), compute_metrics=accuracy
-            )
-        few, everything = Rows(2 * batch_size), Rows(rows)
-        trainer.evaluate(few)
+        trainer = make_trainer(
+            name,
+            Trivial(classes),
+            threads,
+            output_dir=folder,
+            per_device_eval_batch_size=batch_size,
+            disable_tqdm=True,
+        )
+        trainer.evaluate(Rows(2 * batch_size, classes))
+        everything = Rows(rows, classes)
         before = reset_peak_memory()
         start = time.perf_counter()
         metrics = trainer.evaluate(everything)
