@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from datasets import DatasetDict
 
-from ..naming import unknown_name
-from ..validation import number, whole_number
+from ..validation import choice, number, whole_number
 from . import splits as row_splits
 from .arrow import arrow_column
-from .class_counts import ClassCounts, class_counts
+from .class_counts import class_counts
 from .labels import column_labels
 from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_record
 from .sources.columns import class_names, distinct_labels, find_columns, standardize
@@ -119,8 +118,7 @@ def load_long_tailed(
     [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]
     ```
     """
-    if imbalance_type not in row_splits.PROFILES:
-        raise unknown_name("imbalance_type", imbalance_type, row_splits.PROFILES)
+    choice("imbalance_type", imbalance_type, row_splits.PROFILES)
     if imbalance_factor is not None:
         meaning = "imbalance_factor is head over tail and must be at least 1: it"
         imbalance_factor = number(meaning, imbalance_factor, minimum=1)
@@ -144,39 +142,21 @@ def load_long_tailed(
     train = source["train"]
     names = train.features["label"].names
     labels = column_labels(train)
-    pool = ClassCounts(np.bincount(labels, minlength=len(names)).tolist(), names)
     order = _order_values(train, order_column) if order_column is not None else None
-    as_it_is = "test" in source and imbalance_factor is None and ("validation" in source or not validation_per_class)
-    # The order of choice of 8,142 classes takes longer than all the rest, and where all rows stay there is no choice.
-    classes = (
-        [np.arange(len(train))] if as_it_is else row_splits.rows_by_class(labels, len(names), seed=seed, order=order)
-    )
-
-    held_out: list[np.ndarray] | None = None
-    if "test" not in source and not (imbalance_factor is not None and order is not None):
-        classes, held_out = row_splits.hold_out(classes, pool)
-    validation: list[np.ndarray] | None = None
     if validation_per_class and "validation" in source:
         _warn_of_other_validation(source["validation"], validation_per_class, name)
-    elif validation_per_class and imbalance_factor is not None:
-        _require_pool(classes, validation_per_class, pool)
-        classes, validation = row_splits.take_from_pool(classes, validation_per_class)
-    elif validation_per_class:
-        classes, validation = row_splits.take_from_native(classes, validation_per_class, pool)
-    chosen = classes
-    if imbalance_factor is not None:
-        wanted = _profile(classes, imbalance_factor, imbalance_type)
-        chosen = row_splits.cut_tail(classes, wanted, pool, name)
-        if "test" not in source and held_out is None:
-            held_out = _from_the_rest(classes, chosen, name)
-
-    rows = {"train": np.concatenate(chosen)}
-    for split, found in (("validation", validation), ("test", held_out)):
-        if found is not None and any(len(own) for own in found):
-            rows[split] = np.concatenate(found)
-    parts = {split: train.select(np.sort(rows[split])) for split in SPLITS if split in rows and not as_it_is}
-    parts.update({split: part for split, part in source.items() if split not in parts})
-
+    rows = row_splits.choose_rows(
+        labels,
+        names,
+        name,
+        seed=seed,
+        order=order,
+        imbalance_factor=imbalance_factor,
+        imbalance_type=imbalance_type,
+        validation_per_class=0 if "validation" in source else validation_per_class,
+        needs_test="test" not in source,
+    )
+    parts = source if rows is None else source | {split: train.select(np.sort(own)) for split, own in rows.items()}
     record = {
         "version": RECORD_VERSION,
         # A folder's name, not its whole path: the record is published with models and datasets.
@@ -190,33 +170,43 @@ def load_long_tailed(
         "row_identity": f"(label, {order_column})" if order_column else POSITION_IDENTITY,
         **reading.record(),
     }
+    rows = {"train": np.arange(len(train))} if rows is None else rows
+    hashes = {split: row_splits.row_hash(labels, own, order) for split, own in rows.items()}
     recorded = {}
     for split in SPLITS:
-        if split not in parts:
-            continue
-        part = parts[split]
-        counts = class_counts(part).counts
-        earlier = read_record(part)
-        untouched = split in source and len(part) == len(source[split])
-        if untouched and earlier and earlier["counts"] == counts and earlier["class_names"] == list(names):
-            # Made by this function before, and saved: what it says about the rows still holds.
-            recorded[split] = part if SEEN in earlier else write_record(part, {**earlier, **seen_rows(part)})
-            continue
-        own = {**record, "split": split, "counts": counts, **seen_rows(part)}
-        if split in rows:
-            own["row_hash"] = row_splits.row_hash(labels, rows[split], order)
-        else:
-            own["row_hash"] = row_splits.row_hash(column_labels(part), np.arange(len(part)))
-            own.update(order_column=None, seed=None, row_identity=POSITION_IDENTITY)
-        if name not in DATASETS and own["row_identity"] == POSITION_IDENTITY:
-            # Where a row lies in somebody's folder does not say what it is: its contents are hashed when asked for.
-            own[SEEN]["position_hash"] = own["row_hash"]
-            own.update(row_hash=None, row_identity=None)
-        if split != "train":
-            # No tail was cut there.
-            own.update(imbalance_factor=None, imbalance_type=None)
-        recorded[split] = write_record(part, own)
+        if split in parts:
+            untouched = split in source and len(parts[split]) == len(source[split])
+            recorded[split] = _with_record(parts[split], split, record, hashes.get(split), name, untouched)
     return DatasetDict(recorded)
+
+
+def _with_record(
+    part: Any, split: str, record: dict[str, Any], row_hash: str | None, name: str, untouched: bool
+) -> Any:
+    """
+    A split with its record.
+
+    Args:
+        record (`dict`): What all splits have in common.
+        row_hash (`str`, *optional*): Of the rows that were chosen; unset for a split of the source's own.
+        untouched (`bool`): Whether the rows are those of the source, which may have a record already.
+    """
+    counts, earlier = class_counts(part).counts, read_record(part)
+    if untouched and earlier and (earlier["counts"], earlier["class_names"]) == (counts, record["class_names"]):
+        # Made by this function before, and saved: what it says about the rows still holds.
+        return part if SEEN in earlier else write_record(part, {**earlier, **seen_rows(part)})
+    own = {**record, "split": split, "counts": counts, **seen_rows(part), "row_hash": row_hash}
+    if row_hash is None:
+        own["row_hash"] = row_splits.row_hash(column_labels(part), np.arange(len(part)))
+        own.update(order_column=None, seed=None, row_identity=POSITION_IDENTITY)
+    if name not in DATASETS and own["row_identity"] == POSITION_IDENTITY:
+        # Where a row lies in somebody's folder does not say what it is: its contents are hashed when asked for.
+        own[SEEN]["position_hash"] = own["row_hash"]
+        own.update(row_hash=None, row_identity=None)
+    if split != "train":
+        # No tail was cut there.
+        own.update(imbalance_factor=None, imbalance_type=None)
+    return write_record(part, own)
 
 
 def _standard_columns(source: dict[str, Any], name: str, folder: Path | None, reading: Reading) -> dict[str, Any]:
@@ -290,53 +280,3 @@ def _warn_of_other_validation(validation: Any, per_class: int, name: str) -> Non
             f"class), which is used in the place of validation_per_class={per_class}.",
             stacklevel=3,
         )
-
-
-def _require_pool(classes: list[np.ndarray], per_class: int, pool: ClassCounts) -> None:
-    short = [index for index, rows in enumerate(classes) if len(rows) <= per_class]
-    if short:
-        raise ValueError(
-            f"validation_per_class={per_class} would leave nothing for training of {len(short)} classes, such as "
-            f"{pool.name_of(short[0])} with {len(classes[short[0]])} images"
-        )
-
-
-def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type: str) -> list[int]:
-    """
-    The profile that starts at the size of class 0, or a little below it where a class of a not quite balanced pool
-    could not give its share.
-    """
-    available = [len(rows) for rows in classes]
-    largest = available[0]
-    if largest == 0:
-        raise ValueError(
-            "A tail is cut from class 0 on, which has no image; number the classes from 0, the head first"
-        )
-
-    def counts(size: int) -> list[int]:
-        return row_splits.long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
-
-    def fits(wanted: list[int]) -> bool:
-        return all(number <= there for number, there in zip(wanted, available, strict=True))
-
-    wanted, size = counts(largest), largest
-    while not fits(wanted) and size - 1 > max(largest // 2, imbalance_factor):
-        size -= 1
-        wanted = counts(size)
-    return wanted if fits(wanted) else counts(largest)
-
-
-def _from_the_rest(classes: list[np.ndarray], chosen: list[np.ndarray], name: str) -> list[np.ndarray] | None:
-    """A test set of the rows that the fixed training rows leave, the last fifth of each class at most."""
-    takes = [
-        min(len(rows) - len(kept), max(1, round(row_splits.HOLD_OUT * len(rows))))
-        for rows, kept in zip(classes, chosen, strict=True)
-    ]
-    without = sum(take == 0 for take in takes)
-    warnings.warn(
-        f"{name} has no test split, and order_column fixes the training rows; the test set is taken from the rows "
-        f"left over, which {without} of {len(classes)} classes do not have. Results on it are not those of the "
-        "benchmark.",
-        stacklevel=3,
-    )
-    return [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]

@@ -18,6 +18,51 @@ HOLD_OUT = 0.2
 _MOST_NAMED = 50
 
 
+def choose_rows(
+    labels: np.ndarray,
+    names: Sequence[str],
+    what: str,
+    *,
+    seed: int,
+    order: np.ndarray | None,
+    imbalance_factor: float | None,
+    imbalance_type: str,
+    validation_per_class: int,
+    needs_test: bool,
+) -> dict[str, np.ndarray] | None:
+    """
+    The rows of the training split that stay there, and those that go into other splits; None where all stay.
+
+    Args:
+        labels (`np.ndarray`), names (sequence of `str`): Of the training split.
+        what (`str`): How messages call the dataset.
+        order (`np.ndarray`, *optional*): Of each row, in which they are chosen.
+        needs_test (`bool`): Whether there is no test split yet.
+        seed, imbalance_factor, imbalance_type, validation_per_class: See [`load_long_tailed`].
+    """
+    if not needs_test and imbalance_factor is None and not validation_per_class:
+        # The order of choice of 8,142 classes takes longer than all the rest.
+        return None
+    pool = ClassCounts(np.bincount(labels, minlength=len(names)).tolist(), names)
+    classes = rows_by_class(labels, len(names), seed=seed, order=order)
+    found: dict[str, list[np.ndarray]] = {}
+    # Rows that a column fixes are the same whatever is held out: the test set is what they leave.
+    from_the_rest = imbalance_factor is not None and order is not None
+    if needs_test and not from_the_rest:
+        classes, found["test"] = hold_out(classes, pool)
+    if validation_per_class and imbalance_factor is not None:
+        classes, found["validation"] = take_from_pool(classes, validation_per_class, pool)
+    elif validation_per_class:
+        classes, found["validation"] = take_from_native(classes, validation_per_class, pool)
+    found["train"] = classes
+    if imbalance_factor is not None:
+        found["train"] = cut_tail(classes, _profile(classes, imbalance_factor, imbalance_type), pool, what)
+        if needs_test and from_the_rest:
+            found["test"] = _from_the_rest(classes, found["train"], what)
+    rows = {split: np.concatenate(own) for split, own in found.items()}
+    return {split: own for split, own in rows.items() if split == "train" or len(own)}
+
+
 def rows_by_class(
     labels: np.ndarray, num_classes: int, *, seed: int, order: np.ndarray | None = None
 ) -> list[np.ndarray]:
@@ -34,7 +79,9 @@ def rows_by_class(
     return [rows[np.argsort(order[rows], kind="stable")] for rows in classes]
 
 
-def take_from_pool(classes: Sequence[np.ndarray], per_class: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def take_from_pool(
+    classes: Sequence[np.ndarray], per_class: int, counts: ClassCounts
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """
     Split off the last `per_class` rows of every class of a balanced pool.
 
@@ -42,10 +89,17 @@ def take_from_pool(classes: Sequence[np.ndarray], per_class: int) -> tuple[list[
 
     Returns:
         `(rest, validation)`, rows by class.
+
+    Raises:
+        `ValueError`: where nothing would be left of a class.
     """
-    if per_class == 0:
-        return list(classes), [rows[:0] for rows in classes]
-    return [rows[:-per_class] for rows in classes], [rows[-per_class:] for rows in classes]
+    short = [index for index, rows in enumerate(classes) if len(rows) <= per_class]
+    if short and per_class:
+        raise ValueError(
+            f"validation_per_class={per_class} would leave nothing for training of {len(short)} classes, such as "
+            f"{counts.name_of(short[0])} with {len(classes[short[0]])} images"
+        )
+    return _split_off(classes, [per_class] * len(classes))
 
 
 def take_from_native(
@@ -63,7 +117,7 @@ def take_from_native(
         warnings.warn(
             f"{len(short)} classes give fewer than {per_class} validation images, so that at least half of each stays "
             f"for training: {shown}{more}.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return _split_off(classes, takes)
 
@@ -81,7 +135,7 @@ def hold_out(classes: Sequence[np.ndarray], counts: ClassCounts) -> tuple[list[n
         warnings.warn(
             f"{len(alone)} classes have a single image, which stays for training, so the test set has none of them: "
             f"{shown}{more}.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return _split_off(classes, takes)
 
@@ -163,3 +217,44 @@ def row_hash(labels: np.ndarray, rows: np.ndarray, order: np.ndarray | None = No
     else:
         pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     return hashlib.sha256(np.ascontiguousarray(pairs, dtype="<i8").tobytes()).hexdigest()
+
+
+def _profile(classes: list[np.ndarray], imbalance_factor: float, imbalance_type: str) -> list[int]:
+    """
+    The profile that starts at the size of class 0, or a little below it where a class of a not quite balanced pool
+    could not give its share.
+    """
+    available = [len(rows) for rows in classes]
+    largest = available[0]
+    if largest == 0:
+        raise ValueError(
+            "A tail is cut from class 0 on, which has no image; number the classes from 0, the head first"
+        )
+
+    def counts(size: int) -> list[int]:
+        return long_tailed_counts(len(classes), size, imbalance_factor, imbalance_type)
+
+    def fits(wanted: list[int]) -> bool:
+        return all(number <= there for number, there in zip(wanted, available, strict=True))
+
+    wanted, size = counts(largest), largest
+    while not fits(wanted) and size - 1 > max(largest // 2, imbalance_factor):
+        size -= 1
+        wanted = counts(size)
+    return wanted if fits(wanted) else counts(largest)
+
+
+def _from_the_rest(classes: list[np.ndarray], chosen: list[np.ndarray], name: str) -> list[np.ndarray]:
+    """A test set of the rows that the fixed training rows leave, the last fifth of each class at most."""
+    takes = [
+        min(len(rows) - len(kept), max(1, round(HOLD_OUT * len(rows))))
+        for rows, kept in zip(classes, chosen, strict=True)
+    ]
+    without = sum(take == 0 for take in takes)
+    warnings.warn(
+        f"{name} has no test split, and order_column fixes the training rows; the test set is taken from the rows "
+        f"left over, which {without} of {len(classes)} classes do not have. Results on it are not those of the "
+        "benchmark.",
+        stacklevel=4,
+    )
+    return [rows[len(rows) - take :] for rows, take in zip(classes, takes, strict=True)]

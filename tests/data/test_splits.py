@@ -46,10 +46,10 @@ def test_rows_by_class_follows_the_order_column():
 
 def test_validation_is_the_end_of_the_pool():
     classes = [np.array([4, 1, 2]), np.array([9, 7, 8])]
-    rest, validation = take_from_pool(classes, 1)
+    rest, validation = take_from_pool(classes, 1, ClassCounts([3, 3]))
     assert [rows.tolist() for rows in rest] == [[4, 1], [9, 7]]
     assert [rows.tolist() for rows in validation] == [[2], [8]]
-    rest, validation = take_from_pool(classes, 0)
+    rest, validation = take_from_pool(classes, 0, ClassCounts([3, 3]))
     assert [rows.tolist() for rows in rest] == [[4, 1, 2], [9, 7, 8]]
     assert [rows.tolist() for rows in validation] == [[], []]
 

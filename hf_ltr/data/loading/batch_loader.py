@@ -18,6 +18,7 @@ from torch.utils.data import Sampler
 
 from ...validation import choice
 from ..labels import read_labels
+from ..map_style import number_of_rows
 from ..randomness import is_padding, rows_of
 from ..transforms.augmentation import Augmentation
 from ..transforms.mixing import Mixing, Pairing, require_even, warn_of_pairs_within_classes
@@ -137,26 +138,24 @@ class BatchLoader:
         self._interpolation, self._resize_ratio = interpolation, None if train else eval_resize_ratio
 
         ready = yields_pixel_values(dataset, image_column)
-        self.num_rows = len(dataset[image_column]) if isinstance(dataset, Mapping) else len(dataset)
-        names = ("labels", label_column) if ready else (label_column,)
-        required = not train if require_labels is None else require_labels
-        self.labels = read_labels(dataset, names, num_labels, required, class_map) if labels is None else labels
-        self._device_labels = None if self.labels is None else self.labels.to(self.device)
-        mixing = Mixing(
-            num_labels or 0, mixup_alpha, cutmix_alpha, mix_probability, switch_probability, label_smoothing, self.seed
-        )
-        self.mixing = mixing if train and mixing.active else None
-        if self.mixing is not None and (self.labels is None or not num_labels):
-            raise ValueError("mixup, cutmix and label smoothing need labels and num_labels")
-
-        source = None if ready else image_source(dataset, image_column)
-        sizes, problems = probe_images(source) if source is not None else (set(), [])
-        small = len(sizes) == 1 and max(max(size) for size in sizes) <= SMALL_SIDE
         if ready and (augmentation not in ("auto", "none", None) or len(views) > 1):
             raise ValueError(
                 "this dataset yields ready pixel_values, which are neither augmented nor viewed twice here: leave "
                 "augmentation at 'auto', or let it yield images"
             )
+        self.num_rows = number_of_rows(dataset)
+        columns = ("labels", label_column) if ready else (label_column,)
+        required = not train if require_labels is None else require_labels
+        self.labels = read_labels(dataset, columns, num_labels, required, class_map) if labels is None else labels
+        self._device_labels = None if self.labels is None else self.labels.to(self.device)
+        mixing = Mixing(
+            num_labels or 0, mixup_alpha, cutmix_alpha, mix_probability, switch_probability, label_smoothing, self.seed
+        )
+        self.mixing = self._mixing_in_force(mixing)
+
+        source = None if ready else image_source(dataset, image_column)
+        sizes, problems = probe_images(source) if source is not None else (set(), [])
+        small = len(sizes) == 1 and max(max(size) for size in sizes) <= SMALL_SIDE
         self.views = make_views(
             views,
             None if ready else augmentation,
@@ -175,6 +174,13 @@ class BatchLoader:
         self.images: torch.Tensor | None = None
         self._device_views: Sequence[Augmentation] = self.views
         self._rows = self._open(dataset, source, image_column, sizes)
+
+    def _mixing_in_force(self, mixing: Mixing) -> Mixing | None:
+        if not self.train or not mixing.active:
+            return None
+        if self.labels is None or not self.num_labels:
+            raise ValueError("mixup, cutmix and label smoothing need labels and num_labels")
+        return mixing
 
     def _choose_loading(self, loading: str, small: bool, limit: int) -> str:
         if loading != "auto":
