@@ -73,7 +73,7 @@ class Plan:
             pretraining = get_method(PRETRAINING, class_counts=counts, **protocol.pretraining)
             stages = with_pretraining(stages, pretraining)
         if not stages[0].method.uses_labels:
-            stages[0].config["masked_autoencoder"] = protocol.model_options(row.name).get("masked_autoencoder")
+            stages[0].config |= ModelOptions(**protocol.model_options(row.name)).pretraining_config()
         protocol.check_stages(row.name, [stage.name for stage in stages])
         if stages[0].start is not None:
             raise ValueError(f"{row.label} starts from {stages[0].start!r}; a row of a table starts from scratch")

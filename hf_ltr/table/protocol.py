@@ -49,8 +49,8 @@ class Protocol:
         model (`dict`): Fields of `ModelOptions` (see [`LongTailConfig`]).
         arguments (`dict`): Fields of [`LongTailTrainingArguments`] common to all stages. The batch size is that of one
             step over all processes.
-        pretraining (`dict`, *optional*): Every row begins with masked autoencoding on its training images, made with
-            these options of `masked_autoencoding` (`{}`: its defaults), as stage `pretraining`.
+        pretraining (`dict`, *optional*): Every row begins with pretraining on its training images, made with these
+            options of the method that pretrains (`{}`: its defaults), as stage `pretraining`.
         stages (`dict[str, dict]`): Fields of [`LongTailTrainingArguments`] by stage name (`classifier` is the second
             stage of decoupled methods).
         methods (`dict[str, dict]`): By method name, any of `options` (of the method), `data`, `model`, `arguments`,
