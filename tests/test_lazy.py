@@ -6,8 +6,6 @@ import importlib
 
 import pytest
 
-import hf_ltr
-
 
 @pytest.mark.parametrize("package", ["", ".data", ".evaluation", ".trainer", ".table", ".reporting", ".adjustment"])
 def test_every_public_name_is_there_and_another_is_refused_with_them(package):

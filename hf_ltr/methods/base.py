@@ -77,29 +77,36 @@ class PriorCorrection:
 
 class LongTailMethod(nn.Module):
     """
-    Base class of every method.
+    Base class of every method. What a shared place has to know of one is a class attribute of it; one that follows
+    from its options (as `needs_validation` may) is set on the object.
 
-    Class attributes:
+    Class attributes that say what it is:
         name (`str`): Name in `METHODS`.
         summary (`str`): What it does, in one or two sentences, for the generated page and the README table.
         when_to_use (`str`): For whom it is the right choice, in plain words.
-        published_names (`tuple[str, ...]`): Its names in the column `method` of the published results.
         paper (`dict`): `title`, `authors`, `year`, `url`, `bibtex` of the source, for the card.
         without_paper (`str`): Why there is none, as a sentence.
+        part_names (`tuple[str, ...]`): Arguments of the constructor that are methods, each kept as an attribute.
+        options_from_checkpoint (`dict`): Options it takes where its run begins from an initial checkpoint.
+
+    Class attributes that say how it may be trained:
         accepts_soft_targets (`bool`): Whether mixed or smoothed targets are meaningful. If not, mixing is refused.
         batch_coupled (`bool`): The loss mixes samples of a batch, so accumulation changes it.
         sharded_parameters (`bool`): False when parameters are read outside forward (refused under FSDP and ZeRO-3).
         uses_labels (`bool`): False for self-supervised methods, which need no label column.
-        adds_prior (`bool`): The loss adds log priors to the logits, so the logits need no further correction.
-        needs_validation (`bool`): Something is measured or chosen on the validation split, which must be given.
-        without_validation (`str`): What to do where that split is not given, as the end of a sentence.
-        published_with (`tuple[str, ...]`): Names in the column `combined_with` that mean a part of this method itself.
-        options_from_checkpoint (`dict`): Options it takes where its run begins from an initial checkpoint.
-        views (`tuple[str, ...]`): Augmented views of each image that a batch carries.
         reads_experts (`bool`): `sample_loss` reads `expert_logits` itself; otherwise each expert has the loss of a
             whole model, and they are summed.
-        part_names (`tuple[str, ...]`): Arguments of the constructor that are methods, each kept as an attribute.
-        prior_correction ([`PriorCorrection`], *optional*): What it does about the class prior in other ways.
+        needs_validation (`bool`): Something is measured or chosen on the validation split, which must be given.
+        without_validation (`str`): What to do where that split is not given, as the end of a sentence.
+        views (`tuple[str, ...]`): Augmented views of each image that a batch carries.
+
+    Class attributes about the class prior, which is to be corrected once:
+        adds_prior (`bool`): The loss adds log priors to the logits, so the logits need no further correction.
+        prior_correction ([`PriorCorrection`], *optional*): What it does about the prior in another way.
+
+    Class attributes about published numbers, see [`~hf_ltr.table.published_results`]:
+        published_names (`tuple[str, ...]`): Its names in the column `method`.
+        published_with (`tuple[str, ...]`): Names in the column `combined_with` that mean a part of this method itself.
         published_inside (`tuple[str, ...]`): Names in the column `combined_with` that mean this method inside of
             another, where the row stands under the other's name; for the method that goes without saying.
         published_post_hoc (`tuple[str, ...]`): Its names in the column `method` where the prior was removed from its
@@ -112,22 +119,25 @@ class LongTailMethod(nn.Module):
     name: str = ""
     summary: str = ""
     when_to_use: str = ""
-    published_names: tuple[str, ...] = ()
     paper: Mapping[str, Any] = {}
     without_paper: str = ""
+    part_names: tuple[str, ...] = ()
+    options_from_checkpoint: Mapping[str, Any] = {}
+
     accepts_soft_targets: bool = True
     batch_coupled: bool = False
     sharded_parameters: bool = True
     uses_labels: bool = True
-    adds_prior: bool = False
+    reads_experts: bool = False
     needs_validation: bool = False
     without_validation: str = ""
-    published_with: tuple[str, ...] = ("",)
-    options_from_checkpoint: Mapping[str, Any] = {}
     views: tuple[str, ...] = ("train",)
-    reads_experts: bool = False
-    part_names: tuple[str, ...] = ()
+
+    adds_prior: bool = False
     prior_correction: PriorCorrection | None = None
+
+    published_names: tuple[str, ...] = ()
+    published_with: tuple[str, ...] = ("",)
     published_inside: tuple[str, ...] = ()
     published_post_hoc: tuple[str, ...] = ()
 

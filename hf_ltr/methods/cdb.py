@@ -11,7 +11,7 @@ from torch import nn
 
 from ..distributed import all_reduce_sum
 from ..losses import CrossEntropyLoss, difficulty_weights
-from ..naming import unknown_name
+from ..validation import choice
 from .base import Counts
 from .batch import Batch, sample_weights, weighted_mean
 from .loss_method import LossMethod
@@ -84,12 +84,9 @@ class ClassDifficultyBalance(LossMethod):
     ):
         super().__init__(class_counts)
         difficulty_weights([0.0] * len(self.class_counts), tau, form)  # refuses a wrong tau or form here
-        if difficulty_from not in DIFFICULTY_SOURCES:
-            raise unknown_name("difficulty_from", difficulty_from, DIFFICULTY_SOURCES)
-        if reduction not in REDUCTIONS:
-            raise unknown_name("reduction of cdb", reduction, REDUCTIONS)
         self.tau, self.form = tau, form
-        self.difficulty_from, self.reduction = difficulty_from, reduction
+        self.difficulty_from = choice("difficulty_from", difficulty_from, DIFFICULTY_SOURCES)
+        self.reduction = choice("reduction of cdb", reduction, REDUCTIONS)
         self.needs_validation = difficulty_from == "validation"
         # Part of the method's state: a run resumed in mid-epoch continues with the weights that epoch began with.
         self.register_buffer("class_weights", torch.ones(len(self.class_counts)))

@@ -9,10 +9,11 @@ import torch
 
 from ..data.samplers import SAMPLERS, make_sampler
 from ..losses import CrossEntropyLoss
-from ..naming import unknown_name
+from ..validation import choice
 from .base import Counts, LongTailMethod, Stage, check_same_counts
 from .cross_entropy import CrossEntropy
 from .loss_method import LossMethod
+from .network import require_linear_head
 
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
@@ -66,13 +67,10 @@ class DecoupledMethod(LossMethod):
         norm: str = "train",
     ):
         super().__init__(class_counts)
-        if sampler is not None and sampler not in SAMPLERS:
-            raise unknown_name("sampler", sampler, SAMPLERS)
-        if norm not in ("train", "eval"):
-            raise unknown_name("norm mode", norm, ("train", "eval"))
-        self.representation = single_stage(representation or CrossEntropy(self.class_counts), self.name)
-        check_same_counts(self.class_counts, self.representation, self.name)
-        self.sampler, self.norm = sampler, norm
+        if sampler is not None:
+            choice("sampler", sampler, SAMPLERS)
+        self.representation = representation_of(self, representation)
+        self.sampler, self.norm = sampler, choice("norm mode", norm, ("train", "eval"))
 
     def configure(self, config: LongTailConfig) -> None:
         configure_network(self.representation, config)
@@ -128,20 +126,6 @@ def configure_network(representation: LongTailMethod, config: LongTailConfig) ->
     config.logit_adjustment = adjustment
 
 
-def require_linear_head(config: LongTailConfig, who: str, why: str) -> None:
-    """
-    Refuse, on behalf of the method `who`, a head that is not a plain linear layer.
-
-    Raises:
-        `ValueError`: with the reason `why`.
-    """
-    if config.head not in (None, "linear"):
-        raise ValueError(
-            f"{who} {why}, but config.head is {config.head!r}. Leave head unset, and use a representation method that "
-            "trains a linear head."
-        )
-
-
 def use_scaled_head(config: LongTailConfig, representation: LongTailMethod, who: str) -> None:
     """
     Give the model of stage 2 one learnable factor per class on the linear head of stage 1, on behalf of the method
@@ -157,12 +141,20 @@ def use_scaled_head(config: LongTailConfig, representation: LongTailMethod, who:
     config.head = "scaled"
 
 
-def single_stage(method: LongTailMethod, who: str) -> LongTailMethod:
-    """`method`, or a `ValueError` if it consists of several runs: its last one would be mistaken for the whole."""
-    names = [stage.name for stage in method.stages()]
+def representation_of(method: LongTailMethod, representation: LongTailMethod | None) -> LongTailMethod:
+    """
+    What the stage before the one of `method` is trained with: cross-entropy, or another method for the same images.
+
+    Raises:
+        `ValueError`: for a method of several runs, whose last one would be mistaken for the whole.
+    """
+    if representation is None:
+        return CrossEntropy(method.class_counts)
+    names = [stage.name for stage in representation.stages()]
     if len(names) > 1:
         raise ValueError(
-            f"The representation of {who} must be a method of one stage, but {method.name} has the stages "
-            f"{', '.join(names)}"
+            f"The representation of {method.name} must be a method of one stage, but {representation.name} has the "
+            f"stages {', '.join(names)}"
         )
-    return method
+    check_same_counts(method.class_counts, representation, method.name)
+    return representation

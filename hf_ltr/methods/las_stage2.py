@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..losses import LabelAwareSmoothingLoss
-from ..naming import unknown_name
+from ..validation import choice
 from .base import Counts, LongTailMethod
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
 
@@ -76,8 +76,7 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
         norm: str = "eval",
     ):
         super().__init__(class_counts, representation, sampler, norm)
-        if trained not in TRAINED_PARTS:
-            raise unknown_name("trained part of las_stage2", trained, TRAINED_PARTS)
+        choice("trained part of las_stage2", trained, TRAINED_PARTS)
         if (head is None) != (tail is None):
             raise ValueError(f"las_stage2 needs head and tail together, or neither; got head={head}, tail={tail}")
         if head is None or tail is None:

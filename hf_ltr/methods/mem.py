@@ -10,14 +10,13 @@ from torch import nn
 
 from ..data.samplers import SAMPLERS, make_sampler
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
-from ..naming import unknown_name
-from ..validation import flag, number
-from .base import Counts, LongTailMethod, Stage, check_same_counts
+from ..validation import choice, flag, number
+from .base import Counts, LongTailMethod, Stage
 from .batch import Batch, sample_weights, weighted_mean
-from .cross_entropy import CrossEntropy
-from .decoupled import BACKBONE, configure_network, single_stage
+from .decoupled import BACKBONE, configure_network, representation_of
 from .loss_method import LossMethod
 from .masked_autoencoding import MaskedAutoencoding
+from .network import require_module
 from .pretraining import with_pretraining
 
 if TYPE_CHECKING:
@@ -28,22 +27,6 @@ if TYPE_CHECKING:
 
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."
-
-# Options that describe the network and therefore live in the model's config (`config.modules["modulator"]`).
-_NETWORK_OPTIONS = (
-    "width",
-    "depth",
-    "heads",
-    "mlp_ratio",
-    "top_k",
-    "fusion_width",
-    "fusion_normalization",
-    "activation",
-    "logit_reference",
-    "tokens",
-    "pooling",
-    "detach_magnitude",
-)
 
 
 class MutualExclusiveModulation(LossMethod):
@@ -152,72 +135,46 @@ class MutualExclusiveModulation(LossMethod):
         pooling: str = "mean",
         detach_magnitude: bool = False,
     ):
-        # Here, because importing models takes seconds that listing the methods need not.
-        from ..models.class_groups import class_groups
-        from ..models.modulator_options import modulator_options
-
         super().__init__(class_counts)
-        if sampler not in SAMPLERS:
-            raise unknown_name("sampler", sampler, SAMPLERS)
-        if classifier not in CLASSIFIER_MODES:
-            raise unknown_name("classifier mode of mem", classifier, CLASSIFIER_MODES)
-        for option, value in (("margin_positive", margin_positive), ("margin_negative", margin_negative)):
-            number(option, value)
-        if not margin_positive > 0:
-            raise ValueError(f"margin_positive must be above 0, where magnitudes begin, got {margin_positive}")
-        for option, value in (("pretraining", pretraining), ("normalize_margin", normalize_margin)):
-            flag(option, value)
-        if detach_magnitude and not regularization_weight:
-            raise ValueError(
-                "with detach_magnitude and regularization_weight 0, nothing would train the group networks: leave one "
-                "of the two out"
-            )
-        if margin_positive <= margin_negative:
-            raise ValueError(
-                f"margin_positive ({margin_positive}) must exceed margin_negative ({margin_negative}): otherwise no "
-                "magnitude satisfies both sides of the regularisation"
-            )
-        number("regularization_weight", regularization_weight, minimum=0)
-        self.representation = single_stage(representation or CrossEntropy(self.class_counts), "mem")
-        check_same_counts(self.class_counts, self.representation, "mem")
-        self.pretraining = pretraining
-        self.sampler, self.classifier = sampler, classifier
+        choice("sampler", sampler, SAMPLERS)
+        choice("classifier mode of mem", classifier, CLASSIFIER_MODES)
+        _check_regularization(regularization_weight, margin_positive, margin_negative, detach_magnitude)
+        self.representation = representation_of(self, representation)
+        self.pretraining, self.sampler, self.classifier = flag("pretraining", pretraining), sampler, classifier
         self.groups, self.num_groups, self.group_seed = groups, num_groups, group_seed
         self.regularization_weight = regularization_weight
         self.margin_positive, self.margin_negative = margin_positive, margin_negative
-        self.normalize_margin = normalize_margin
+        self.normalize_margin = flag("normalize_margin", normalize_margin)
         self.width, self.depth, self.heads, self.mlp_ratio = width, depth, heads, mlp_ratio
         self.top_k, self.fusion_width = top_k, fusion_width
         # "none" is read as the absence of a value by YAML, JSON and the rows of a table.
         self.fusion_normalization = fusion_normalization or "none"
         self.activation, self.logit_reference = activation or "none", logit_reference or "none"
         self.tokens, self.pooling, self.detach_magnitude = tokens, pooling, detach_magnitude
-        group_of_class = class_groups(
-            self.class_counts.counts, groups, num_groups, self.class_counts.thresholds, group_seed
-        )
-        self.register_buffer("group_of_class", torch.tensor(group_of_class), persistent=False)
-        self.group_count = max(group_of_class) + 1
-        # Refuses what is no option of the network here, not after hours of the stages before.
-        modulator_options(self._network_options(), len(self.class_counts))
+        self._divide_classes()
+
+    def _divide_classes(self) -> None:
+        """The groups, and whether the network's options fit them: here, not after hours of the stages before."""
+        # Not above, because importing models takes seconds that listing the methods need not.
+        from ..models.class_groups import class_groups
+        from ..models.modulator_options import modulator_options
+
+        counts = self.class_counts
+        groups = class_groups(counts.counts, self.groups, self.num_groups, counts.thresholds, self.group_seed)
+        self.register_buffer("group_of_class", torch.tensor(groups), persistent=False)
+        self.group_count = max(groups) + 1
+        modulator_options(self._network_options(), len(counts))
 
     def configure(self, config: LongTailConfig) -> None:
         configure_network(self.representation, config)
-        modules = dict(config.modules or {})
-        given = modules["modulator"] = dict(modules.get("modulator") or {})
-        for key, value in self._network_options().items():
-            if value is None:
-                continue  # the model decides
-            if given.setdefault(key, value) != value:
-                raise ValueError(
-                    f"mem was asked for {key}={value!r} but config.modules['modulator'] has {given[key]!r}; leave it "
-                    "out of config.modules, or give the method the same value"
-                )
-        config.modules = modules
+        require_module(config, "modulator", self._network_options(), self.name)
 
     def _network_options(self) -> dict[str, Any]:
         """What `config.modules["modulator"]` is to say."""
-        options = {name: getattr(self, name) for name in _NETWORK_OPTIONS}
-        return options | {"group_of_class": self.group_of_class.tolist()}
+        from ..models.modulator_options import MODULATOR_DEFAULTS
+
+        own = {name: getattr(self, name) for name in self.option_names() if name in MODULATOR_DEFAULTS}
+        return own | {"group_of_class": self.group_of_class.tolist()}
 
     def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"pretraining": row["init"] == "mae_own"}
@@ -294,3 +251,21 @@ class MutualExclusiveModulation(LossMethod):
                 masses[f"{name}_{group}_positive"] = positive[group]
                 masses[f"{name}_{group}_negative"] = negative[group]
         return masses
+
+
+def _check_regularization(weight: float, positive: float, negative: float, detached: bool) -> None:
+    number("margin_positive", positive)
+    number("margin_negative", negative)
+    if not positive > 0:
+        raise ValueError(f"margin_positive must be above 0, where magnitudes begin, got {positive}")
+    if detached and not weight:
+        raise ValueError(
+            "with detach_magnitude and regularization_weight 0, nothing would train the group networks: leave one of "
+            "the two out"
+        )
+    if positive <= negative:
+        raise ValueError(
+            f"margin_positive ({positive}) must exceed margin_negative ({negative}): otherwise no magnitude satisfies "
+            "both sides of the regularisation"
+        )
+    number("regularization_weight", weight, minimum=0)

@@ -11,7 +11,8 @@ import torch
 from ..distributed import all_reduce_sum
 from ..losses import tau_normalize
 from .base import Counts, LongTailMethod, PriorCorrection
-from .decoupled import KANG_2020, DecoupledMethod, configure_network, require_linear_head
+from .decoupled import KANG_2020, DecoupledMethod, configure_network
+from .network import require_linear_head
 from .validation import validation_split
 
 if TYPE_CHECKING:

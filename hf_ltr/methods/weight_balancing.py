@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import ClassBalancedLoss, max_norm, max_norm_radius
-from ..naming import unknown_name
-from ..validation import number
+from ..validation import choice, number
 from .base import Counts, LongTailMethod, PriorCorrection
-from .decoupled import BACKBONE, DecoupledMethod, configure_network, require_linear_head
+from .decoupled import BACKBONE, DecoupledMethod, configure_network
+from .network import require_linear_head
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
@@ -92,8 +92,7 @@ class WeightBalancing(DecoupledMethod):
         norm: str = "train",
     ):
         super().__init__(class_counts, representation, sampler, norm)
-        if form not in FORMS:
-            raise unknown_name("form of the loss of weight_balancing", form, FORMS)
+        choice("form of the loss of weight_balancing", form, FORMS)
         number("representation_weight_decay of weight_balancing", representation_weight_decay, minimum=0)
         number("weight_decay of weight_balancing", weight_decay, minimum=0)
         max_norm_radius(torch.ones(1, 1), threshold)  # refuses what does not lie between 0 and 1

@@ -5,7 +5,6 @@ registries. It keeps the contract, and has a page, a row of a table and a card, 
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import math
@@ -18,7 +17,7 @@ import yaml
 
 from docs.page import method_page
 from hf_ltr import METHODS, get_method
-from hf_ltr.cli import listing
+from hf_ltr.cli.main import main
 from hf_ltr.methods import check_options
 from hf_ltr.models.modules import MODULES
 from hf_ltr.table import Table
@@ -105,7 +104,7 @@ def test_its_options_are_checked_by_name_type_and_range(package):
 def test_it_has_a_page_and_a_line_in_the_list(package, repository, capsys):
     page = method_page(NAME, repository, [])
     assert "# hesitant" in page and "On Hesitation" in page and "| `strength` | `0.1` |" in page
-    listing.run(argparse.Namespace(what="methods"))
+    assert main(["list"]) == 0
     assert "hesitant                strength, width  (On Hesitation)" in capsys.readouterr().out
 
 

@@ -15,6 +15,7 @@ from hf_ltr.losses import BalancedSoftmaxLoss
 from hf_ltr.methods import LossMethod
 from hf_ltr.methods.base import Counts
 from hf_ltr.methods.batch import Batch, sample_weights, weighted_mean
+from hf_ltr.methods.network import require_module
 from hf_ltr.models.auxiliary_module import AuxiliaryModule, ModuleMetrics
 from hf_ltr.models.backbone import backbone_shape
 from hf_ltr.validation import mapping, number, whole_number
@@ -82,8 +83,7 @@ class Hesitant(LossMethod):
         self.strength, self.width = number("strength", strength, minimum=0), width
 
     def configure(self, config: Any) -> None:
-        given = dict(config.modules or {})
-        config.modules = {**given, "hesitation": {"width": self.width, **(given.get("hesitation") or {})}}
+        require_module(config, "hesitation", {"width": self.width}, self.name)
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         terms, outputs = super().training_loss(model, batch)
