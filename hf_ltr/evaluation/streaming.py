@@ -72,11 +72,12 @@ class StreamingMetrics:
             "not_finite": 1,
             "outside_classes": 1,
         }
-        self._module_metrics = {f"module {place}: ": metric for place, metric in enumerate(module_metrics)}
-        for prefix, metric in self._module_metrics.items():
+        prefixes = {_prefix(place): metric for place, metric in enumerate(module_metrics)}
+        for prefix, metric in prefixes.items():
             self._sizes |= {prefix + name: size for name, size in metric.sizes.items()}
         self.state = torch.zeros(sum(self._sizes.values()), dtype=dtype, device=self.device)
         self._views = dict(zip(self._sizes, self.state.split(list(self._sizes.values())), strict=True))
+        self._module_metrics = [(metric, _part(self._views, prefix)) for prefix, metric in prefixes.items()]
         self._group_of_class = torch.as_tensor(self.class_counts.group_of_class, device=self.device)
         numbers = torch.arange(groups, device=self.device)
         # By group, the classes that are not in it.
@@ -108,18 +109,8 @@ class StreamingMetrics:
             extras (`dict[str, torch.Tensor]`, *optional*): What auxiliary modules added to the output, for
                 `module_metrics`.
         """
+        self._check_shapes(logits, labels, loss, weights)
         num_classes, state = self.class_counts.num_classes, self._views
-        if logits.ndim != 2 or logits.shape[1] != num_classes:
-            raise ValueError(
-                f"`logits` must have shape (batch, {num_classes}), one column per entry of the class counts, "
-                f"got {tuple(logits.shape)}."
-            )
-        for name, rows in (("labels", labels), ("loss", loss), ("weights", weights)):
-            if rows is not None and rows.shape != logits.shape[:1]:
-                raise ValueError(f"`{name}` must have shape ({logits.shape[0]},), got {tuple(rows.shape)}.")
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise ValueError(f"`labels` must be integer class ids, got {labels.dtype}.")
-
         dtype = self.state.dtype
         logits = logits.detach().to(self.device)
         logits = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
@@ -153,12 +144,35 @@ class StreamingMetrics:
             state["top_k"] += _weighted_sum((best == labels.unsqueeze(1)).any(dim=1) | hit, weight)
 
         confidence = (logits.gather(1, predicted.unsqueeze(1)).squeeze(1) - log_sum).exp().to(dtype)
-        confidence = torch.where(finite, confidence, 0)
+        self._add_calibration(torch.where(finite, confidence, 0), correct, weight)
+        self._add_groups(logits, predicted, labels, correct, weight)
+        for metric, sums in self._module_metrics:
+            metric.update(sums, extras or {}, predicted, labels, weight)
+
+    def _check_shapes(self, logits: Tensor, labels: Tensor, loss: Tensor | None, weights: Tensor | None) -> None:
+        num_classes = self.class_counts.num_classes
+        if logits.ndim != 2 or logits.shape[1] != num_classes:
+            raise ValueError(
+                f"`logits` must have shape (batch, {num_classes}), one column per entry of the class counts, "
+                f"got {tuple(logits.shape)}."
+            )
+        for name, rows in (("labels", labels), ("loss", loss), ("weights", weights)):
+            if rows is not None and rows.shape != logits.shape[:1]:
+                raise ValueError(f"`{name}` must have shape ({logits.shape[0]},), got {tuple(rows.shape)}.")
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(f"`labels` must be integer class ids, got {labels.dtype}.")
+
+    def _add_calibration(self, confidence: Tensor, correct: Tensor, weight: Tensor) -> None:
+        """Rows by their confidence, in equal bins."""
+        state = self._views
         bins = ((confidence * CALIBRATION_BINS).ceil().long() - 1).clamp(0, CALIBRATION_BINS - 1)
         state["bin_total"].index_add_(0, bins, weight)
         state["bin_correct"].index_add_(0, bins, correct)
         state["bin_confidence"].index_add_(0, bins, weight * confidence)
 
+    def _add_groups(self, logits: Tensor, predicted: Tensor, labels: Tensor, correct: Tensor, weight: Tensor) -> None:
+        """Rows by true group and group of the predicted class, and by what knowing the group would make right."""
+        state = self._views
         group = self._group_of_class
         pair = group[labels] * len(self.class_counts.groups) + group[predicted]
         state["confusion"].index_add_(0, pair, weight)
@@ -166,8 +180,6 @@ class StreamingMetrics:
         if len(self.class_counts.groups) > 1:
             best_inside = self._best_inside(logits, labels)
             state["oracle_correct"].index_add_(0, labels, weight * (best_inside == labels))
-        for prefix, metric in self._module_metrics.items():
-            metric.update(_part(state, prefix), extras or {}, predicted, labels, weight)
 
     def _best_inside(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The best class of the group of each label, `(batch,)`."""
@@ -232,8 +244,8 @@ class StreamingMetrics:
         )
         metrics["worst_class_accuracy"] = min(value for value in per_class_accuracy if value is not None)
         metrics |= self._group_metrics(host)
-        for prefix, metric in self._module_metrics.items():
-            metrics |= metric.compute(_part(host, prefix))
+        for place, (metric, _) in enumerate(self._module_metrics):
+            metrics |= metric.compute(_part(host, _prefix(place)))
         if per_class:
             metrics["per_class_accuracy"] = per_class_accuracy
             if len(self.class_counts.groups) > 1:
@@ -265,6 +277,11 @@ class StreamingMetrics:
     def _host(self) -> dict[str, np.ndarray]:
         parts = self.state.cpu().split(list(self._sizes.values()))
         return {name: part.double().numpy() for name, part in zip(self._sizes, parts, strict=True)}
+
+
+def _prefix(place: int) -> str:
+    """Of the sums of a module's metrics."""
+    return f"module {place}: "
 
 
 def _part(sums: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
-from ..naming import unknown_name
+from ..validation import choice
 from .base import ClassCountLoss, as_probabilities
 from .class_weights import check_beta, weights_of_counts
 from .focal import check_gamma, expected_loss, log_complement
@@ -59,8 +59,7 @@ class ClassBalancedLoss(ClassCountLoss):
         gamma: float = 1.0,
     ) -> None:
         super().__init__(class_counts)
-        if form not in CLASS_BALANCED_FORMS:
-            raise unknown_name("form of the class-balanced loss", form, CLASS_BALANCED_FORMS)
+        choice("form of the class-balanced loss", form, CLASS_BALANCED_FORMS)
         self.beta = check_beta(beta)
         self.form = form
         self.gamma = check_gamma(gamma)

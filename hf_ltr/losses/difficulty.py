@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..naming import unknown_name
-from ..validation import number
+from ..validation import choice, number
 
 DIFFICULTY_FORMS = ("paper", "cifar_code")
 
@@ -25,8 +24,7 @@ def dynamic_tau(accuracies: Sequence[float] | Tensor, form: str = "paper") -> fl
     Returns:
         `float`: 1 where no accuracy is known.
     """
-    if form not in DIFFICULTY_FORMS:
-        raise unknown_name("form of the dynamic tau", form, DIFFICULTY_FORMS)
+    choice("form of the dynamic tau", form, DIFFICULTY_FORMS)
     accuracies = _checked(accuracies)
     known = accuracies[~accuracies.isnan()]
     if known.numel() == 0:
@@ -57,8 +55,7 @@ def difficulty_weights(accuracies: Sequence[float] | Tensor, tau: float | str = 
     Raises:
         `ValueError`: for an accuracy outside [0, 1], with its class, and for an unusable `tau`.
     """
-    if form not in DIFFICULTY_FORMS:
-        raise unknown_name("form of the difficulty weights", form, DIFFICULTY_FORMS)
+    choice("form of the difficulty weights", form, DIFFICULTY_FORMS)
     accuracies = _checked(accuracies)
     if isinstance(tau, str):
         if tau != "dynamic":

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
-from ..naming import unknown_name
-from ..validation import flag, number
+from ..validation import choice, flag, number
 from .base import ClassCountLoss
 from .focal import expected_loss
 
@@ -66,8 +65,7 @@ class LabelAwareSmoothingLoss(ClassCountLoss):
         super().__init__(class_counts)
         for name, value in (("head", head), ("tail", tail)):
             number(f"`{name}` must lie in [0, 1]: it", value, minimum=0, maximum=1)
-        if shape not in SMOOTHING_SHAPES:
-            raise unknown_name("shape of the label-aware smoothing", shape, SMOOTHING_SHAPES)
+        choice("shape of the label-aware smoothing", shape, SMOOTHING_SHAPES)
         if shape == "exp":
             number("`power`, which the shape 'exp' needs,", power, above=0)
         if shape != "exp" and power is not None:

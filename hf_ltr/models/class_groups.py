@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ..naming import unknown_name
+from ..validation import choice
 
 GROUP_STRATEGIES = ("auto", "thresholds", "cardinality", "random")
 
@@ -46,8 +46,7 @@ def class_groups(
             an empty group of `"thresholds"`.
     """
     classes = len(class_counts)
-    if strategy not in GROUP_STRATEGIES:
-        raise unknown_name("group strategy", strategy, GROUP_STRATEGIES)
+    choice("group strategy", strategy, GROUP_STRATEGIES)
     if not isinstance(num_groups, int) or isinstance(num_groups, bool):
         raise ValueError(f"num_groups must be a whole number, got {num_groups!r}")
     if strategy == "thresholds" and num_groups != 3:

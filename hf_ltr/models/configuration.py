@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PretrainedConfig
 
-from ..naming import unknown_name
-from ..validation import flag, mapping, number, plain, sequence, text, whole_number
+from ..validation import choice, flag, mapping, number, plain, sequence, text, whole_number
 from .backbone import backbone_shape, check_backbone_name, native_settings
 from .backbone_options import check_backbone_options
 from .checkpoints.code_files import SavesCode
@@ -331,8 +330,7 @@ class LongTailConfig(SavesCode, PretrainedConfig):
                 f"class_counts has {len(self.class_counts)} entries but the model has {self.num_labels} labels; give "
                 "the counts of all classes, in the order of the labels"
             )
-        if self.group_scheme not in GROUP_SCHEMES:
-            raise unknown_name("group_scheme", self.group_scheme, GROUP_SCHEMES)
+        choice("group_scheme", self.group_scheme, GROUP_SCHEMES)
         for threshold in sequence("group_thresholds", self.group_thresholds):
             number("group_thresholds", threshold, minimum=0)
         if len(self.group_thresholds) != 2 or self.group_thresholds[0] < self.group_thresholds[1]:

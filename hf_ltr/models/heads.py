@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..naming import unknown_name
+from ..validation import choice
 
 # Scale of the cosine head of kaidic/LDAM-DRW (`s=30` of its LDAM loss).
 DEFAULT_COSINE_SCALE = 30.0
@@ -120,10 +120,8 @@ class CentroidHead(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, transform: str = "cl2n", metric: str = "l2"):
         super().__init__()
-        if transform not in CENTROID_TRANSFORMS:
-            raise unknown_name("transform of a centroid head", transform, CENTROID_TRANSFORMS)
-        if metric not in CENTROID_METRICS:
-            raise unknown_name("metric of a centroid head", metric, CENTROID_METRICS)
+        choice("transform of a centroid head", transform, CENTROID_TRANSFORMS)
+        choice("metric of a centroid head", metric, CENTROID_METRICS)
         self.in_features, self.out_features = in_features, out_features
         self.transform, self.metric = transform, metric
         self.register_buffer("centroids", torch.zeros(out_features, in_features))

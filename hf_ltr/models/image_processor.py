@@ -244,10 +244,3 @@ def _luma(image: Any) -> Any:
     value = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
     value = (value + 0x8000) >> 16 if integer else value / 65536
     return value.to(image.dtype)[None] if is_tensor else value.astype(image.dtype)[None]
-
-
-__all__ = [
-    "LongTailImageProcessor",
-    "LongTailImageProcessorPil",
-    "LongTailImageProcessorKwargs",
-]

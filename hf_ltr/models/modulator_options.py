@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..naming import unknown_name
-from ..validation import flag, mapping, number, sequence, whole_number
+from ..validation import choice, flag, mapping, number, sequence, whole_number
 from .class_groups import class_groups
 from .size_limits import MOST_BLOCKS, WIDEST, check_parameters
 
@@ -67,13 +66,11 @@ def modulator_options(
     options = mapping("modulator", options)
     groups = options.pop("groups", None)
     for name in options:
-        if name not in MODULATOR_DEFAULTS:
-            raise unknown_name("option of the modulator", name, [*MODULATOR_DEFAULTS, "groups"])
+        choice("option of the modulator", name, [*MODULATOR_DEFAULTS, "groups"])
     complete = {**MODULATOR_DEFAULTS, **options}
     for name, valid in _CHOICES.items():
         complete[name] = "none" if complete[name] is None and "none" in valid else complete[name]
-        if complete[name] not in valid:
-            raise unknown_name(f"{name} of the modulator", complete[name], valid)
+        choice(f"{name} of the modulator", complete[name], valid)
     if complete["tokens"] == "pooled" and complete["pooling"] != "mean":
         raise ValueError(
             "modulator tokens 'pooled' are one vector: there is no class token to pool; leave pooling 'mean'"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..naming import unknown_name
-from ..validation import mapping
+from ..validation import choice, mapping
 from .auxiliary_module import AuxiliaryModule
 from .modulator import MutualExclusiveModulator
 
@@ -69,6 +68,5 @@ def _each(modules: Mapping[str, Any]) -> Iterator[tuple[str, type[AuxiliaryModul
         `ValueError`: for an unknown module, or options that are no dict.
     """
     for name, options in mapping("modules", modules).items():
-        if name not in MODULES:
-            raise unknown_name("module", name, MODULES)
+        choice("module", name, MODULES)
         yield name, MODULES[name], mapping(name, {} if options is None else options)

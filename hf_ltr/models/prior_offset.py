@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..naming import unknown_name
-from ..validation import mapping, number, sequence
+from ..validation import choice, mapping, number, sequence
 
 # Logits with a stronger adjustment overflow.
 _STRONGEST_TAU = 1e6
@@ -76,8 +75,7 @@ def check_logit_adjustment(
     """
     fields = ("tau", "remove", "add")
     for name in mapping("logit_adjustment", adjustment):
-        if name not in fields:
-            raise unknown_name("field of logit_adjustment", name, fields)
+        choice("field of logit_adjustment", name, fields)
     number("logit_adjustment['tau']", adjustment.get("tau", 1.0), minimum=-_STRONGEST_TAU, maximum=_STRONGEST_TAU)
     for name in ("remove", "add"):
         if adjustment.get(name) is None:

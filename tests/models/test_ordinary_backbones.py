@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_ltr.models import LongTailConfig
-from hf_ltr.models.backbone import _as_tokens, backbone_shape
+from hf_ltr.models.backbone import backbone_shape, extract_features
 
 ORDINARY = [
     ("vit_pico_patch4_16", {"class_token": False, "global_pool": "avg"}),
@@ -33,7 +33,11 @@ def test_it_is_built(backbone, options):
 
 
 def test_tokens_of_several_branches_are_those_of_the_last():
-    assert _as_tokens(None, [torch.zeros(1, 2, 3), torch.zeros(1, 4, 5)]).shape == (1, 4, 5)
+    branches = torch.nn.Module()
+    branches.forward_features = lambda images: [torch.zeros(1, 2, 3), torch.zeros(1, 4, 5)]
+    branches.forward_head = lambda maps: maps[-1].mean(dim=1)
+    _, tokens = extract_features(branches, torch.zeros(1, 3, 8, 8), with_tokens=True)
+    assert tokens.shape == (1, 4, 5)
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,3 @@ class ConvolutionalPatchEmbed(nn.Module):
     def dynamic_feat_size(self, img_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of tokens for images of a height and width."""
         return img_size[0] // self.patch_size[0], img_size[1] // self.patch_size[1]
-
-
-__all__ = ["ConvolutionalBlock", "ConvolutionalPatchEmbed", "ConvolutionalStage"]

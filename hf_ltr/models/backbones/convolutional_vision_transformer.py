@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from .convolutional_patch_embedding import ConvolutionalPatchEmbed
 
-__all__ = ["CONVOLUTIONAL_VISION_TRANSFORMERS", "ConvolutionalVisionTransformer"]
-
 # Name and image size.
 CONVOLUTIONAL_VISION_TRANSFORMERS = {"convvit_tiny_patch4_32": 32, "convvit_base_patch16_224": 224}
 

@@ -11,8 +11,6 @@ from timm.layers import DropPath, create_classifier
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-__all__ = ["CIFAR_MEAN", "CIFAR_STD", "ResNetCifar"]
-
 # Channel statistics of the CIFAR-100 training images (50,000 images, scale 0..1).
 CIFAR_MEAN = (0.5071, 0.4865, 0.4409)
 CIFAR_STD = (0.2673, 0.2564, 0.2762)

@@ -7,8 +7,6 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer
 
-__all__ = ["SMALL_VISION_TRANSFORMERS"]
-
 # Name and image size.
 SMALL_VISION_TRANSFORMERS = {"vit_pico_patch4_16": 16, "vit_tiny_patch4_32": 32, "vit_tiny_patch8_96": 96}
 

@@ -241,6 +241,3 @@ def _decoder_grid(model: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) ->
     if shape is None or grid is None or _positions(model) is None or not hasattr(model, "decoder"):
         return None
     return _grid_like(grid, shape[1] - 1)
-
-
-__all__ = ["check_same_encoder", "convert_checkpoint", "encoder_sizes"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...naming import unknown_name
+from ...validation import choice
 
 # Fields of `PretrainedConfig` whose other values would load code or foreign networks, or end in its tracebacks.
 _ATTENTIONS = ("eager", "sdpa")
@@ -42,5 +42,5 @@ def check_foreign_fields(fields: Mapping[str, Any], config_class: type) -> None:
     # Also `_attn_implementation` and its like; another value is the name of a repository with a kernel.
     known += [(name, value, _ATTENTIONS) for name, value in fields.items() if _KERNELS.fullmatch(name)]
     for name, value, valid in known:
-        if value is not None and value not in valid:
-            raise unknown_name(name, value, valid)
+        if value is not None:
+            choice(name, value, valid)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...naming import unknown_name
-from ...validation import mapping, number
+from ...validation import choice, mapping, number
 from ..heads import CENTROID_METRICS, CENTROID_TRANSFORMS
 
 # Options of each kind of head (`config.head_options`) with their defaults.
@@ -22,8 +21,7 @@ def complete_head_options(head: str | None, options: Mapping[str, Any] | None) -
     """All options of a head (`None`: linear): those given, and defaults for the rest."""
     known, given = HEAD_OPTIONS[head or "linear"], mapping("head_options", options or {})
     for name in given:
-        if name not in known:
-            raise unknown_name(f"option of a {head or 'linear'} head", name, known)
+        choice(f"option of a {head or 'linear'} head", name, known)
     return {**known, **given}
 
 
@@ -35,8 +33,8 @@ def check_head(head: Any, scale: Any, init_std: Any, options: Mapping[str, Any] 
     Raises:
         `ValueError`: saying which field is wrong.
     """
-    if head is not None and head not in tuple(HEAD_OPTIONS):
-        raise unknown_name("head", head, HEAD_OPTIONS)
+    if head is not None:
+        choice("head", head, HEAD_OPTIONS)
     if scale is not None:
         if head not in (None, "cosine"):
             raise ValueError(f"head_scale={scale} belongs to a cosine head, but head is {head!r}; unset one")
@@ -51,5 +49,5 @@ def check_head(head: Any, scale: Any, init_std: Any, options: Mapping[str, Any] 
     if complete.get("tau") is not None:
         number("head_options['tau']", complete["tau"])
     for name, known in (("transform", CENTROID_TRANSFORMS), ("metric", CENTROID_METRICS)):
-        if name in complete and complete[name] not in known:
-            raise unknown_name(f"head_options[{name!r}]", complete[name], known)
+        if name in complete:
+            choice(f"head_options[{name!r}]", complete[name], known)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...naming import shown, unknown_name
-from ...validation import number, plain, sequence, whole_number
+from ...naming import shown
+from ...validation import choice, number, plain, sequence, whole_number
 from ..backbone import native_settings
 from ..size_limits import LARGEST_IMAGE, LARGEST_PIXEL, MOST_CHANNELS, SMALLEST_CROP
 
@@ -87,5 +87,4 @@ def check_image(
     if min(image_std) < 1 / LARGEST_PIXEL:
         raise ValueError(f"image_std must be positive (on a scale of 0..1), not {image_std}")
     number("crop_ratio", crop_ratio, minimum=SMALLEST_CROP, maximum=1)
-    if interpolation not in INTERPOLATIONS:
-        raise unknown_name("interpolation", interpolation, INTERPOLATIONS)
+    choice("interpolation", interpolation, INTERPOLATIONS)

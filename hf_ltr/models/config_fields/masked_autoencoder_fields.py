@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...naming import unknown_name
-from ...validation import flag, mapping, number, whole_number
+from ...validation import choice, flag, mapping, number, whole_number
 from ..size_limits import MOST_BLOCKS, MOST_OWN_PARAMETERS, WIDEST, check_parameters
 
 # Decoder of the ViT-B and ViT-L models of He et al. 2022; smaller encoders want a smaller one.
@@ -32,8 +31,7 @@ def complete_masked_autoencoder_options(
     """
     options = mapping("masked_autoencoder", given or {})
     for name in options:
-        if name not in MASKED_AUTOENCODER_DEFAULTS:
-            raise unknown_name("option of the masked autoencoder", name, MASKED_AUTOENCODER_DEFAULTS)
+        choice("option of the masked autoencoder", name, MASKED_AUTOENCODER_DEFAULTS)
     options = {**MASKED_AUTOENCODER_DEFAULTS, **options}
     number("mask_ratio", options["mask_ratio"], above=0, below=1)
     flag("norm_pix_loss", options["norm_pix_loss"])

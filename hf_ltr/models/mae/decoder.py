@@ -109,6 +109,3 @@ class MaskedAutoencoderDecoder(nn.Module):
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     """Tokens `(B, N, D)` at positions `(B, M)`, as `(B, M, D)`."""
     return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
-
-
-__all__ = ["MaskedAutoencoderDecoder", "MultiScaleFusion", "gather_tokens"]

@@ -170,9 +170,7 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         mask = (restore >= self.num_visible).to(torch.float32)
 
         checkpointing = bool(self.backbone.grad_checkpointing) and self.training and torch.is_grad_enabled()
-        encoded = self._encode(
-            pixel_values.to(self.decoder.norm.weight.dtype), order[:, : self.num_visible], checkpointing
-        )
+        encoded = self.encode(pixel_values, order[:, : self.num_visible], checkpointing)
         prediction = self.decoder(encoded, restore, checkpointing)
 
         target = self.patchify(pixel_values)
@@ -205,8 +203,19 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
         patches = patches.reshape(batch, rows, columns, size, size, length // size**2)
         return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, rows * size, columns * size)
 
-    def _encode(self, pixel_values: Tensor, visible: Tensor, checkpointing: bool) -> Tensor:
-        """Prefix and visible tokens after the encoder's final norm, `(B, P + V, D)`."""
+    def encode(self, pixel_values: Tensor, visible: Tensor, checkpointing: bool = False) -> Tensor:
+        """
+        What the decoder reads of some patches.
+
+        Args:
+            pixel_values (`Tensor` of shape `(B, C, H, W)`): Normalised images.
+            visible (`Tensor` of shape `(B, V)`): Indices of the patches that are not hidden.
+            checkpointing (`bool`, *optional*, defaults to `False`): Compute the blocks again in the backward pass.
+
+        Returns:
+            `Tensor`: prefix and visible tokens after the encoder's final norm, `(B, P + V, D)`.
+        """
+        pixel_values = pixel_values.to(self.decoder.norm.weight.dtype)
         encoder = self.backbone
         positions = self._positions
         prefix_positions = positions.shape[1] - self.num_patches
@@ -301,6 +310,3 @@ class MaskedAutoencoder(LongTailPreTrainedModel):
                 with torch.device("cpu"):
                     copy_tensors(missing, type(self)(config))
             self._is_being_loaded = False
-
-
-__all__ = ["MaskedAutoencoder", "MaskedAutoencoderDecoder", "MaskedAutoencoderOutput"]

@@ -168,7 +168,7 @@ def test_with_nothing_hidden_from_it_the_encoder_is_timm(encoder):
             # The classifier's features have no part of it.
             for parameter in model.decoder.fusion.parameters():
                 parameter.zero_()
-        encoded = model._encode(images, everything, checkpointing=False)
+        encoded = model.encode(images, everything)
         torch.testing.assert_close(encoded, model.backbone.forward_features(images))
 
 
@@ -221,12 +221,14 @@ def test_autocast_keeps_the_loss_in_float32(encoder):
 
 
 @both_encoders
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing:FutureWarning")
 def test_gradient_checkpointing(encoder):
     model = make_model(fields=encoder).train()
     images, noise = make_images(), make_noise()
     gradients = []
-    for enable in (False, True):
-        model._set_gradient_checkpointing(enable)
+    for enabled in (False, True):
+        if enabled:
+            model.gradient_checkpointing_enable()
         model.zero_grad()
         model(images, noise).loss.backward()
         gradients.append(model.backbone.patch_embed.proj.weight.grad.clone())
@@ -325,7 +327,7 @@ def test_convolutional_encoder_equals_a_slow_reference_in_float64():
     fill_from_published(model, weights)
     images = make_images(2).double()
     visible = torch.tensor([[3, 0, 9, 10], [15, 1, 6, 2]])
-    encoded = model._encode(images, visible, checkpointing=False)
+    encoded = model.encode(images, visible)
     for index in range(2):
         tokens, fused = encode(images[index], weights, (1, 2, 2), heads=2, visible=visible[index].tolist())
         expected = layer_norm(tokens + fused, weights, "norm", 1e-6)
