@@ -153,15 +153,7 @@ def yaml_text(content: Any) -> str:
     """Plain values as YAML that [`parse_yaml`] reads as the same values."""
     import yaml
 
-    class Dumper(yaml.SafeDumper):
-        """Quotes what the reader would take for something else than text."""
-
-        yaml_implicit_resolvers = _loader().yaml_implicit_resolvers
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=119)
+    return yaml.dump(content, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=119)
 
 
 @cache
@@ -208,6 +200,26 @@ def _loader() -> Any:
     for name, (pattern, first) in _WORDS.items():
         Loader.add_implicit_resolver(_TAG + name, re.compile(pattern), list(first))
     return Loader
+
+
+@cache
+def _dumper() -> Any:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes what the reader would take for something else than text."""
+
+        yaml_implicit_resolvers = _loader().yaml_implicit_resolvers
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def represent_str(self, data: str) -> Any:
+            # Line breaks of Unicode are kept between double quotes alone.
+            return self.represent_scalar(f"{_TAG}str", data, style=None if data.isprintable() else '"')
+
+    Dumper.add_representer(str, Dumper.represent_str)
+    return Dumper
 
 
 def _values(node: Any, known: dict[int, int | None]) -> int:

@@ -252,6 +252,82 @@ def test_help_shows_every_own_option_with_its_default(capsys, flag):
     assert "--finetuning.<option> value: any field of Stage, for the stage 'finetuning' only" in text
 
 
+@dataclass
+class Command:
+    checkpoint: str = field(metadata={"help": "Folder of it.", "positional": True})
+    dataset: str = field(metadata={"help": "Which images.", "old_names": ("images",)})
+    what: str = field(default="all", metadata={"positional": True, "choices": ("all", "some")})
+    rows: list[str] = field(default_factory=list, metadata={"whole_words": True, "repeats": True})
+    quiet: bool = False
+
+
+def command(*argv):
+    return parse_options(argv, [Command]).values
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["here", "--dataset", "digits", "--quiet"],
+        ["--dataset", "digits", "--quiet", "here"],
+        ["--quiet", "here", "--images=digits"],
+        ["--quiet", "true", "--dataset", "digits", "here"],
+        ["--checkpoint", "here", "--dataset", "digits", "--quiet"],
+    ],
+)
+def test_arguments_that_stand_without_a_name(argv):
+    assert command(*argv) == {"checkpoint": "here", "dataset": "digits", "quiet": True}
+
+
+def test_places_are_filled_in_order_and_choices_are_checked():
+    assert command("here", "some", "--dataset", "x")["what"] == "some"
+    with pytest.raises(ValueError, match=r"Unknown what: 'sme'\. Did you mean 'some'"):
+        command("here", "sme", "--dataset", "x")
+    with pytest.raises(ValueError, match=r"Unexpected argument 'more'"):
+        command("here", "some", "more", "--dataset", "x")
+    with pytest.raises(ValueError, match="dataset must be a string, got "):
+        command("here", "some", "--dataset", "x", "y")
+
+
+def test_what_has_to_be_given_is_named():
+    with pytest.raises(ValueError, match=r"^checkpoint is missing: Folder of it\."):
+        command("--dataset", "x")
+    with pytest.raises(ValueError, match=r"^--dataset is missing: Which images\."):
+        command("here")
+
+
+def test_words_of_a_list_stay_whole_and_add_up(tmp_path):
+    argv = ["here", "--dataset", "x", "--rows", "a:b=1,2", "--rows", "c", "d"]
+    assert command(*argv)["rows"] == ["a:b=1,2", "c", "d"]
+    (tmp_path / "config.yaml").write_text("rows: [from, yaml]\nimages: y\ncheckpoint: there\n")
+    config = ["--config", str(tmp_path / "config.yaml")]
+    assert command(*config) == {"rows": ["from", "yaml"], "dataset": "y", "checkpoint": "there"}
+    assert command(*config, "--rows", "own")["rows"] == ["own"]
+
+
+def test_help_of_a_command(capsys):
+    with pytest.raises(SystemExit):
+        parse_options(["--help"], [Command], program="tool", description="Does it.", defaults={"quiet": True})
+    text = capsys.readouterr().out
+    assert text.startswith("usage: tool CHECKPOINT --dataset DATASET [WHAT] [--option value ...]\n\nDoes it.")
+    assert "  CHECKPOINT  (must be given)  Folder of it." in text
+    assert "  WHAT  (default all; all, some)" in text and "--quiet  (default True)" in text
+
+
+def test_sections_may_follow_from_the_options(tmp_path):
+    def sections(values):
+        return {values["dataset"]: Stage} if "dataset" in values else {}
+
+    def parse_them(*argv):
+        return parse_options(argv, [Data], sections=sections)
+
+    (tmp_path / "config.yaml").write_text("mine: {max_steps: 3}\ndataset: mine\n")
+    assert parse_them("--config", str(tmp_path / "config.yaml")).sections == {"mine": {"max_steps": 3}}
+    assert parse_them("--own.max_steps", "4", "--dataset", "own").sections == {"own": {"max_steps": 4}}
+    with pytest.raises(ValueError, match=r"Unknown section on the command line: 'own'"):
+        parse_them("--own.max_steps", "4")
+
+
 def test_first_dataclass_gives_the_type():
     @dataclass
     class Other:
