@@ -24,6 +24,7 @@ def run_plan(
     data: Any,
     counts: Any,
     command: str,
+    text: str,
 ) -> None:
     """
     Train what is not finished, print the table, and write model, card, figures, metrics and options.
@@ -35,6 +36,7 @@ def run_plan(
         data (`DatasetDict`): With `train`, `test` and maybe `validation`.
         counts ([`ClassCounts`]): Of the training split.
         command (`str`): For the card.
+        text (`str`): The options as YAML, for the output folder.
 
     Raises:
         `ValueError`: before anything is trained, for a push that cannot work, too.
@@ -63,7 +65,7 @@ def run_plan(
         validation_dataset=data.get("validation"),
         test_dataset=data["test"],
         output_dir=output_dir,
-        files={CONFIG_FILE: options.text},
+        files={CONFIG_FILE: text},
     )
     last = results[plan.last.name]
     if not plan.last.method.uses_labels:

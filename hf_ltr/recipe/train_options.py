@@ -62,7 +62,7 @@ class TrainOptions:
     @property
     def compared_methods(self) -> list[str]:
         """What is trained beside the method."""
-        return [name for name in self.compare if name not in (POST_HOC, "none")]
+        return list(dict.fromkeys(name for name in self.compare if name not in (POST_HOC, "none")))
 
     def with_scalars_only(self) -> TrainOptions:
         """Without the options of methods that may depend on the number of classes."""

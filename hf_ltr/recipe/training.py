@@ -62,6 +62,7 @@ def train(
         description=description,
         program=" ".join(program or ()),
     )
+    text = options.text  # before what has no effect is taken out of it
     recipe = options.build(TrainOptions)
     pretraining = given_pretraining(options)
     check_options(options, recipe, pretraining)
@@ -72,7 +73,7 @@ def train(
     data = data_options.load()
     counts = data_options.counts(data)
     plan = TrainingPlan.make(recipe, pretraining, options.sections, counts)
-    run_plan(plan, options=options, recipe=recipe, data=data, counts=counts, command=command)
+    run_plan(plan, options=options, recipe=recipe, data=data, counts=counts, command=command, text=text)
 
 
 def _with_default_config(argv: list[str], config: str | Path | None, own_images: str | Path | None) -> list[str]:

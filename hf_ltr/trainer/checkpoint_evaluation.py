@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from transformers import AutoConfig
 
@@ -45,8 +45,7 @@ def evaluate_checkpoint(
         _compare_counts(config, data["train"], class_options)
     arguments = {"per_device_eval_batch_size": batch_size}
     metrics = evaluate_model(model, data[split], arguments, class_options=dict(class_options))
-    id2label = cast(dict[int, str], config.id2label)
-    names = [id2label[index] for index in range(len(metrics["per_class_accuracy"]))]
+    names = [config.id2label[index] for index in range(len(metrics["per_class_accuracy"]))]
     return {**metrics, "computation": evaluation_computation(arguments)}, names
 
 
