@@ -31,7 +31,6 @@ OTHER_MEANINGS = {
     ("cross_entropy", "hf_ltr/models/modeling.py"): "the function of torch",
     ("", "hf_ltr/losses/"): "losses have the names that the field gave them",
     ("", "hf_ltr/adjustment/"): "`hf-ltr adjust` has a registry of its own, of rules for finished checkpoints",
-    ("", "hf_ltr/cli/adjust.py"): "the same",
     (
         "",
         "docs/recipe_configs.py",
