@@ -21,17 +21,7 @@ class AttachedModules:
         self._modules: WeakSet[nn.Module] = WeakSet()
 
     def add(self, module: nn.Module, model: nn.Module, device: torch.device) -> None:
-        """
-        Freeze a module and put it on a device.
-
-        Args:
-            module (`nn.Module`): To be attached.
-            model (`nn.Module`): That is trained.
-            device (`torch.device`): Of the run.
-
-        Raises:
-            `ValueError`: for parameters of the model.
-        """
+        """Freeze a module and put it on a device; refused for parameters of the `model` that is trained."""
         trained = {id(parameter) for parameter in model.parameters()}
         if any(id(parameter) in trained for parameter in module.parameters()):
             raise ValueError(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
-from torch.utils.data import Sampler
 
 from ..data.loading.batch_loader import BatchLoader
-from ..data.loading.batches import GlobalBatchSampler, KeyedDataLoader, SequentialShards
+from ..data.loading.batches import GlobalBatchSampler, KeyedDataLoader, RowSampler, SequentialShards
 from ..data.samplers import make_sampler
 from ..distributed import available_cores
 from ..methods import LongTailMethod
@@ -29,13 +28,7 @@ def training_batch_loader(
     args: LongTailTrainingArguments,
     labels: torch.Tensor | None = None,
 ) -> BatchLoader:
-    """
-    Augmented and mixed batches of a training set.
-
-    Args:
-        dataset, model, method, args: Of the trainer.
-        labels (`torch.Tensor`, *optional*): Of all rows, where the items had to be read for them already.
-    """
+    """Augmented and mixed batches of a training set, with its `labels` where they were read already."""
     return BatchLoader(
         dataset,
         train=True,
@@ -56,13 +49,7 @@ def training_batch_loader(
 def evaluation_batch_loader(
     dataset: Any, model: LongTailPreTrainedModel, args: LongTailTrainingArguments, class_options: Mapping[str, Any]
 ) -> BatchLoader:
-    """
-    Batches of a dataset as inference sees it, its classes those of the model.
-
-    Args:
-        dataset, model, args: Of the trainer.
-        class_options (`dict`): Arguments of [`~hf_ltr.models.class_matching.match_classes`].
-    """
+    """Batches of a dataset as inference sees it, its classes those of the model (see `match_classes`)."""
     classes = evaluation_classes(model, dataset, **class_options)
     loader = BatchLoader(
         dataset, train=False, require_labels=False, class_map=classes, augmentation="none", **_images_of(model, args)
@@ -98,35 +85,21 @@ def _augmentation(names: list[str] | str) -> list[str] | str:
     return "none" if names in ([], ["none"]) else names
 
 
-class EvaluationBatchLoaders:
+class KeptBatchLoaders:
     """
-    The batch loaders of evaluation sets, kept by the identity of the set: decoding the same images every epoch would
-    cost more than evaluating them.
+    Batch loaders of evaluation sets, kept by the identity of the set: decoding the same images every epoch would cost
+    more than evaluating them. Of sets that are not the trainer's `regular` ones, which come and go, only the last is
+    kept.
     """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, BatchLoader]] = {}
 
-    def get(
-        self,
-        dataset: Any,
-        regular: Any,
-        model: LongTailPreTrainedModel,
-        args: LongTailTrainingArguments,
-        class_options: Mapping[str, Any],
-    ) -> BatchLoader:
-        """
-        The batch loader of `dataset`.
-
-        Args:
-            dataset: Of which one is wanted.
-            regular (dataset or dict of them): The evaluation sets of the trainer. Others come and go: only the last of
-                them is kept.
-            model, args, class_options: See [`evaluation_batch_loader`].
-        """
+    def get(self, dataset: Any, regular: Any, make: Callable[[Any], BatchLoader]) -> BatchLoader:
+        """That of `dataset`, made where it is not known."""
         known, loader = self._known.get(id(dataset), (None, None))
         if loader is None or known is not dataset:
-            loader = evaluation_batch_loader(dataset, model, args, class_options)
+            loader = make(dataset)
             kept = {id(one) for one in (regular.values() if isinstance(regular, dict) else [regular])}
             self._known = {key: value for key, value in self._known.items() if key in kept}
             self._known[id(dataset)] = (dataset, loader)
@@ -135,16 +108,7 @@ class EvaluationBatchLoaders:
 
 def require_readable_data(train_dataset: Any, loading: str, eval_dataset: Any) -> None:
     """
-    Find the unreadable images of what training reads later than now: those that workers decode, and those of
-    evaluation.
-
-    Args:
-        train_dataset: Of the trainer.
-        loading (`str`): How its images are loaded.
-        eval_dataset (*optional*): Of the trainer, a dict of them maybe.
-
-    Raises:
-        `ValueError`: on all processes, naming the first ones.
+    Refuse unreadable images of what training reads later than now: those that workers decode, and those of evaluation.
     """
     later = {"training set": train_dataset} if loading == "workers" else {}
     if isinstance(eval_dataset, dict):
@@ -156,18 +120,17 @@ def require_readable_data(train_dataset: Any, loading: str, eval_dataset: Any) -
 
 def training_sampler(
     method: LongTailMethod, args: LongTailTrainingArguments, labels: torch.Tensor | None, rows: int
-) -> Sampler:
+) -> RowSampler:
     """The sampler of a run on so many rows: the method's own where there are labels, or the one of the arguments."""
     seed, epochs = data_seed(args), math.ceil(planned_epochs(args, rows))
-    sampler = None if labels is None else method.train_sampler(labels, seed=seed, num_epochs=epochs)
-    if sampler is None:
-        labels = torch.zeros(rows, dtype=torch.int64) if labels is None else labels
-        sampler = make_sampler(args.sampler, labels, seed=seed, num_epochs=epochs)
-    return sampler
+    if labels is not None and (sampler := method.train_sampler(labels, seed=seed, num_epochs=epochs)) is not None:
+        return cast(RowSampler, sampler)  # `Sampler` of torch promises no length
+    labels = torch.zeros(rows, dtype=torch.int64) if labels is None else labels
+    return make_sampler(args.sampler, labels, seed=seed, num_epochs=epochs)
 
 
 def training_loader(
-    batch_loader: BatchLoader, sampler: Sampler, args: LongTailTrainingArguments, batch_size: int
+    batch_loader: BatchLoader, sampler: RowSampler, args: LongTailTrainingArguments, batch_size: int
 ) -> KeyedDataLoader:
     """This process's part of the micro-batches of `batch_size` rows."""
     batches = GlobalBatchSampler(

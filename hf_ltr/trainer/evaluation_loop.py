@@ -41,15 +41,7 @@ def read_once(
     function: Callable[[Any, Batch], Any],
     precision: Callable[[], AbstractContextManager],
 ) -> list[Any]:
-    """
-    `function(outputs, batch)` of every batch, with the model in evaluation mode.
-
-    Args:
-        model (`nn.Module`): Prepared; it is left in the mode in which it came, part by part.
-        dataloader ([`KeyedDataLoader`]): Of an evaluation set.
-        function (`Callable`): What is to be kept of a batch.
-        precision (`Callable`): Makes the context in which the model computes.
-    """
+    """`function(outputs, batch)` of every batch; the model is left in the modes in which it came, part by part."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     results = []

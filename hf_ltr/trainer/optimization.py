@@ -207,14 +207,7 @@ def cosine_factor(step: int, *, warmup_steps: int, total_steps: int, minimum: fl
 def make_optimizer(
     model: nn.Module, args: LongTailTrainingArguments, optimizer_class: type, options: dict[str, Any]
 ) -> Optimizer:
-    """
-    The optimizer of a run.
-
-    Args:
-        model (`nn.Module`): Its parameters that require gradients are trained.
-        args ([`LongTailTrainingArguments`]).
-        optimizer_class (`type`), options (`dict`): What transformers makes of `optim` and `optim_args`.
-    """
+    """An optimizer of the class and with the options that transformers makes of `optim` and `optim_args`."""
     is_sgd = optimizer_class is torch.optim.SGD
     if is_sgd:
         options = {"momentum": args.momentum, "nesterov": args.nesterov, "fused": True} | options
@@ -239,7 +232,6 @@ def make_schedule(
     is spent at a learning rate of 0. `None` where the arguments name another one.
 
     Args:
-        optimizer (`Optimizer`), args ([`LongTailTrainingArguments`]): Of the run.
         steps (`int`), epochs (`float`): Length of the whole run.
         warmup (`int`): Steps of the warm-up, see [`warmup_steps`].
     """
@@ -259,17 +251,7 @@ def make_schedule(
 
 
 def check_schedule(args: LongTailTrainingArguments, rows: int, batches: int) -> None:
-    """
-    Refuse a schedule that does not fit a run that has steps.
-
-    Args:
-        args ([`LongTailTrainingArguments`]).
-        rows (`int`): Of the training set.
-        batches (`int`): Micro-batches of an epoch on this process.
-
-    Raises:
-        `ValueError`: if the warm-up is as long as the run.
-    """
+    """Refuse a warm-up as long as a run on so many rows, in so many micro-batches an epoch on this process."""
     epochs = planned_epochs(args, rows)
     updates = math.ceil(batches / args.gradient_accumulation_steps)
     warmup_steps(args, args.max_steps if args.max_steps > 0 else math.ceil(epochs * max(1, updates)), epochs)

@@ -32,27 +32,14 @@ from .precision import computation
 # What a reader of a card learns nothing from: places, and what this machine is told.
 _NOT_SHOWN = frozenset("output_dir run_name push_to_hub local_rank disable_tqdm report_to logging_dir".split())
 # Of an evaluation's metrics: how long it took says nothing about the model.
-_TIMES = (
-    "runtime",
-    "samples_per_second",
-    "steps_per_second",
-    "epoch",
-    "model_preparation_time",
-    "jit_compilation_time",
+_TIMES = frozenset(
+    "runtime samples_per_second steps_per_second epoch model_preparation_time jit_compilation_time".split()
 )
 
 
 @dataclasses.dataclass
 class Training:
-    """
-    What is known of a training that has ended.
-
-    Args:
-        row_hash (`str`, *optional*): Of the training rows.
-        seconds (`float`)
-        epochs (`float`), steps (`int`): That were made.
-        selection (`str`): Which weights were kept.
-    """
+    """A training that has ended: hash of its rows, what was made of it, and which weights were kept."""
 
     row_hash: str | None
     seconds: float
@@ -166,13 +153,7 @@ class PublishingTrainer(HookedTrainer):
 
     # ------------------------------------------------------------------ what is known
     def ended_training(self, row_hash: str | None, seconds: float) -> Training:
-        """
-        What is known at the end of a training.
-
-        Args:
-            row_hash (`str`, *optional*): Of the rows, unless their own record has another one.
-            seconds (`float`): That it took, all sessions together.
-        """
+        """At the end of a training on rows of this hash, unless their own record has another one."""
         args, recorded = self.args, long_tail_info(self.train_dataset) or {}
         return Training(
             row_hash=recorded.get("row_hash") or row_hash,

@@ -46,15 +46,8 @@ class Splits(NamedTuple):
 @dataclass
 class StagePlan:
     """
-    A stage that may be trained.
-
-    Args:
-        stage ([`Stage`])
-        config ([`LongTailConfig`]): Of its model.
-        folder (`Path`), args ([`LongTailTrainingArguments`]): Of its run.
-        facts (`dict`): What makes the run this run; as they were written, if it was.
-        origin (`dict`): Which weights it starts from, the part of the facts that the trainer cannot know.
-        finished ([`StageResult`], *optional*): Of an earlier call.
+    A stage, the config of its model, and what makes its run this run: `facts` (as they were written, if they were), of
+    which `origin`, the weights it starts from, is the part that a trainer cannot know.
     """
 
     stage: Stage

@@ -94,13 +94,9 @@ class TermLog:
 
 
 def require_finite(loss: float, step: int, folder: str) -> None:
-    """
-    Raises:
-        `FloatingPointError`: for a loss that is no number any more.
-    """
+    """Refuse to go on with a loss that is no number any more."""
     if not math.isfinite(loss):
         raise FloatingPointError(
-            f"The training loss is {loss} at step {step}. Checkpoints written before are in "
-            f"{folder}. Lower learning_rate, lengthen warmup_epochs or set "
-            "mixed_precision_mode='no'."
+            f"The training loss is {loss} at step {step}. Checkpoints written before are in {folder}. Lower "
+            "learning_rate, lengthen warmup_epochs or set mixed_precision_mode='no'."
         )

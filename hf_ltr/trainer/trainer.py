@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..data.loading.batch_loader import BatchLoader
-from ..data.loading.batches import KeyedDataLoader
+from ..data.loading.batches import KeyedDataLoader, RowSampler
 from ..distributed import check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
 from ..methods.batch import Batch
@@ -137,7 +137,7 @@ class LongTailTrainer(PublishingTrainer):
         self.attached = AttachedModules()
         self._training_loss: Callable = self.method.training_loss
         self._train_batch_loader: BatchLoader | None = None
-        self._eval_batch_loaders = data.EvaluationBatchLoaders()
+        self._eval_batch_loaders = data.KeptBatchLoaders()
 
     # ------------------------------------------------------------------ data
     @property
@@ -151,7 +151,7 @@ class LongTailTrainer(PublishingTrainer):
             )
         return self._train_batch_loader
 
-    def train_sampler(self, labels: torch.Tensor | None) -> Sampler:
+    def train_sampler(self, labels: torch.Tensor | None) -> RowSampler:
         """The sampler of this run: the method's own, or the one of the arguments."""
         return data.training_sampler(self.method, self.args, labels, self.train_batch_loader.num_rows)
 
@@ -167,10 +167,11 @@ class LongTailTrainer(PublishingTrainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("LongTailTrainer.evaluate() needs eval_dataset=")
-        batch_loader = self._eval_batch_loaders.get(
-            dataset, self.eval_dataset, self.model, self.args, self.class_options
-        )
+        batch_loader = self._eval_batch_loaders.get(dataset, self.eval_dataset, self._eval_batch_loader)
         return data.evaluation_loader(batch_loader, self.args)
+
+    def _eval_batch_loader(self, dataset: Any) -> BatchLoader:
+        return data.evaluation_batch_loader(dataset, self.model, self.args, self.class_options)
 
     def get_test_dataloader(self, test_dataset: Any) -> KeyedDataLoader:
         """As in the parent."""
