@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 
 def arrow_column(dataset: Any, column: str) -> Any:
     """
@@ -25,8 +23,3 @@ def one_chunk(column: Any) -> Any:
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     # Older Arrow keeps a chunked array here where there are no rows or several chunks.
     return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-
-
-def first_null(values: Any) -> int:
-    """The first row without a value of an Arrow array that has such rows."""
-    return int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arrow import arrow_column, first_null
+from .arrow import arrow_column
 from .map_style import is_arrow_dataset, require_column
 
 if TYPE_CHECKING:
@@ -167,12 +167,7 @@ def require_classes(labels: np.ndarray, where: str = "", elsewhere: Iterable[int
 
 def column_labels(dataset: Any, column: str = "label", split: str = "") -> np.ndarray:
     """
-    The label column of a `datasets.Dataset` as int64, read from Arrow and without decoding any image.
-
-    Args:
-        dataset (`datasets.Dataset`)
-        column (`str`)
-        split (`str`, *optional*): What the dataset is called in a message.
+    The label column of a `datasets.Dataset`, called `split` in messages, as int64: read from Arrow, no image decoded.
 
     Raises:
         `ValueError`: for labels that are missing or not integers, with the row.
@@ -194,8 +189,9 @@ def require_labelled(values: Any, column: str, split: str = "") -> None:
         `ValueError`: with the first row of an Arrow array that has no label.
     """
     if values.null_count:
-        row = f"Row {first_null(values)}{f' of {split}' if split else ''}"
-        raise ValueError(f"{row} has no label in column {column!r} ({values.null_count} such rows)")
+        row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+        where = f"Row {row} of {split}" if split else f"Row {row}"
+        raise ValueError(f"{where} has no label in column {column!r} ({values.null_count} such rows)")
 
 
 def stored_labels(dataset: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from .stored_rows import StoredRows, stored_rows
 # told apart by their sizes and three pieces of each.
 WHOLE_BYTES = 2**30
 _PIECE = 4096
+_READERS, _SHARE = 16, 256
 _WHOLE, _PIECES = "encoded image", f"size and {3 * _PIECE // 1024} KiB of the encoded image"
 
 
@@ -81,7 +82,7 @@ def _digest(rows: StoredRows) -> tuple[str, str]:
     if rows.images is not None:
         whole = sum(_parallel(_size, rows.images)) <= WHOLE_BYTES
         parts.append(_WHOLE if whole else _PIECES)
-        for image in _parallel(_whole if whole else _pieces, rows.images):
+        for image in _parallel(content_digest if whole else _pieces, rows.images):
             digest.update(image)
     return digest.hexdigest(), f"({', '.join(parts)}), in order" if parts else "number of rows"
 
@@ -93,17 +94,17 @@ def _bytes_of_labels(labels: Any) -> bytes:
     return repr(values.tolist()).encode()
 
 
-def _parallel(function: Any, stored: Sequence[Any], threads: int = 16, share: int = 256) -> Iterator[Any]:
+def _parallel(function: Callable[[Any], Any], stored: Sequence[Any]) -> Iterator[Any]:
     """`function` of each image, in order; files, which are waited for, are read side by side."""
     if not len(stored) or _path_of(stored[0]) is None:
         yield from (function(stored[number]) for number in range(len(stored)))
         return
 
     def some(start: int) -> list[Any]:
-        return [function(stored[number]) for number in range(start, min(start + share, len(stored)))]
+        return [function(stored[number]) for number in range(start, min(start + _SHARE, len(stored)))]
 
-    with ThreadPoolExecutor(threads) as pool:
-        for results in pool.map(some, range(0, len(stored), share)):
+    with ThreadPoolExecutor(_READERS) as pool:
+        for results in pool.map(some, range(0, len(stored), _SHARE)):
             yield from results
 
 
@@ -111,7 +112,7 @@ def _path_of(image: Any) -> str | None:
     """The local file of an image that is stored as one."""
     if isinstance(image, Mapping):
         image = image.get("bytes") or image.get("path")
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else None
+    return os.fspath(image) if isinstance(image, str | os.PathLike) and os.path.isfile(image) else None
 
 
 def _buffer(image: Any) -> memoryview:
@@ -134,16 +135,17 @@ def _buffer(image: Any) -> memoryview:
 
 def _size(image: Any) -> int:
     path = _path_of(image)
-    if path is not None and os.path.isfile(path):
+    if path is not None:
         return os.path.getsize(path)
     if isinstance(image, np.ndarray | torch.Tensor):
         return image.nbytes
     return len(_buffer(image))
 
 
-def _whole(image: Any) -> bytes:
+def content_digest(image: Any) -> bytes:
+    """sha256 of an image as it is stored: encoded bytes, a file, or an array."""
     path = _path_of(image)
-    if path is None or not os.path.isfile(path):
+    if path is None:
         return hashlib.sha256(_buffer(image)).digest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
@@ -151,7 +153,7 @@ def _whole(image: Any) -> bytes:
 
 def _pieces(image: Any) -> bytes:
     path = _path_of(image)
-    if path is None or not os.path.isfile(path):
+    if path is None:
         data = _buffer(image)
         return _of_pieces(len(data), [data[start : start + _PIECE] for start in _starts(len(data))])
     with open(path, "rb") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +48,11 @@ def stored_rows(dataset: Any) -> StoredRows:
 
 def _read_arrow(dataset: Any) -> StoredRows:
     image = next((name for name in _IMAGES if name in dataset.column_names), None)
-    return StoredRows(len(dataset), stored_labels(dataset), None if image is None else _ArrowImages(dataset, image))
+    images = None
+    if image is not None:
+        rows = None if dataset._indices is None else dataset._indices.column(0).to_numpy()
+        images = _Picked(dataset.data.column(image), rows, _stored)
+    return StoredRows(len(dataset), stored_labels(dataset), images)
 
 
 def _read_items(dataset: Any) -> StoredRows:
@@ -102,30 +106,16 @@ def _of_item(item: Any) -> tuple[Any, Any]:
 
 
 class _Picked(Sequence[Any]):
-    def __init__(self, stored: Any, rows: Sequence[int]):
-        self._stored, self._rows = stored, rows
+    """Some rows of what is stored, or all of it, each read when it is asked for."""
+
+    def __init__(self, stored: Any, rows: Any, read: Callable[[Any], Any] = lambda value: value):
+        self._stored, self._rows, self._read = stored, rows, read
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._stored if self._rows is None else self._rows)
 
     def __getitem__(self, place: Any) -> Any:
-        return self._stored[self._rows[place]]
-
-
-class _ArrowImages(Sequence[Any]):
-    """The image column of a `datasets.Dataset`: a buffer of the encoded image, or its path."""
-
-    def __init__(self, dataset: Any, column: str):
-        self._column = dataset.data.column(column)
-        self._rows = None if dataset._indices is None else dataset._indices.column(0).to_numpy()
-        self._number = len(dataset)
-
-    def __len__(self) -> int:
-        return self._number
-
-    def __getitem__(self, row: Any) -> Any:
-        value = self._column[row if self._rows is None else int(self._rows[row])]
-        return _stored(value)
+        return self._read(self._stored[place if self._rows is None else int(self._rows[place])])
 
 
 def _stored(value: Any) -> Any:

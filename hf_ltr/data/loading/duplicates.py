@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..row_identity import content_digest
 from .image_sources import image_source
 
 _HEAD = 4096
@@ -27,9 +29,9 @@ class Duplicates:
         groups (`list`): Every group of equal images as `(split, row)` pairs.
     """
 
-    between: dict[tuple[str, str], int] = field(default_factory=dict)
-    across_classes: dict[str, int] = field(default_factory=dict)
-    repeated: dict[str, int] = field(default_factory=dict)
+    between: Counter[tuple[str, str]] = field(default_factory=Counter)
+    across_classes: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
     groups: list[list[tuple[str, int]]] = field(default_factory=list)
 
 
@@ -43,11 +45,10 @@ class DuplicateFinder:
 
     Args:
         splits (`dict`): The `datasets.Dataset`s that are visited.
-        image_column (`str`)
     """
 
-    def __init__(self, splits: Mapping[str, Any], image_column: str = "image"):
-        self._splits, self._image_column = splits, image_column
+    def __init__(self, splits: Mapping[str, Any]):
+        self._splits = splits
         self._keys: dict[tuple[str, int], int] = {}  # several threads: single assignments only
         self._exact = False
 
@@ -73,9 +74,9 @@ class DuplicateFinder:
         """
         groups = _equal(self._keys)
         if not self._exact:
-            sources = {split: image_source(self._splits[split], self._image_column) for split, _ in self._keys}
+            sources = {split: image_source(self._splits[split]) for split, _ in self._keys}
             candidates = sorted(place for group in groups for place in group)
-            groups = _equal({place: _whole(sources[place[0]].items([place[1]])[0]) for place in candidates})
+            groups = _equal({place: content_digest(sources[place[0]].items([place[1]])[0]) for place in candidates})
         order = {split: number for number, split in enumerate(self._splits)}
         groups = [sorted(group, key=lambda place: (order[place[0]], place[1])) for group in groups]
         return _count(sorted(groups, key=lambda group: (order[group[0][0]], group[0][1])), list(order), labels or {})
@@ -92,22 +93,17 @@ def _count(groups: list, splits: list[str], labels: Mapping[str, Any]) -> Duplic
     result = Duplicates(groups=groups)
     for group in groups:
         by_split = {split: [row for part, row in group if part == split] for split in splits}
-        for number, first in enumerate(splits):
-            for second in splits[number + 1 :]:
-                if by_split[first] and by_split[second]:
-                    _add(result.between, (first, second), len(by_split[second]))
+        for first, second in itertools.combinations(splits, 2):
+            if by_split[first] and by_split[second]:
+                result.between[first, second] += len(by_split[second])
         for split, rows in by_split.items():
             own = labels.get(split)
             classes = [None if own is None else own[row] for row in rows]
             if len(set(classes)) > 1:
-                _add(result.across_classes, split, len(rows))
+                result.across_classes[split] += len(rows)
             if len(rows) > len(set(classes)):
-                _add(result.repeated, split, len(rows) - len(set(classes)))
+                result.repeated[split] += len(rows) - len(set(classes))
     return result
-
-
-def _add(counts: dict, key: Any, number: int) -> None:
-    counts[key] = counts.get(key, 0) + number
 
 
 def _digest(*parts: Any) -> int:
@@ -124,12 +120,3 @@ def _content(item: Any) -> tuple[bytes | None, str | None]:
         return item["bytes"], None
     path = item.get("path") if isinstance(item, Mapping) else item
     return None, path if isinstance(path, str) and os.path.isfile(path) else None
-
-
-def _whole(item: Any) -> bytes:
-    encoded, path = _content(item)
-    if encoded is not None:
-        return hashlib.sha256(encoded).digest()
-    assert path is not None  # else it has no key, and is no candidate
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()

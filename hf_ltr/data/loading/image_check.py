@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ from ..labels import class_names_of, stored_labels
 from ..map_style import is_arrow_dataset
 from .checked_files import HEADERS, WHOLE, CheckedFiles, file_identity, table_identity
 from .decoding import decode_image, image_dimensions, is_wide, open_image, with_bytes
-from .image_sources import ArrowImages, describe_row, image_source
+from .image_sources import describe_row, image_source
 from .ranges import RangeTally, used_range
 
 _CHUNK = 256
@@ -70,8 +70,9 @@ class ImageCheck:
     remembered: int = 0
     whole: int = 0
     remarks: list[str] = field(default_factory=list)
-    _readable: dict[str, list[int | None]] = field(default_factory=lambda: {HEADERS: [], WHOLE: []})
-    _tables: dict[str, list[int | None]] = field(default_factory=lambda: {HEADERS: [], WHOLE: []})
+    _kind: str = HEADERS
+    _readable: list[int | None] = field(default_factory=list)
+    _tables: list[int | None] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -86,9 +87,8 @@ class ImageCheck:
             complete (`bool`): Whether the splits were read to their end, by all processes, and without damage as far
                 as the others know: rows inside of a table are remembered together or not at all.
         """
-        for kind in (HEADERS, WHOLE):
-            tables = self._tables[kind] if complete and not self.damaged else []
-            CheckedFiles(kind).add([*self._readable[kind], *tables])
+        tables = self._tables if complete and not self.damaged else []
+        CheckedFiles(self._kind).add([*self._readable, *tables])
 
 
 def check_images(
@@ -96,7 +96,6 @@ def check_images(
     *,
     full: bool = False,
     reuse: bool = False,
-    image_column: str = "image",
     workers: int | None = None,
     progress: bool = True,
     part: tuple[int, int] = (0, 1),
@@ -109,7 +108,6 @@ def check_images(
         splits (`dict`): `datasets.Dataset`s by name; what else there is among them is skipped.
         full (`bool`): Decode.
         reuse (`bool`): Leave out what an earlier check found in order and is not changed since.
-        image_column (`str`)
         workers (`int`, *optional*): Threads.
         progress (`bool`): Show a bar, once it takes longer than two seconds.
         part (`tuple[int, int]`): `(which, of how many)` parts of every split, for several processes.
@@ -118,12 +116,12 @@ def check_images(
     Returns:
         [`ImageCheck`], which remembers nothing before its method `remember` is called.
     """
-    result = ImageCheck()
     kind = WHOLE if full else HEADERS
+    result = ImageCheck(_kind=kind)
     known = {name: CheckedFiles(name) for name in {kind, WHOLE}} if reuse else {}
     threads = workers or ((os.cpu_count() or 1) if full else _HEADER_THREADS)
     for split, dataset in splits.items():
-        if has_files(dataset, image_column):
+        if has_files(dataset):
             result.images[split] = len(dataset)
         else:
             result.skipped.append(split)
@@ -131,7 +129,7 @@ def check_images(
     bar = tqdm(total=result.total, desc=description, unit="image", delay=2.0, disable=not progress)
     with bar, ThreadPoolExecutor(threads) as pool:
         for split in result.images:
-            reader = _Reader(split, splits[split], image_column, full, known, visit)
+            reader = _Reader(split, splits[split], full, known, visit)
             table = reader.table
             first, last = (len(reader.source) * (part[0] + end) // part[1] for end in (0, 1))
             before = next((name for name, files in known.items() if files.contains([table])[0]), None)
@@ -139,20 +137,20 @@ def check_images(
                 result.remembered += last - first
                 result.whole += last - first if before == WHOLE else 0
                 continue
-            result._tables[kind].append(table)
+            result._tables.append(table)
             for found in _in_waves(pool, reader.read, first, last, 2 * threads):
                 result.damaged += found.damaged
                 result.remembered += found.remembered
                 result.whole += found.whole
-                result._readable[kind] += found.readable
+                result._readable += found.readable
                 bar.update(found.rows)
             result.remarks += [f"{split}: {remark}" for remark in reader.remarks()]
     return result
 
 
-def has_files(dataset: Any, image_column: str = "image") -> bool:
-    """Whether the undecoded images of a dataset can be read: it is a `datasets.Dataset` with such a column."""
-    return is_arrow_dataset(dataset) and image_column in dataset.column_names
+def has_files(dataset: Any) -> bool:
+    """Whether the undecoded images of a dataset can be read: it is a `datasets.Dataset` with a column `image`."""
+    return is_arrow_dataset(dataset) and "image" in dataset.column_names
 
 
 def _in_waves(pool: ThreadPoolExecutor, read: Callable, first: int, last: int, width: int) -> Iterator[Any]:
@@ -174,21 +172,12 @@ class _Found:
 class _Reader:
     """Reads the images of one split, chunk by chunk."""
 
-    def __init__(
-        self,
-        split: str,
-        dataset: Any,
-        image_column: str,
-        full: bool,
-        known: Mapping[str, CheckedFiles],
-        visit: Visit | None,
-    ):
-        self.source = image_source(dataset, image_column)
-        assert isinstance(self.source, ArrowImages)
+    def __init__(self, split: str, dataset: Any, full: bool, known: Mapping[str, CheckedFiles], visit: Visit | None):
+        self.source = image_source(dataset)
         self._split, self._full, self._known, self._visit = split, full, known, visit
         self._labels, self._names = stored_labels(dataset), class_names_of(dataset)
         # How rows are remembered: each file by itself, or all that a table holds together.
-        self._files, in_table = _whereabouts(dataset, image_column)
+        self._files, in_table = _whereabouts(dataset)
         self.table = table_identity(dataset) if in_table else None
         self._tally = RangeTally()
 
@@ -199,7 +188,8 @@ class _Reader:
         for kind in self._known:
             skip |= self._known[kind].contains(identities)
         whole = self._known[WHOLE].contains(identities).sum() if self._known else 0
-        damaged, readable = [], []
+        damaged: list[Damage] = []
+        readable: list[int | None] = []
         for row, item, identity, left_out in zip(rows, items, identities, skip.tolist(), strict=True):
             if left_out:
                 continue
@@ -255,12 +245,11 @@ def _identity(item: Any) -> int | None:
         return None  # not there, and said so when it is read
 
 
-def _whereabouts(dataset: Any, column: str) -> tuple[bool, bool]:
+def _whereabouts(dataset: Any) -> tuple[bool, bool]:
     """(whether all images are files of their own, whether all are inside of the table)."""
-    chunks: Iterable[Any] = dataset.data.column(column).chunks
-    kind = dataset.data.column(column).type
-    if not pa.types.is_struct(kind):
-        return pa.types.is_string(kind), not pa.types.is_string(kind)
-    embedded = [chunk.field("bytes") for chunk in chunks]
+    column = dataset.data.column("image")
+    if not pa.types.is_struct(column.type):
+        return pa.types.is_string(column.type), not pa.types.is_string(column.type)
+    embedded = [chunk.field("bytes") for chunk in column.chunks]
     missing, rows = sum(chunk.null_count for chunk in embedded), sum(map(len, embedded))
     return missing == rows, missing == 0

@@ -9,8 +9,9 @@ with the encoded bytes is read for 4 us. So the bytes are taken from arrow (whic
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,19 +21,22 @@ from ..map_style import is_arrow_dataset, require_column
 MAX_REPORTED = 5
 
 
-class ImageSource(Protocol):
+class ImageSource(ABC):
     """Rows of undecoded images."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def items(self, rows: Sequence[int]) -> list[Any]:
         """Undecoded images: `{"bytes", "path"}`, a PIL image, or an array. Must not fail for a bad image."""
 
     def name(self, row: int) -> str:
         """How an error should call this row's image: its file name where known, else an empty string."""
+        return ""
 
 
-class ArrowImages:
+class ArrowImages(ImageSource):
     """The image column of a `datasets.Dataset`, read as encoded bytes; honours `select`, `shuffle` and `filter`."""
 
     def __init__(self, dataset: Any, image_column: str):
@@ -58,7 +62,7 @@ class ArrowImages:
         return ""
 
 
-class ItemImages:
+class ItemImages(ImageSource):
     """The images of a map-style dataset whose items are `{"image": ...}` or `(image, label)`."""
 
     def __init__(self, dataset: Any, image_column: str):
@@ -78,11 +82,8 @@ class ItemImages:
                 items.append(error)
         return items
 
-    def name(self, row: int) -> str:
-        return ""
 
-
-class ArrayImages:
+class ArrayImages(ImageSource):
     """Images that are decoded already: `(N, H, W)`, `(N, H, W, C)` or, as a tensor, `(N, C, H, W)`; uint8."""
 
     def __init__(self, images: np.ndarray | torch.Tensor):
@@ -100,9 +101,6 @@ class ArrayImages:
 
     def items(self, rows: Sequence[int]) -> list[Any]:
         return [self._images[row] for row in rows]
-
-    def name(self, row: int) -> str:
-        return ""
 
 
 def image_source(dataset: Any, image_column: str = "image") -> ImageSource:

@@ -27,7 +27,7 @@ from ...naming import unknown_name
 from ...storage import naming_storage_errors
 from ..card import dataset_card
 from ..loading.decoding import decode_image, open_image, with_bytes
-from ..loading.image_sources import ArrowImages, describe_problem, image_source
+from ..loading.image_sources import describe_problem, image_source
 from ..provenance import long_tail_info
 from .prepared import MANIFEST, MANIFEST_VERSION, is_prepared, read_manifest
 
@@ -225,7 +225,6 @@ def _write_shard(
 ) -> list[str]:
     """Write one file, unless an image of it cannot be read; the problems."""
     source = image_source(part)
-    assert isinstance(source, ArrowImages)
     items = source.items(rows)
     encoded, problems = [], []
 

@@ -10,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .resampling import crop_and_resize, random_boxes, resize_shorter_side, window_scale
+from .resampling import crop_and_resize, random_boxes, resize_shorter_side
 
 
 def random_crop(images: torch.Tensor, uniforms: torch.Tensor, padding: int = 4, fill: float = 0) -> torch.Tensor:
@@ -112,7 +112,7 @@ def random_window(
         interpolation: `"bicubic"` or `"bilinear"`, antialiased.
     """
     size = image_size or (images.shape[2], images.shape[3])
-    images = resize_shorter_side(images, shorter_side or window_scale(size), interpolation)
+    images = resize_shorter_side(images, shorter_side or round(max(size) / 0.875), interpolation)
     (height, width), (rows, columns) = size, images.shape[2:]
     if height > rows or width > columns:
         raise ValueError(f"shorter_side={shorter_side} of random_window is smaller than images of {size}")

@@ -118,11 +118,6 @@ def crop_and_resize(
     return result if images.is_floating_point() else result.round().clamp(0, 255).to(images.dtype)
 
 
-def window_scale(size: tuple[int, int]) -> int:
-    """Pixels that a crop of `size` is cut from: 256 for 224, as in most ImageNet recipes."""
-    return round(max(size) / 0.875)
-
-
 def resize_shorter_side(images: torch.Tensor, shorter_side: int, interpolation: str = "bilinear") -> torch.Tensor:
     """
     Resize images so that their shorter side has this many pixels, antialiased; the longer side is rounded down, as
