@@ -20,7 +20,8 @@ from .record import POSITION_IDENTITY, SEEN, read_record, seen_rows, write_recor
 from .sources.columns import class_names, distinct_labels, find_columns, standardize
 from .sources.folders.class_folders import unlabelled
 from .sources.lists.listed_datasets import LISTED
-from .sources.opening import Reading, open_source
+from .sources.opening import open_source
+from .sources.reading import Reading
 from .sources.source_names import BENCHMARKS, DATASETS
 from .sources.split_names import SPLITS, leave_out, parse_splits
 

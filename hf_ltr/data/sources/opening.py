@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +13,8 @@ from .folders.layouts import load_folder, standard_splits
 from .lists.listed import open_listed, require_official
 from .lists.listed_datasets import LISTED
 from .prepared import is_prepared
+from .reading import Reading
 from .source_names import BENCHMARKS, check_source, meant_dataset
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the user says about a source that does not say it itself; arguments as in [`load_long_tailed`]."""
-
-    splits: Mapping[str, Sequence[str]] | None = None
-    dataset_config: str | None = None
-    labels_from: str | None = None
-    image_column: str | None = None
-    label_column: str | None = None
-
-    def folder_options(self) -> dict[str, Any]:
-        """For `load_folder`."""
-        return dict(vars(self))
-
-    def record(self) -> dict[str, Any]:
-        """What the dataset's record says of it: names only, no paths."""
-        labels = "+".join(Path(part).name for part in self.labels_from.split("+")) if self.labels_from else None
-        said = {
-            "splits": {split: list(names) for split, names in self.splits.items()} if self.splits else None,
-            "dataset_config": self.dataset_config,
-            "labels_from": labels,
-        }
-        return {name: value for name, value in said.items() if value is not None}
-
-    def refuse_labels_from(self, name: str) -> None:
-        """For a source that is no folder."""
-        if self.labels_from is not None:
-            raise ValueError(f"labels_from={self.labels_from!r} is for folders of images; {name} is none")
-
-    def refuse_folder_options(self, name: str) -> None:
-        """For a source that is neither a folder nor on the Hub."""
-        self.refuse_labels_from(name)
-        if self.dataset_config is not None:
-            raise ValueError(f"dataset_config={self.dataset_config!r} does not fit: {name} has no configurations")
 
 
 def open_source(
@@ -73,7 +36,7 @@ def open_source(
     check_source(name, data_dir)
     if data_dir is not None:
         path = Path(data_dir).expanduser()
-        source = load_folder(path, **reading.folder_options())
+        source = load_folder(path, reading)
         if name in BENCHMARKS and "test" not in source:
             whole = path.resolve().parent / name
             if whole.is_dir() and whole != path.resolve():
@@ -84,7 +47,7 @@ def open_source(
         return _from_hub(BENCHMARKS[name].hub_id, alternative, reading), None
     path = Path(name).expanduser()
     if path.exists():
-        return load_folder(path, **reading.folder_options()), path
+        return load_folder(path, reading), path
     alternative = f"load_long_tailed({name!r}, data_dir=<folder>)"
     try:
         return _from_hub(name, alternative, reading), None

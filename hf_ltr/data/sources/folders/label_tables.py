@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..columns import IMAGE_NAMES, LABEL_NAMES, PATH_NAMES
+from ..reading import Reading
 from ..split_names import given_name, meanings, words
 from . import label_columns
 from .class_folders import ClassFolders, single_class, suspicion
@@ -160,28 +161,20 @@ def _table_files(tree: Tree, labels_from: str | None) -> list[Path]:
     return [file for file in files if file.suffix.lower() != ".parquet" or not holds_images(file)]
 
 
-def explain_unmatched(
-    tree: Tree,
-    names: ImageNames,
-    tables: Sequence[Table],
-    labels_from: str | None,
-    image_column: str | None,
-    label_column: str | None,
-) -> None:
+def explain_unmatched(tree: Tree, names: ImageNames, tables: Sequence[Table], reading: Reading) -> None:
     """
     Nothing to say where no table asks for it.
 
     Raises:
         `ValueError`: why a table that is asked for, or that could be meant, names no image.
     """
-    root = tree.root
+    root, given, labels_from = tree.root, reading.image_column, reading.labels_from
     no_classes = tree.images and (single_class(tree) or suspicion(tree) is not None)
     asked = [
         table
         for table in tables
-        if labels_from is not None or no_classes or label_column in table.columns or _is_meant(table, names)
+        if labels_from is not None or no_classes or reading.label_column in table.columns or _is_meant(table, names)
     ]
-    given = image_column
     if given is not None and tables:
         with_column = [table for table in tables if given in table.columns]
         if not with_column:

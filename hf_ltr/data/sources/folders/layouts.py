@@ -12,6 +12,7 @@ from datasets import DatasetDict, concatenate_datasets, load_from_disk
 
 from ...arrow import arrow_column
 from ..prepared import is_prepared, require_finished, with_records
+from ..reading import AS_IT_IS, Reading
 from ..split_names import SplitChoice, assign_splits, words
 from .card_configs import card_configurations, choose_configuration, configuration_files, configuration_folder
 from .class_folders import class_folder_splits, find_class_folders
@@ -26,16 +27,7 @@ _METADATA = "metadata.parquet"
 _UNREAD_TABLES = (".xlsx", ".xls", ".ods", ".json", ".txt", ".mat")
 
 
-def load_folder(
-    path: Path,
-    only: Collection[str] | None = None,
-    *,
-    splits: SplitChoice | None = None,
-    dataset_config: str | None = None,
-    labels_from: str | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-) -> dict[str, Any]:
+def load_folder(path: Path, reading: Reading = AS_IT_IS, only: Collection[str] | None = None) -> dict[str, Any]:
     """
     The splits of a local folder.
 
@@ -45,12 +37,8 @@ def load_folder(
             class, maybe under `train/`, `validation/` and `test/`, or with a table of their labels (see
             [`~hf_ltr.data.sources.folders.labelled_images.labelled_splits`]); or a folder written by `save_to_disk` or
             `hf-ltr prepare`. Hidden files are left out everywhere.
+        reading ([`Reading`], *optional*): What the user says.
         only (collection of `str`, *optional*): Splits to load; by default all of them, and `train` must be there.
-        splits (`dict`, *optional*): For train, validation and test the source's own splits, where their names do not
-            say it; others are left out.
-        dataset_config (`str`, *optional*): Configuration of a folder with several.
-        labels_from (`str`, *optional*): `"folders"`, or the table with the labels, where there are two readings.
-        image_column, label_column (`str`, *optional*): Columns of a table of labels.
 
     Returns:
         `dict[str, datasets.Dataset]`
@@ -60,34 +48,34 @@ def load_folder(
         `ValueError`: for a folder without training split or without a single reading, and for a file that cannot be
             read.
     """
-    columns = {"image_column": image_column, "label_column": label_column}
+    config, labels_from = reading.dataset_config, reading.labels_from
     if path.is_file():
         return _one_file(path)
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        _refuse(path, "was written by save_to_disk", dataset_config=dataset_config, labels_from=labels_from)
-        return _saved(path, only, splits)
+        _refuse(path, "was written by save_to_disk", dataset_config=config, labels_from=labels_from)
+        return _saved(path, only, reading.splits)
     require_finished(path)
     tree = scan(path)
     files = _parquet_files(tree)
     wants_parquet = labels_from == PARQUET or (labels_from is None and _are_the_data(tree, files))
     if wants_parquet and files:
-        _check_images_beside(tree, files, labels_from, splits)
-        rows = parquet_splits(path, files, splits=splits, dataset_config=dataset_config, only=only)
+        _check_images_beside(tree, files, labels_from)
+        rows = parquet_splits(path, files, reading, only)
         return with_records(path, rows) if is_prepared(path) else rows
     if labels_from == PARQUET:
         raise FileNotFoundError(f"labels_from='parquet', but {path} holds no parquet file")
     in_card: dict[str, str] = {}
-    if labels_from is None and splits is None:
-        tree, in_card = _as_the_card_says(tree, dataset_config, only is None)
+    if labels_from is None and reading.splits is None:
+        tree, in_card = _as_the_card_says(tree, config, only is None)
     else:
-        _refuse(path, "is read by splits= or labels_from=, not by its card", dataset_config=dataset_config)
+        _refuse(path, "is read by splits= or labels_from=, not by its card", dataset_config=config)
     loaded: dict[str, Any] | None = None
     if labels_from not in (None, FOLDERS) or (labels_from is None and tree.images and has_tables(tree)):
-        loaded = labelled_splits(tree, labels_from=labels_from, splits=splits, needs_train=only is None, **columns)
+        loaded = labelled_splits(tree, reading, needs_train=only is None)
     if loaded is None:
-        loaded = _class_folders(tree, only, splits, labels_from == FOLDERS)
+        loaded = _class_folders(tree, only, reading.splits, labels_from == FOLDERS)
     if in_card:
-        _check_card(loaded, in_card, path, image_column or "image")
+        _check_card(loaded, in_card, path, reading.image_column or "image")
     return _only(loaded, only)
 
 
@@ -175,7 +163,7 @@ def _are_the_data(tree: Tree, files: list[str]) -> bool:
     return bool(files) and (not tree.images or any(holds_images(tree.root / file) for file in files))
 
 
-def _check_images_beside(tree: Tree, files: list[str], labels_from: str | None, splits: SplitChoice | None) -> None:
+def _check_images_beside(tree: Tree, files: list[str], labels_from: str | None) -> None:
     """Pictures of a dataset's card are no images of the dataset; class folders could be."""
     if not tree.images or labels_from == PARQUET:
         return

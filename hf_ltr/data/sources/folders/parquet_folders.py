@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from datasets.exceptions import DatasetGenerationError
 
 from ....naming import unknown_name
-from ..split_names import SPLITS, SplitChoice, assign_splits, given_name, is_split_word, meanings
+from ..reading import Reading
+from ..split_names import SPLITS, assign_splits, given_name, is_split_word, meanings
 from .card_configs import (
     card_configurations,
     choose_configuration,
@@ -27,12 +28,7 @@ _TOP = "."
 
 
 def parquet_splits(
-    root: Path,
-    files: Sequence[str],
-    *,
-    splits: SplitChoice | None = None,
-    dataset_config: str | None = None,
-    only: Collection[str] | None = None,
+    root: Path, files: Sequence[str], reading: Reading, only: Collection[str] | None = None
 ) -> dict[str, Any]:
     """
     The splits of a folder of parquet files.
@@ -41,10 +37,9 @@ def parquet_splits(
     file and folder names do: `train-00000-of-00001.parquet`, `cifar_test.parquet`, `test/0.parquet`.
 
     Args:
-        root (`Path`)
         files (`list[str]`): Relative to `root`.
-        splits (`dict`, *optional*): See [`~hf_ltr.data.sources.split_names.parse_splits`].
-        dataset_config (`str`, *optional*): Configuration of the card, or folder with files of its own.
+        reading ([`~hf_ltr.data.sources.reading.Reading`]): A configuration is one of the card, or a folder with files
+            of its own.
         only (collection of `str`, *optional*): Splits to load; without it there must be `train`.
 
     Raises:
@@ -53,7 +48,7 @@ def parquet_splits(
     """
     configurations = card_configurations(root)
     if configurations:
-        configuration = choose_configuration(configurations, dataset_config, root)
+        configuration = choose_configuration(configurations, reading.dataset_config, root)
         if configuration.get("data_files"):
             found = configuration_files(root, configuration)
             other = next((file for own in found.values() for file in own if not _is_parquet(file)), None)
@@ -62,14 +57,14 @@ def parquet_splits(
                     f"The card of {root} takes files that are no parquet, such as {other}. Give the folder of one "
                     "kind of files, or labels_from='folders' for images in class folders"
                 )
-            assigned = assign_splits(found, splits, root, needs_train=only is None)
+            assigned = assign_splits(found, reading.splits, root, needs_train=only is None)
             return load_parquet(_merged(assigned, found, only), root)
         below = configuration_folder(root, configuration)
         files = [file for file in files if (root / file).is_relative_to(below)]
         if not files:
             raise FileNotFoundError(f"The card of {root} names the folder {below}, which holds no parquet file")
     else:
-        files = _of_configuration(files, dataset_config, root)
+        files = _of_configuration(files, reading.dataset_config, root)
     found = {}
     for file in files:
         found.setdefault(given_name(Path(file)), []).append(file)
@@ -81,10 +76,10 @@ def parquet_splits(
     # As `push_to_hub` writes them: the name is that of a split, and says more than a file's.
     declared = any(re.fullmatch(r"data/.+-\d{5}-of-\d{5}.*\.parquet", Path(file).as_posix()) for file in files)
     try:
-        assigned = assign_splits(found, splits, root, needs_train=only is None, declared=declared)
+        assigned = assign_splits(found, reading.splits, root, needs_train=only is None, declared=declared)
     except ValueError as error:
         both = next((name for name in found if len(meanings(name)) > 1), None)
-        if both is None or splits is not None:
+        if both is None or reading.splits is not None:
             raise
         two = " and ".join(split for split in SPLITS if split in meanings(both))
         raise ValueError(f"{root / found[both][0]} could belong to the splits {two}: {error}") from None
