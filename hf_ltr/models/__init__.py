@@ -1,5 +1,5 @@
 """
-Models: the classifier over any timm backbone, the masked autoencoder over the same encoder, and the modulator.
+Models: the classifier over any timm backbone, the masked autoencoder over the same encoder, and auxiliary networks.
 
 Importing this package registers the config, the model and the image processors with the Auto classes of transformers,
 a pipeline that leaves the decoding of images to our processors, and the CIFAR residual networks, small vision

@@ -1,4 +1,4 @@
-"""timm backbones: creation, shapes, and the features and tokens that heads and modulators read."""
+"""timm backbones: creation, shapes, and the features and tokens that heads and auxiliary modules read."""
 
 from __future__ import annotations
 

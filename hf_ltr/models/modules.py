@@ -9,6 +9,7 @@ from ..validation import choice, mapping
 from .auxiliary_module import AuxiliaryModule
 from .modulator import MutualExclusiveModulator
 
+# In the order in which they see the logits, whatever the order of a config's, which JSON does not keep.
 MODULES: dict[str, type[AuxiliaryModule]] = {
     "modulator": MutualExclusiveModulator,
 }
@@ -62,11 +63,14 @@ def metric_names(modules: Mapping[str, Any] | None) -> list[str]:
 
 def _each(modules: Mapping[str, Any]) -> Iterator[tuple[str, type[AuxiliaryModule], dict[str, Any]]]:
     """
-    Name, class and options of every module.
+    Name, class and options of every module, in the order of `MODULES`.
 
     Raises:
         `ValueError`: for an unknown module, or options that are no dict.
     """
-    for name, options in mapping("modules", modules).items():
+    given = mapping("modules", modules)
+    for name in given:
         choice("module", name, MODULES)
-        yield name, MODULES[name], mapping(name, {} if options is None else options)
+    for name, module in MODULES.items():
+        if name in given:
+            yield name, module, mapping(name, {} if given[name] is None else given[name])

@@ -319,7 +319,8 @@ def test_every_parameter_gets_a_gradient():
 
 
 def test_torch_compile_makes_one_graph():
-    model = make_model(logit_adjustment={"remove": [7, 6, 5, 4, 3, 2, 1]})
+    modules = {"modulator": {"width": 8, "groups": [[0, 1, 2, 3], [4, 5, 6]]}}
+    model = make_model(logit_adjustment={"remove": [7, 6, 5, 4, 3, 2, 1]}, modules=modules)
     images = images_for(model)
     explanation = torch._dynamo.explain(model)(images)
     assert explanation.graph_break_count == 0 and explanation.graph_count == 1
