@@ -24,6 +24,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
+def some(items: Iterable[object], most: int = 10, separator: str = ", ") -> str:
+    """The first items for a message, and how many more there are."""
+    texts = [str(item) for item in items]
+    more = f"{' ' if separator == ', ' else separator}and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more
+
+
 def nearest_names(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """The valid names closest in spelling to `name`, best first; empty when nothing is close."""
     # Longer ones are no slips of the pen, and comparing them takes the square of their length.

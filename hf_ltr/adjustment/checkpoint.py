@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Pr
 
 from .. import models  # noqa: F401  registers the models of this package
 from ..models.quiet import quiet_loading
-from ..naming import require_folder_or_hub_id
+from ..naming import require_folder_or_hub_id, some
 from ..storage import naming_storage_errors
 from .features import number_of_channels, pixel_values
 
@@ -70,7 +70,7 @@ def load_classifier(checkpoint: str | Path, image_processor: str | Path | None =
     if missing or info.get("mismatched_keys"):
         raise ValueError(
             f"{checkpoint} is not a trained classifier: it has no weights for "
-            f"{', '.join(missing[:5]) or 'some layers'}{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. "
+            f"{some(missing, 5) or 'some layers'}. "
             "Fine-tune it first."
         )
     config = model.config

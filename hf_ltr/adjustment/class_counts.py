@@ -11,6 +11,7 @@ from typing import Any
 from ..data.class_counts import ClassCounts, counts_by_map, counts_difference, is_reordered
 from ..data.class_counts import class_counts as count_classes
 from ..models.class_order import names_in_config, order_of
+from ..naming import some
 from ..reading import read_json
 
 
@@ -153,8 +154,7 @@ def _in_order(content: Any, where: str, names: Sequence[str] | None, what: str) 
                 raise ValueError(
                     f"The classes of {where} are not those of the model: "
                     + "; ".join(
-                        f"{kind} {', '.join(map(repr, found[:5]))}"
-                        + (f" and {len(found) - 5} more" * (len(found) > 5))
+                        f"{kind} {some(map(repr, found), 5)}"
                         for kind, found in (("missing", missing), ("unknown", unknown))
                         if found
                     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..naming import some
 from ..validation import choice, mapping, number, sequence, shown, texts, whole_number
 from .labels import (
     LABEL_COLUMNS,
@@ -133,11 +134,10 @@ class ClassCounts:
         """
         empty = [index for index, count in enumerate(self.counts) if count == 0]
         if empty:
-            shown = ", ".join(self.name_of(index) for index in empty[:10])
-            more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
+            shown = some(self.name_of(index) for index in empty)
             raise ValueError(
                 f"{who} needs at least one training image of every class, but {len(empty)} of {self.num_classes} "
-                f"classes have none: {shown}{more}. Add images, or remove these classes from the labels."
+                f"classes have none: {shown}. Add images, or remove these classes from the labels."
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..naming import unknown_name
+from ..naming import some, unknown_name
 from .class_counts import ClassCounts
 from .randomness import stable_argsort
 
@@ -112,11 +112,10 @@ def take_from_native(
     takes = [min(per_class, len(rows) // 2) for rows in classes]
     short = [index for index, take in enumerate(takes) if take < per_class]
     if short:
-        shown = ", ".join(f"{counts.name_of(index)}: {takes[index]}" for index in short[:_MOST_NAMED])
-        more = f" and {len(short) - _MOST_NAMED} more" if len(short) > _MOST_NAMED else ""
+        shown = some((f"{counts.name_of(index)}: {takes[index]}" for index in short), _MOST_NAMED)
         warnings.warn(
             f"{len(short)} classes give fewer than {per_class} validation images, so that at least half of each stays "
-            f"for training: {shown}{more}.",
+            f"for training: {shown}.",
             stacklevel=4,
         )
     return _split_off(classes, takes)
@@ -130,11 +129,10 @@ def hold_out(classes: Sequence[np.ndarray], counts: ClassCounts) -> tuple[list[n
     takes = [0 if len(rows) < 2 else max(1, round(HOLD_OUT * len(rows))) for rows in classes]
     alone = [index for index, rows in enumerate(classes) if len(rows) == 1]
     if alone:
-        shown = ", ".join(counts.name_of(index) for index in alone[:_MOST_NAMED])
-        more = f" and {len(alone) - _MOST_NAMED} more" if len(alone) > _MOST_NAMED else ""
+        shown = some((counts.name_of(index) for index in alone), _MOST_NAMED)
         warnings.warn(
             f"{len(alone)} classes have a single image, which stays for training, so the test set has none of them: "
-            f"{shown}{more}.",
+            f"{shown}.",
             stacklevel=4,
         )
     return _split_off(classes, takes)

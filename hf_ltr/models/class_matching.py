@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ..naming import some
 from .class_order import names_in_config
 
 _MOST_NAMED = 5
@@ -107,10 +108,7 @@ def _check_trusted(names: list[str], own: list[str], what: str, spelling: str, t
     if not tell:
         return
     pairs = [f"{a!r} as {b!r}" for a, b in zip(names, own, strict=True) if a != b]
-    _warn(
-        f"{what} has other class names than the model, taken by number as you said: {', '.join(pairs[:10])}"
-        f"{f', and {len(pairs) - 10} more' if len(pairs) > 10 else ''}."
-    )
+    _warn(f"{what} has other class names than the model, taken by number as you said: {some(pairs)}.")
 
 
 def other_classes(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PretrainedConfig
 
+from ..naming import some
 from ..validation import choice, flag, mapping, number, plain, sequence, text, whole_number
 from .backbone import backbone_shape, check_backbone_name, native_settings
 from .backbone_options import check_backbone_options
@@ -318,10 +319,10 @@ class LongTailConfig(SavesCode, PretrainedConfig):
     def class_names(self, indices: Sequence[int]) -> str:
         """Names of some classes for a message: at most ten, `3 (crab)` where a name is known."""
         names = []
-        for index in list(indices)[:10]:
+        for index in indices:
             name = self.id2label.get(index) if self.id2label else None
             names.append(str(index) if name in (None, f"LABEL_{index}") else f"{index} ({name})")
-        return ", ".join(names) + (f" and {len(indices) - 10} more" if len(indices) > 10 else "")
+        return some(names)
 
     def _check_classes(self) -> None:
         check_num_labels(self.num_labels)

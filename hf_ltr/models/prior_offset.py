@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..naming import some
 from ..validation import choice, mapping, number, sequence
 
 # Logits with a stronger adjustment overflow.
@@ -51,10 +52,9 @@ def _log_prior(values: Sequence[float], name: str) -> Tensor:
     shares = torch.as_tensor(list(values), dtype=torch.float64, device="cpu")
     bad = (~(shares > 0) | torch.isinf(shares)).nonzero().flatten().tolist()
     if bad:
-        shown = ", ".join(map(str, bad[:10])) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
         raise ValueError(
-            f"The prior to {name} must be positive for every class, but is not for class {shown}: its logarithm does "
-            "not exist. Leave such classes out of the label set, or give them a small positive prior."
+            f"The prior to {name} must be positive for every class, but is not for class {some(bad)}: its logarithm "
+            "does not exist. Leave such classes out of the label set, or give them a small positive prior."
         )
     return (shares / shares.sum()).log()
 

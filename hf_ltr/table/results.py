@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data import ClassCounts
 from ..files import write_json
+from ..naming import some
 from ..reading import json_form, read_json
 from ..redaction import public
 from ..trainer.run_folder import differences
@@ -133,7 +134,7 @@ class TestSet:
         found = [] if there is None else differences(there.to_dict(), self.to_dict())
         if found:
             raise ValueError(
-                f"{output_dir} holds a table of other data ({'; '.join(found[:3])}). Use another --output_dir."
+                f"{output_dir} holds a table of other data ({some(found, 3, '; ')}). Use another --output_dir."
             )
 
     def write(self, output_dir: str | Path) -> None:
@@ -189,10 +190,9 @@ def check_settings(content: Mapping[str, Any], expected: dict[str, Any], path: s
     _drop_free_precision(there, here, content.get("stages", ()))
     found = differences(there, here)
     if found:
-        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
         raise ValueError(
-            f"{path} is a finished run with other settings ({shown}). Rows of one table share a protocol: use another "
-            "--output_dir, or delete that file and its folder under runs/ to make the run again."
+            f"{path} is a finished run with other settings ({some(found, 5, '; ')}). Rows of one table share a "
+            "protocol: use another --output_dir, or delete that file and its folder under runs/ to make the run again."
         )
 
 

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from ..files import clear_temporaries
 from ..models.quiet import quiet_loading
+from ..naming import some
 from ..storage import StorageError, naming_storage_errors
 from .arguments import LongTailTrainingArguments
 from .checkpoint_files import (
@@ -76,11 +77,7 @@ def last_complete_checkpoint(folder: str | Path) -> str | None:
 
 def describe_rejected(rejected: dict[str, list[str]]) -> str:
     """In words, which checkpoints were passed over and why."""
-    texts = []
-    for path, problems in rejected.items():
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        texts.append(f"{Path(path).name} ({', '.join(problems[:3])}{more})")
-    return "; ".join(texts)
+    return "; ".join(f"{Path(path).name} ({some(problems, 3)})" for path, problems in rejected.items())
 
 
 def choose_checkpoint(output_dir: str, asked: str | os.PathLike | bool | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..methods import LongTailMethod
+from ..naming import some
 
 
 def check_precision(args: Any) -> None:
@@ -82,11 +83,9 @@ def check_classes(counts: ClassCounts, who: str) -> None:
         )
     empty = [index for index, count in enumerate(counts) if not count]
     if empty:
-        shown = ", ".join(counts.name_of(index) for index in empty[:10])
-        more = f" and {len(empty) - 10} more" if len(empty) > 10 else ""
         warnings.warn(
             f"{len(empty)} of {len(counts)} classes have no training image, so {who} cannot learn them: "
-            f"{shown}{more}.",
+            f"{some(counts.name_of(index) for index in empty)}.",
             UserWarning,
             stacklevel=4,
         )

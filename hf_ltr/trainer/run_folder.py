@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..naming import some
 from ..reading import json_form
 from .checkpoints import checkpoints
 from .exempt_arguments import EXEMPT
@@ -27,10 +28,9 @@ def check_folder(folder: str | Path, facts: dict[str, Any]) -> None:
         before = read_facts(path)
         found = fact_differences(before, json_form(facts))
         if found:
-            shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
             raise ValueError(
-                f"{folder} holds another run ({shown}). {precision_hint(before, facts)}Use another output_dir, or "
-                "delete the folder if that run is no longer needed."
+                f"{folder} holds another run ({some(found, 5, '; ')}). {precision_hint(before, facts)}Use another "
+                "output_dir, or delete the folder if that run is no longer needed."
             )
         return
     if checkpoints(folder) or any((folder / name).exists() for name in ("model.safetensors", "config.json")):

@@ -17,6 +17,7 @@ from ..data.class_counts import ClassCounts
 from ..data.map_style import number_of_rows
 from ..methods import Stage
 from ..models.checkpoints.checkpoint_conversion import check_same_encoder
+from ..naming import some
 from ..reading import json_form
 from ..reporting.finished_run import StageResult
 from .agreement import agreed_config, check_method_counts, training_counts
@@ -223,7 +224,7 @@ def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> tuple[Stag
     found = fact_differences(record["facts"], json_form(facts))
     if found:
         raise ValueError(
-            f"{folder} holds a finished stage of another run ({'; '.join(found[:5])}). "
+            f"{folder} holds a finished stage of another run ({some(found, 5, '; ')}). "
             f"{precision_hint(record['facts'], facts)}Use another output_dir, or delete that folder to train the "
             "stage again."
         )

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ...files import clear_temporaries, write_text
-from ...naming import unknown_name
+from ...naming import some, unknown_name
 from ...storage import naming_storage_errors
 from ..card import dataset_card
 from ..loading.decoding import decode_image, open_image, with_bytes
@@ -139,11 +139,10 @@ def prepare(
     unreadable = folder / UNREADABLE
     if problems:
         write_text(unreadable, "\n".join(problems) + "\n")
-        more = f"\n  and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
         raise ValueError(
             f"{len(problems)} of {total:,} images cannot be read (the list is in {unreadable}):\n  "
-            + "\n  ".join(problems[:_MOST_NAMED])
-            + f"{more}\nRepair or replace these files, then run the same command again: all others are done."
+            + some(problems, _MOST_NAMED, "\n  ")
+            + "\nRepair or replace these files, then run the same command again: all others are done."
         )
     unreadable.unlink(missing_ok=True)
     write_text(folder / "README.md", dataset_card(data))

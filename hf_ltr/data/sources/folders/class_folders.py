@@ -12,9 +12,10 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Image
 
+from ....naming import some
 from ..columns import numeric_order
 from ..split_names import SplitChoice, assign_splits, is_split_word, known_splits, leave_out, meanings, words
-from .scan import IMAGE_EXTENSIONS, Folder, Tree, could_be_image, lost_files, normal, say_left_out, some
+from .scan import IMAGE_EXTENSIONS, Folder, Tree, could_be_image, lost_files, normal, say_left_out
 
 # Names of folders that hold a part of one collection, whatever is in it.
 _CONTAINERS = frozenset(

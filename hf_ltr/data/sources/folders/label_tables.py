@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....naming import some
 from ..columns import IMAGE_NAMES, LABEL_NAMES, PATH_NAMES
 from ..reading import Reading
 from ..split_names import given_name, meanings, words
@@ -15,7 +16,7 @@ from .class_folders import ClassFolders, single_class, suspicion
 from .image_names import ImageNames, NamedImages
 from .label_columns import LABEL_WORDS, split_column, usual
 from .parquet_folders import holds_images
-from .scan import Tree, some
+from .scan import Tree
 from .tables import MORE_ENDINGS, TABLE_ENDINGS, Table, read_table, without_header
 
 EITHER_WAY = "labels_from='folders' takes the folders"

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from datasets import Dataset, Image
 
+from ....naming import some
 from ..reading import Reading
 from ..split_names import SplitChoice, assign_splits
 from .class_folders import ClassFolders, find_class_folders, single_class, suspicion, unlabelled
 from .image_names import ImageNames
 from .label_columns import is_label_name
 from .label_tables import EITHER_WAY, LabelTable, chosen_tables, explain_unmatched, find_labels, find_tables, no_label
-from .scan import Tree, endings, normal, some
+from .scan import Tree, endings, normal
 
 _NO_LABEL = (None, "-1")
 

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ....naming import some
+
 IMAGE_EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
@@ -19,7 +21,6 @@ _JUNK_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 _JUNK_FOLDERS = frozenset(
     ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__")
 )
-_MOST_NAMED = 10
 # Beside images for good reasons. A class folder that holds nothing else has no image, but has lost none either.
 _NO_IMAGES = frozenset(
     (".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf", ".py")
@@ -144,13 +145,6 @@ def ending(name: str) -> str:
 def _leads_up(link: str, here: str) -> bool:
     target = os.path.realpath(link)
     return os.path.commonpath([target, os.path.realpath(here)]) == target
-
-
-def some(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def endings(files: Iterable[str]) -> str:
