@@ -109,7 +109,7 @@ def check_method_counts(method: LongTailMethod, counts: ClassCounts) -> None:
         )
 
 
-def agreed_config(config: Any, counts: ClassCounts, trained: bool, tell: bool = True) -> Any:
+def agreed_config(config: Any, counts: ClassCounts, trained: bool, warn: bool = True) -> Any:
     """
     A copy of a config that says what will have been trained on.
 
@@ -117,7 +117,7 @@ def agreed_config(config: Any, counts: ClassCounts, trained: bool, tell: bool = 
         config ([`LongTailConfig`]): Of the model, in the class order of the data.
         counts ([`ClassCounts`]): Of the training set.
         trained (`bool`): Whether the model's weights come from a training run, of which its counts then speak.
-        tell (`bool`): Warn.
+        warn (`bool`): Of what changed or stays different.
 
     Returns:
         [`LongTailConfig`]: `class_counts` those of the training set, `previous_class_counts` with those before; a
@@ -141,17 +141,17 @@ def agreed_config(config: Any, counts: ClassCounts, trained: bool, tell: bool = 
                 "model.config.class_counts = None first."
             )
         remedy = "are taken over; those before are kept in config.previous_class_counts" if trained else "count"
-        if tell:
+        if warn:
             text = f"{text[0].upper()}{text[1:]}. Those of the training set {remedy}."
             warnings.warn(text, UserWarning, stacklevel=4)
         if trained:
             agreed.previous_class_counts = counts_history(config.previous_class_counts, before, names, after, names)
     agreed.class_counts = after
-    _follow_prior(agreed, config, after, counts, tell)
+    _follow_prior(agreed, config, after, counts, warn)
     return agreed
 
 
-def _follow_prior(agreed: Any, config: Any, after: list[int], counts: ClassCounts, tell: bool) -> None:
+def _follow_prior(agreed: Any, config: Any, after: list[int], counts: ClassCounts, warn: bool) -> None:
     """The prior of the training images that `logit_adjustment` removes."""
     adjustment = config.logit_adjustment or {}
     removed = adjustment.get("remove")
@@ -172,7 +172,7 @@ def _follow_prior(agreed: Any, config: Any, after: list[int], counts: ClassCount
             f"{text}; they are the same numbers in another order, as if the classes were numbered differently. Set it "
             "to the counts of the training set, or leave it unset."
         )
-    if tell:
+    if warn:
         warnings.warn(f"{text}. It stays as it is.", UserWarning, stacklevel=5)
 
 
@@ -199,4 +199,4 @@ def follow_agreement(model: Any, agreed: Any) -> None:
 def follow_training(model: Any, counts: ClassCounts | None) -> None:
     """Let the config of a model that was trained before speak of the images it is about to be trained on."""
     if counts is not None and is_trained(model):
-        follow_agreement(model, agreed_config(model.config, counts, trained=True, tell=False))
+        follow_agreement(model, agreed_config(model.config, counts, trained=True, warn=False))

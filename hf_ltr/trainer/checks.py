@@ -17,6 +17,7 @@ from ..data.provenance import explain_counts
 from ..data.transforms.mixing import require_even
 from ..methods import BASELINE, METHODS, LongTailMethod, get_method
 from ..methods.double_correction import warn_of_training_corrections
+from ..models import LongTailConfig, LongTailImageProcessor, MaskedAutoencoder
 from ..models.class_matching import match_classes, other_classes
 from ..models.class_order import names_in_config, order_of
 from .agreement import (
@@ -118,15 +119,11 @@ def complete_config(model: Any, counts: ClassCounts | None) -> None:
 
 def default_processor(model: Any) -> Any:
     """The image processor that repeats what evaluation does to an image."""
-    from ..models import LongTailImageProcessor
-
     return LongTailImageProcessor.from_config(model.config)
 
 
 def check_model(model: Any) -> None:
     """Refuse, by name, what is not a model of this package."""
-    from ..models import LongTailConfig
-
     if not isinstance(getattr(model, "config", None), LongTailConfig):
         raise TypeError(
             f"LongTailTrainer trains models of this package, not {type(model).__name__}: build "
@@ -270,12 +267,12 @@ def check_class_names(model: Any, dataset: Any, what: str) -> None:
 
 def check_evaluation_data(model: Any, dataset: Any, what: str = "The evaluation set") -> None:
     """Refuse, before anything is trained, to evaluate what has no rows or classes, or others than the model."""
-    evaluation_classes(model, dataset, what, tell=False)
+    evaluation_classes(model, dataset, what, warn=False)
     check_label_range(dataset, model.config.num_labels, required=False)
 
 
 def evaluation_classes(
-    model: Any, dataset: Any, what: str = "The evaluation set", tell: bool = True, **options: Any
+    model: Any, dataset: Any, what: str = "The evaluation set", warn: bool = True, **options: Any
 ) -> list[int] | None:
     """
     The model's class for each of a dataset's, matched by name; `None` where they are numbered alike. `options` are
@@ -284,15 +281,13 @@ def evaluation_classes(
     Raises:
         `ValueError`: for a model without classes, or data of others.
     """
-    from ..models import MaskedAutoencoder
-
     if isinstance(model, MaskedAutoencoder):
         raise ValueError(
             "A masked autoencoder has no classes to evaluate: watch its training loss, and evaluate the classifier "
             "that is fine-tuned from it (set eval_strategy='no' for this stage)."
         )
     require_rows(dataset, what)
-    return match_classes(class_names_of(dataset), model.config, what, tell=tell, **options)
+    return match_classes(class_names_of(dataset), model.config, what, tell=warn, **options)
 
 
 def check_same_classes(there: Any, here: Any, where: str, any_order: bool = False) -> None:
@@ -336,8 +331,6 @@ def check_same_classes(there: Any, here: Any, where: str, any_order: bool = Fals
 
 def check_resumable(model: Any, checkpoint: str) -> None:
     """Refuse a checkpoint of another model before anything is decoded or loaded."""
-    from ..models import LongTailConfig
-
     if not (Path(checkpoint) / "config.json").is_file():
         raise FileNotFoundError(
             f"resume_from_checkpoint={checkpoint!r} is not a checkpoint folder: no config.json in it"

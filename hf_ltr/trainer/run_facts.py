@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..data import hash_rows
 from ..data.labels import class_names_of
 from ..methods import LongTailMethod, get_method
 from ..reading import json_form
@@ -35,8 +36,6 @@ def run_facts(config: Any, method: LongTailMethod, args: Any, train_dataset: Any
         `dict`: `method`, `model`, `data`, `arguments`, and `at_default`, the paths of what has its default value: an
         option that only one side of a comparison knows is no difference there.
     """
-    from ..data import hash_rows
-
     facts = {
         "method": method.describe(),
         "model": {key: value for key, value in config.to_dict().items() if key not in _PROVENANCE},
