@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+import runpy
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_ltr.methods import get_method
-from hf_ltr.methods.pretraining import with_pretraining
-from hf_ltr.reading import parse_yaml
+from hf_ltr.reading import read_yaml
+from hf_ltr.recipe import ParsedOptions, TrainOptions
+from hf_ltr.recipe.stages import TrainingPlan
+from hf_ltr.recipe.training import given_pretraining, parse_training
 from hf_ltr.trainer import LongTailTrainingArguments
 from hf_ltr.trainer.arguments import merge_arguments
 
@@ -22,50 +24,59 @@ DATASET_TITLES = {
     "places_lt": "Places-LT",
     "inat18": "iNaturalist 2018",
 }
-# Method of a script whose config names none.
-_DEFAULT_METHODS = {"classifier": "cross_entropy", "decoupled": "crt", "mem_vit": "mem"}
 _MIXING = ("mixup_alpha", "cutmix_alpha", "label_smoothing")
+_COUNTS = [200, 50, 5]
 
 
 @dataclass
 class RecipeConfig:
     """
-    One config.
+    One config, as its script reads it.
 
     Args:
         path (`Path`): The file.
-        script (`str`): Name of the recipe it belongs to (its folder).
         comment (`str`): The comment at the top, as one paragraph.
-        values (`dict`): What stands in the file, sections included.
+        names_a_method (`bool`): False for a config that serves any method given on the command line.
+        options ([`ParsedOptions`]): Those of the file and of its script.
+        plan ([`TrainingPlan`]): The stages that the script runs.
         stage (`str`, *optional*): The one stage that is shown; all if not given.
     """
 
     path: Path
-    script: str
     comment: str
-    values: dict[str, Any] = field(default_factory=dict)
+    names_a_method: bool
+    options: ParsedOptions
+    plan: TrainingPlan
     stage: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> RecipeConfig:
-        """Read a file with the rules of the command line (`no` stays a word)."""
-        text = path.read_text(encoding="utf-8")
+        """Read a file; its folder has the name of the script it belongs to."""
         lines = []
-        for line in text.splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             if not line.startswith("#"):
                 break
             lines.append(line.lstrip("#").strip())
-        return cls(path, path.parent.name, " ".join(" ".join(lines).split()), parse_yaml(text, str(path)) or {})
+        options = parse_training(["--config", str(path)], defaults=script_defaults(path.parent.name))
+        recipe = options.build(TrainOptions)
+        plan = TrainingPlan.make(recipe, given_pretraining(options), options.sections, _COUNTS)
+        named = "method" in read_yaml(path)
+        return cls(path, " ".join(" ".join(lines).split()), named, options, plan)
+
+    @property
+    def script(self) -> str:
+        """Name of the recipe it belongs to."""
+        return self.path.parent.name
 
     @property
     def method(self) -> str:
         """Registry name of the method that the config is for."""
-        return self.values.get("method") or _DEFAULT_METHODS[self.script]
+        return self.plan.method.name
 
     @property
-    def names_a_method(self) -> bool:
-        """False for a config that serves any method given on the command line."""
-        return "method" in self.values or self.script == "mem_vit"
+    def values(self) -> dict[str, Any]:
+        """Its options, without those of single stages."""
+        return self.options.values
 
     @property
     def dataset(self) -> str:
@@ -78,58 +89,38 @@ class RecipeConfig:
 
     def stages_that_are(self, method: str) -> list[str]:
         """Names of the stages that are the pretraining `method`, which no config has for itself."""
-        return [name for name, part, _ in self._stages if part.name == method and not part.uses_labels]
+        return [stage.name for stage in self.plan.pretraining if stage.method.name == method]
 
     def only(self, stage: str) -> RecipeConfig:
         """The same, showing one stage."""
         return dataclasses.replace(self, stage=stage)
 
-    def stage_settings(self, stage: str | None, own: dict[str, Any] | None = None) -> dict[str, Any]:
-        """
-        What a stage runs with, defaults of the training arguments included.
-
-        Args:
-            stage (`str`, *optional*): Its name; None for a script without sections.
-            own (`dict`, *optional*): What the method sets for it.
-        """
-        defaults = training_defaults()
-        flat = {name: value for name, value in self.values.items() if name in defaults}
-        section = self.values.get(stage) if stage else None
-        return merge_arguments(defaults, flat, own or {}, section if isinstance(section, dict) else {})
-
     def stages(self) -> list[tuple[str | None, dict[str, Any]]]:
-        """`(name, settings)` of every stage; the name is None if there is only one."""
-        stages = self._stages
-        if len(stages) == 1:
-            return [(None, self.stage_settings(None, stages[0][2]))]
+        """
+        `(name, settings)` of every stage, defaults of the training arguments included; the name is None if there is
+        only one.
+        """
+        given = self.options.of(LongTailTrainingArguments)
         found: list[tuple[str | None, dict[str, Any]]] = []
-        for name, method, own in stages:
-            if self.stage in (None, name):
-                settings = self.stage_settings(name, own)
-                if not method.accepts_soft_targets:
-                    # What is common to all stages is left out of one that needs hard labels.
-                    settings |= dict.fromkeys(_MIXING, 0.0)
-                found.append((name, settings))
-        return found
+        for stage in self.plan.stages:
+            own = self.options.sections.get(stage.name, {})
+            if stage.name in self.plan.compared and not own:
+                continue  # trained beside, as another one is
+            settings = merge_arguments(training_defaults(), given, stage.arguments, own)
+            if not stage.method.accepts_soft_targets and len(self.plan.stages) > 1:
+                # What is common to all stages is left out of one that needs hard labels.
+                settings |= dict.fromkeys(_MIXING, 0.0)
+            found.append((stage.name, settings))
+        if len(found) == 1:
+            return [(None, found[0][1])]
+        return [(name, settings) for name, settings in found if self.stage in (None, name)]
 
-    @cached_property
-    def _stages(self) -> list[tuple[str, Any, dict[str, Any]]]:
-        """`(name, method, arguments the method sets)` of every stage that the script runs."""
-        counts = [200, 50, 5]
-        extra = {}
-        if "representation_method" in self.values:
-            extra["representation"] = self.values["representation_method"]
-        options = self.values.get("method_options") or {}
-        stages = get_method(self.method, class_counts=counts, **options, **extra).stages()
-        pretraining = self.values.get("masked_autoencoding")
-        if pretraining is not None:
-            made = get_method("masked_autoencoding", class_counts=counts, **pretraining)
-            stages = with_pretraining(stages, made)
-        found = [(stage.name, stage.method, stage.arguments) for stage in stages]
-        if self.script == "mem_vit":
-            # The recipe runs classifier re-training beside the method.
-            found.insert(-1, ("classifier", get_method("crt", class_counts=counts), {}))
-        return found
+
+@cache
+def script_defaults(script: str) -> dict[str, Any]:
+    """What a script in recipes/ trains where nobody says otherwise."""
+    path = Path(__file__).resolve().parents[1] / "recipes" / f"{script}.py"
+    return runpy.run_path(str(path))["DEFAULTS"]
 
 
 @cache

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from hf_ltr.recipe import fail_clearly, train
 
+DEFAULTS = {"method": "cross_entropy"}
+
 
 def main(argv: list[str]) -> None:
     train(
         argv,
         description=__doc__ or "",
-        defaults={"method": "cross_entropy"},
+        defaults=DEFAULTS,
         stages=("train",),
         otherwise="{method} has several stages; use recipes/decoupled.py (or recipes/mem_vit.py for mem)",
         output_dir="outputs/classifier/{method}",

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from hf_ltr.recipe import fail_clearly, train
 
+DEFAULTS = {"method": "crt", "representation_method": "cross_entropy"}
+
 
 def main(argv: list[str]) -> None:
     train(
         argv,
         description=__doc__ or "",
-        defaults={"method": "crt", "representation_method": "cross_entropy"},
+        defaults=DEFAULTS,
         stages=("representation", "classifier"),
         otherwise="{method} is no method of two stages; use recipes/classifier.py (or recipes/mem_vit.py for mem)",
         output_dir="outputs/decoupled/{method}",

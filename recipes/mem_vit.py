@@ -26,13 +26,14 @@ TITLES = {
     "tau_norm": "+ tau-normalised",
     "modulator": "+ MEM",
 }
+DEFAULTS = {"method": "mem", "compare": ["logit_adjustment", "crt"], "titles": TITLES}
 
 
 def main(argv: list[str]) -> None:
     train(
         argv,
         description=__doc__ or "",
-        defaults={"method": "mem", "compare": ["logit_adjustment", "crt"], "titles": TITLES},
+        defaults=DEFAULTS,
         default_config=CONFIGS / "digits_lt.yaml",
         own_images_config=CONFIGS / "own_images.yaml",
         stages=("finetuning", "modulator"),

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
+from docs.recipe_configs import script_defaults
 from hf_ltr import LongTailTrainingArguments
 from hf_ltr.recipe import ModelOptions, ParsedOptions, TrainOptions
 from hf_ltr.recipe.stages import TrainingPlan
 from hf_ltr.recipe.training import given_pretraining, parse_training
 
-# What a script trains where its config names nothing.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "classifier": {"method": "cross_entropy"},
-    "decoupled": {"method": "crt", "representation_method": "cross_entropy"},
-    "mem_vit": {"method": "mem"},
-}
-
 
 def plan_config(path: Path, counts: list[int]) -> tuple[ParsedOptions, TrainingPlan]:
     """The options of a config, and the stages that its script runs with it."""
-    options = parse_training(["--config", str(path)], defaults=DEFAULTS[path.parent.name])
+    options = parse_training(["--config", str(path)], defaults=script_defaults(path.parent.name))
     recipe = options.build(TrainOptions)
     plan = TrainingPlan.make(recipe, given_pretraining(options), options.sections, counts)
     plan.complete(recipe, options.build(ModelOptions), options.sections, print)

@@ -31,10 +31,6 @@ OTHER_MEANINGS = {
     ("cross_entropy", "hf_ltr/models/modeling.py"): "the function of torch",
     ("", "hf_ltr/losses/"): "losses have the names that the field gave them",
     ("", "hf_ltr/adjustment/"): "`hf-ltr adjust` has a registry of its own, of rules for finished checkpoints",
-    (
-        "",
-        "docs/recipe_configs.py",
-    ): "what each script in recipes/ runs where a config does not say",
     ("deferred_reweighting", "hf_ltr/methods/__init__.py"): "a public name",
     ("DeferredReweighting", "hf_ltr/methods/__init__.py"): "a public name",
     ("cross_entropy", "hf_ltr/methods/decoupled.py"): "what learns a representation where no method is named",

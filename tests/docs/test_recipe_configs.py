@@ -86,7 +86,7 @@ def test_parameter_options_match_the_parameters_they_are_for(repository):
     read = {config.path.name: config for config in read_configs(repository)}
     backbone = next(iter(read["places_lt_lade.yaml"].values["parameter_options"]))
     assert {name.split(".")[0] for name in names if not re.search(backbone, name)} == {"classifier"}
-    frozen = next(iter(read["places_lt_mislas.yaml"].values["representation"]["parameter_options"]))
+    frozen = next(iter(read["places_lt_mislas.yaml"].options.sections["representation"]["parameter_options"]))
     trained = {name.rsplit(".", 2)[0] for name in names if not re.search(frozen, name)}
     assert {name for name in trained if name.startswith("backbone")} == {"backbone.layer4.2"}
     bias = next(iter(read["imagenet_lt_class_balanced.yaml"].values["parameter_options"]))
