@@ -148,7 +148,7 @@ class LongTailMethod(nn.Module):
     # ------------------------------------------------------------------ the loss
     def sample_loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         """
-        Supervised loss of each row, without any re-weighting between rows.
+        Supervised loss of each sample, without any re-weighting between samples.
 
         Args:
             outputs ([`LongTailOutput`]): `raw_logits` of shape `(B, C)` and, where they exist, expert logits.
@@ -163,8 +163,8 @@ class LongTailMethod(nn.Module):
 
     def row_losses(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """
-        Supervised loss of each row of a training batch, shape `(B,)`, without any re-weighting between rows: whoever
-        wraps a method reads its losses here. Where the model has experts it is the sum over them, unless
+        Supervised loss of each sample of a training batch, shape `(B,)`, without any re-weighting between samples:
+        whoever wraps a method reads its losses here. Where the model has experts it is the sum over them, unless
         `reads_experts`. A method overrides it only if [`~LongTailMethod.sample_loss`] needs more of the batch than
         targets, such as the keys of its random draws (see [`sum_over_experts`]).
         """
@@ -192,7 +192,7 @@ class LongTailMethod(nn.Module):
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
         """
         The weight each term is the mean over, as scalar tensors on the batch's device. A term that is not named here
-        is a mean over the rows.
+        is a mean over the samples.
         """
         return {}
 

@@ -12,7 +12,7 @@ Batch = dict[str, Any]
 
 
 def sample_weights(batch: Batch) -> torch.Tensor:
-    """Weight of every row, shape `(B,)`, float32: one, or zero for a row that only pads an uneven process."""
+    """Weight of every sample, shape `(B,)`, float32: one, or zero for one that only pads an uneven process."""
     weights = batch.get("weight")
     if weights is None:
         pixel_values = batch["pixel_values"]

@@ -98,13 +98,13 @@ class DeferredReweighting(MethodWrapper):
         started = epoch >= math.ceil(self.defer_until * trainer.state.num_train_epochs - 1e-9)
         self.class_weights.copy_(self.balanced_weights if started else torch.ones_like(self.class_weights))
 
-    def _row_weights(self, batch: Batch) -> torch.Tensor:
+    def _sample_weights(self, batch: Batch) -> torch.Tensor:
         return self.class_weights[batch["labels"]] * sample_weights(batch)
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
         outputs = model(pixel_values=batch["pixel_values"])
         losses = self.row_losses(outputs, batch)
-        return {"supervised": weighted_mean(losses, self._row_weights(batch))}, outputs
+        return {"supervised": weighted_mean(losses, self._sample_weights(batch))}, outputs
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"supervised": self._row_weights(batch).sum()}
+        return {"supervised": self._sample_weights(batch).sum()}

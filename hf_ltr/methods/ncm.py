@@ -55,6 +55,7 @@ class NearestClassMean(DecoupledMethod):
         transform: str = "cl2n",
         metric: str = "l2",
     ):
+        # Here, because importing models takes seconds that listing the methods need not.
         from ..models import CentroidHead
 
         super().__init__(class_counts, representation)

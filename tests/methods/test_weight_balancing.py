@@ -68,22 +68,26 @@ def test_radius_is_that_of_the_weights_the_stage_begins_with(tmp_path):
 def test_rows_are_projected_after_every_epoch_and_the_bias_never(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path, NAME, num_train_epochs=3, learning_rate=2.0, warmup_epochs=0)
     seen = []
-    project = trainer.method._project
 
-    def watched(classifier):
-        before, bias = classifier.weight.detach().clone(), classifier.bias.detach().clone()
-        project(classifier)
-        assert torch.equal(bias, classifier.bias)
-        radius = trainer.method.radius.item()
-        for old, new in zip(before, classifier.weight, strict=True):
-            length = old.norm().item()
-            torch.testing.assert_close(new, old * min(1.0, radius / length), rtol=1e-5, atol=1e-7)
-        seen.append((trainer.state.global_step, before.norm(dim=1).max().item() > radius * 1.001))
+    def watched(hook):
+        def call(*arguments):
+            classifier = trainer.model.classifier
+            before, bias = classifier.weight.detach().clone(), classifier.bias.detach().clone()
+            hook(*arguments)
+            assert torch.equal(bias, classifier.bias)
+            projected = not torch.equal(before, classifier.weight)
+            seen.append((trainer.state.global_step, projected))
+            for old, new in zip(before, classifier.weight, strict=True) if projected else ():
+                shorter = min(1.0, trainer.method.radius.item() / old.norm().item())
+                torch.testing.assert_close(new, old * shorter, rtol=1e-5, atol=1e-7)
 
-    monkeypatch.setattr(trainer.method, "_project", watched)
+        return call
+
+    for hook in ("on_epoch", "finalize"):
+        monkeypatch.setattr(trainer.method, hook, watched(getattr(trainer.method, hook)))
     trainer.train()
     steps = trainer.state.max_steps // 3
-    assert seen == [(steps, True), (2 * steps, True), (3 * steps, True)]
+    assert seen == [(0, False), (steps, True), (2 * steps, True), (3 * steps, True)]
     again = trainer.model.classifier.weight.detach().clone()
     trainer.method.finalize(trainer)
     torch.testing.assert_close(trainer.model.classifier.weight.detach(), again, rtol=1e-6, atol=0)
