@@ -19,13 +19,8 @@ from pathlib import Path
 from hf_ltr.recipe import fail_clearly, train
 
 CONFIGS = Path(__file__).parent / "configs" / "mem_vit"
-TITLES = {
-    "finetuning": "fine-tuned, cross-entropy",
-    "classifier": "+ cRT",
-    "lws": "+ LWS",
-    "tau_norm": "+ tau-normalised",
-    "modulator": "+ MEM",
-}
+TITLES = {"finetuning": "fine-tuned, cross-entropy", "classifier": "+ cRT", "modulator": "+ MEM"}
+TITLES |= {"lws": "+ LWS", "tau_norm": "+ tau-normalised"}
 DEFAULTS = {"method": "mem", "compare": ["logit_adjustment", "crt"], "titles": TITLES}
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import runpy
+import shlex
 
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
+
+from hf_ltr.cli.main import main
 
 
 def code_blocks(repository) -> list[str]:
@@ -69,3 +74,34 @@ def test_both_commands_are_shown_and_exist(repository):
         assert f"make {command}" in readme
         assert re.search(rf"^{command}:", makefile, flags=re.M)
     assert "make test" in (repository / ".ci" / "run").read_text()
+
+
+def commands(repository) -> list[list[str]]:
+    """Every command of the package that README, pages or a script's own help shows: program, then words."""
+    texts = [repository / "README.md", *sorted((repository / "recipes").glob("*.md"))]
+    texts += sorted((repository / "recipes").glob("*.py"))
+    found = []
+    for path in texts:
+        text = re.sub(r"\\\\?\n\s*", " ", path.read_text(encoding="utf-8"))
+        for line in re.findall(r"^ *((?:accelerate launch recipes/|hf-ltr )[^\n]*)", text, flags=re.M):
+            found.append(shlex.split(line.replace("hf-ltr", "hf_ltr", 1), comments=True))
+    return found
+
+
+def test_commands_that_are_shown_are_understood(repository, monkeypatch, capsys):
+    """Each is resolved as far as `--print_config`, which touches nothing."""
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr("hf_ltr.recipe.training.check_paths", lambda argv: None)
+    shown = commands(repository)
+    assert len(shown) > 30 and {"train", "adjust", "table"} <= {words[1] for words in shown if words[0] == "hf_ltr"}
+    for words in shown:
+        if words[0] == "hf_ltr":
+            run = functools.partial(main, words[1:])
+        else:
+            script = runpy.run_path(words[2])["main"]
+            run = functools.partial(script, words[3:])
+        run.args[0].append("--print_config")
+        with pytest.raises(SystemExit) as stop:
+            assert run() == 0, (words, capsys.readouterr().err)
+        assert stop.value.code == 0, words
+        assert capsys.readouterr().out.startswith("# Options of hf_ltr"), words

@@ -1,4 +1,4 @@
-"""The command line: `hf-ltr`, and what recipes share. Ctrl-C while modules are imported is one line, too."""
+"""The command line, one file per command. Ctrl-C while modules are imported is one line, too."""
 
 from __future__ import annotations
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..adjustment.options import ADJUSTMENTS
 from ..recipe.data_options import DataOptions
-from ..recipe.early import require_folder_or_hub_id
-from ..recipe.options import ParsedOptions, parse_options
+from ..recipe.early import data_source, require_file, require_folder_or_hub_id
+from ..recipe.options import parse_options
 
 HELP = "adjust a trained classifier for a long tail, without training its backbone"
 _METHODS = "\n".join(f"  {name:18}{what}" for name, what in ADJUSTMENTS.items())
@@ -57,22 +56,16 @@ class AdjustOptions:
     quiet: bool = field(default=False, metadata={"help": "No progress bars."})
 
     def __post_init__(self) -> None:
-        for place in (self.checkpoint, self.image_processor):
-            if place is not None:
-                require_folder_or_hub_id(place)
-        for name, place in (("class_counts", self.class_counts), ("target_prior", self.target_prior)):
-            if place is not None and not Path(place).expanduser().is_file():
-                raise FileNotFoundError(f"There is no file {place}, given as --{name}")
+        require_folder_or_hub_id(self.checkpoint)
+        require_folder_or_hub_id(self.image_processor)
+        require_file("class_counts", self.class_counts)
+        require_file("target_prior", self.target_prior)
 
 
 def run(argv: list[str]) -> None:
     """Adjust, print before and after, and say where the result is."""
     parsed = parse_options(argv, [AdjustOptions, DataOptions], description=_ABOUT, program="hf-ltr adjust")
-    options, source = parsed.build(AdjustOptions), _source(parsed)
-    if source is not None:
-        from ..data.sources.source_names import check_source
-
-        check_source(source.dataset, source.data_dir)
+    options, source = parsed.build(AdjustOptions), data_source(parsed, also=("evaluate_test",))
     from ..adjustment import AdjustmentOptions, adjust_checkpoint
     from ..adjustment.checkpoint import check_output
     from ..adjustment.options import retraining_options
@@ -95,14 +88,3 @@ def run(argv: list[str]) -> None:
         **{name: getattr(options, name) for name in same.split()},
     )
     print(f"\n{report.summary()}\n\nModel, processor, metrics.json and README.md are in {report.folder}")
-
-
-def _source(parsed: ParsedOptions) -> DataOptions | None:
-    """The options of the data; `None` without a dataset, and then there are none."""
-    given = parsed.of(DataOptions)
-    if given.get("dataset") is not None:
-        return parsed.build(DataOptions)
-    unused = [name for name in given if name not in ("group_scheme", "dataset")]
-    if unused or parsed.values.get("evaluate_test"):
-        raise ValueError(f"--{unused[0] if unused else 'evaluate_test'} needs --dataset")
-    return None

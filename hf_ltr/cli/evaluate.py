@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 from ..recipe.data_options import DataOptions
-from ..recipe.early import require_folder_or_hub_id
+from ..recipe.early import data_source, require_folder_or_hub_id
 from ..recipe.options import parse_options
 
 HELP = "accuracy of a checkpoint per group and per class"
@@ -48,11 +48,8 @@ def run(argv: list[str]) -> None:
     parsed = parse_options(
         argv, [EvaluateOptions, DataOptions], without=("group_scheme",), description=_ABOUT, program="hf-ltr evaluate"
     )
-    options = parsed.build(EvaluateOptions)
-    source = parsed.build(DataOptions)
-    from ..data.sources.source_names import check_source
-
-    check_source(source.dataset, source.data_dir)
+    options, source = parsed.build(EvaluateOptions), data_source(parsed)
+    assert source is not None  # its dataset has to be given
     from ..files import write_metrics
     from ..markup import metrics_table
     from ..trainer.checkpoint_evaluation import evaluate_checkpoint, require_own_model

@@ -32,10 +32,37 @@ def check_paths(argv: Sequence[str]) -> None:
         check_initial_checkpoint(str(Path(given["initial_checkpoint"]).expanduser()))
 
 
-def require_folder_or_hub_id(place: str) -> None:
-    """Refuse what is neither a folder nor could be a Hub id."""
-    if not is_hub_id(place) and not Path(place).exists():
+def require_folder_or_hub_id(place: str | None) -> None:
+    """Refuse what is given and neither a folder nor could be a Hub id."""
+    if place is not None and not is_hub_id(place) and not Path(place).exists():
         raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
+
+
+def require_file(option: str, place: str | None) -> None:
+    """Refuse the value of an option that is given and no file."""
+    if place is not None and not Path(place).expanduser().is_file():
+        raise FileNotFoundError(f"There is no file {place}, given as --{option}")
+
+
+def data_source(options: ParsedOptions, also: Sequence[str] = ()) -> DataOptions | None:
+    """
+    The options of the data, of which those that are there already are checked; `None` without a dataset, and then
+    there may be none.
+
+    Args:
+        options ([`ParsedOptions`]).
+        also (sequence of `str`): Other options that make no sense without a dataset.
+    """
+    from ..data.sources.source_names import check_source
+
+    given = options.of(DataOptions)
+    if given.get("dataset") is not None:
+        check_source(given["dataset"], given.get("data_dir"))
+        return DataOptions(**given)
+    unused = [name for name in (*given, *also) if name not in ("dataset", "group_scheme") and options.values.get(name)]
+    if unused:
+        raise ValueError(f"--{unused[0]} needs --dataset")
+    return None
 
 
 def placeholder_counts(group_scheme: str) -> Any:
