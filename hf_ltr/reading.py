@@ -86,9 +86,9 @@ def parse_json(text: str, where: str, *, strict: bool = True) -> Any:
         raise ValueError(f"{where} cannot be read: its lists and objects are nested too deeply") from None
 
 
-def read_json(path: str | Path, *, strict: bool = True) -> Any:
-    """A JSON file, see [`parse_json`]."""
-    return parse_json(read_text(path, LARGEST_JSON), str(path), strict=strict)
+def read_json(path: str | Path, where: str | None = None, *, strict: bool = True) -> Any:
+    """A JSON file, see [`parse_json`]; in messages about its content it is called by its path."""
+    return parse_json(read_text(path, LARGEST_JSON), where or str(path), strict=strict)
 
 
 def read_yaml(path: str | Path) -> Any:

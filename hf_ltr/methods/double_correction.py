@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..reading import read_json
 from .base import LongTailMethod
 from .registry import METHODS, described_parts
 from .wrapper import MethodWrapper
@@ -105,7 +105,7 @@ def warn_of_training_corrections(
 def recorded_sampler(folder: str | Path) -> str | None:
     """The training argument `sampler` of the run that wrote a folder, if it is one of this package's and says so."""
     try:
-        facts = json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))
+        facts = read_json(Path(folder) / "run.json")
         return facts["arguments"]["sampler"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

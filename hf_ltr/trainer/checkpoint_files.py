@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import TrainerState
 
 from ..files import write_json, write_text
+from ..reading import read_json
 
 MANIFEST = "checkpoint.json"
 STATE = "trainer_state.json"
@@ -61,7 +62,7 @@ def begin_checkpoint(checkpoint: str | Path) -> None:
 def forget_places(checkpoint: str | Path) -> None:
     """Name the best checkpoint, in the state of this one, by its folder alone: a checkpoint may be published."""
     path = Path(checkpoint) / STATE
-    state = json.loads(path.read_text(encoding="utf-8"))
+    state = read_json(path, strict=False)
     if state.get("best_model_checkpoint"):
         state["best_model_checkpoint"] = Path(state["best_model_checkpoint"]).name
         write_text(path, json.dumps(state, indent=2, sort_keys=True) + "\n")  # as transformers does, NaN included
@@ -102,7 +103,7 @@ def is_unfinished(checkpoint: str | Path) -> bool:
 def _read_manifest(checkpoint: Path) -> dict[str, Any] | None:
     """What the manifest says of each file; `None` where there is none that can be read."""
     try:
-        files = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = read_json(checkpoint / MANIFEST)["files"]
         return files if all({"bytes", "crc32"} <= known.keys() for known in files.values()) else None
     except (FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -139,7 +140,7 @@ def _problems_without_manifest(checkpoint: Path) -> list[str]:
     names += [*states, *({"scaler.pt", "training_args.bin"} & present)]
     problems = [text for name in names for text in _read(checkpoint, name)]
     if _MODEL[1] in names and not problems:
-        shards = json.loads((checkpoint / _MODEL[1]).read_text(encoding="utf-8"))["weight_map"].values()
+        shards = read_json(checkpoint / _MODEL[1])["weight_map"].values()
         problems += [text for name in sorted(set(shards)) for text in _read(checkpoint, name)]
     return problems
 
@@ -151,7 +152,7 @@ def _read(checkpoint: Path, name: str) -> list[str]:
         return [f"{name} is {'no file' if path.exists() else 'missing'}"]
     try:
         if name.endswith(".json"):
-            if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+            if not isinstance(read_json(path, "it", strict=False), dict):
                 return [f"{name} holds no JSON object"]
             if name == STATE:
                 TrainerState.load_from_json(str(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import re
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from ..files import clear_temporaries
 from ..models.quiet import quiet_loading
 from ..naming import some
+from ..reading import read_json
 from ..storage import StorageError, naming_storage_errors
 from .arguments import LongTailTrainingArguments
 from .checkpoint_files import (
@@ -215,7 +215,7 @@ def best_checkpoint_of(checkpoint: str | Path, output_dir: str | Path) -> str | 
         checkpoint (`str`): Whose state is read.
         output_dir (`str`): Where the run writes now: it may have been moved.
     """
-    best = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8")).get("best_model_checkpoint")
+    best = read_json(Path(checkpoint) / STATE, strict=False).get("best_model_checkpoint")
     if best is None:
         return None
     folders = [Path(output_dir), Path(checkpoint).parent]

@@ -5,7 +5,6 @@ What a run keeps beside the model and its optimizer, in every checkpoint: the ME
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ..files import write_json
 from ..methods import LongTailMethod
-from ..reading import json_form
+from ..reading import json_form, read_json
 from .attached import AttachedModules
 from .checkpoint_files import METHOD_FACTS, METHOD_TENSORS
 from .run_facts import method_default_paths
@@ -101,7 +100,7 @@ def check_same_method(method: LongTailMethod, folder: str | Path) -> dict[str, A
             f"{folder} holds no {METHOD_FACTS}: it was not written by LongTailTrainer (or with save_only_model), so "
             "training cannot continue from it exactly. Load it with from_pretrained and start a new run instead."
         )
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = read_json(path)
     found = differences(
         facts["description"],
         json_form(method.describe()),

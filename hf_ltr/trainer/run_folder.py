@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files import write_json
 from ..naming import some
-from ..reading import json_form
+from ..reading import json_form, read_json
 from .checkpoints import checkpoints
 from .exempt_arguments import EXEMPT
 
@@ -67,7 +67,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         `ValueError`: for a file that is no JSON object.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path, "it")
     except ValueError as error:
         facts = error
     if not isinstance(facts, dict):

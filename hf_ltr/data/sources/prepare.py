@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from ...files import clear_temporaries, write_text
 from ...naming import some, unknown_name
+from ...reading import json_form
 from ...storage import naming_storage_errors
 from ..card import dataset_card
 from ..loading.decoding import decode_image, open_image, with_bytes
@@ -169,7 +170,7 @@ def _open_manifest(folder: Path, data: Mapping[str, Any], preparation: Preparati
             for name, value in options.items()
             if earlier["preparation"].get(name) != value
         ]
-        if not _same_rows(earlier["splits"], json.loads(json.dumps(manifest["splits"]))):
+        if not _same_rows(earlier["splits"], json_form(manifest["splits"])):
             different.append("another dataset, or other rows of it")
         if different:
             raise ValueError(
