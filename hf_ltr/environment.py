@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import platform
 import subprocess
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .version import __version__
 
@@ -21,6 +23,16 @@ PACKAGES = (
     "safetensors",
     "numpy",
 )
+
+
+def provenance() -> dict[str, Any]:
+    """With what, from which commit and when something is made, for a file of results."""
+    return {
+        "hardware": hardware(),
+        "versions": package_versions(),
+        "commit": git_commit(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
 
 
 def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

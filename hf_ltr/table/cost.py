@@ -10,7 +10,6 @@ in them. Memory is that of a fresh process per method, because a process keeps w
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import os
 import statistics
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from ..environment import git_commit, hardware, package_versions
+from ..environment import provenance
 from ..files import write_json
 from ..reading import read_json
 from .plans import Plan, TableData
@@ -150,10 +149,7 @@ def measure_cost(
         "rows": _earlier_rows(output_dir, data.protocol.name, baseline) | measured,
         "rounds": rounds,
         "steps": steps,
-        "hardware": hardware(),
-        "versions": package_versions(),
-        "commit": git_commit(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **provenance(),
     }
     write_json(output_dir / COST_FILE, content)
     return content

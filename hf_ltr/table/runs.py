@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 from ..data import long_tail_info
 from ..data.labels import column_labels
 from ..data.record import position_hash
-from ..environment import git_commit, hardware, package_versions
+from ..environment import provenance
 from ..files import clear_temporaries, write_json
 from ..markup import GROUP_COLUMNS
 from ..methods import Stage, get_method
@@ -225,11 +224,8 @@ class Table:
                 "selection": "last epoch",
                 "computation": computation,
                 "processes": self._arguments.world_size,
-                "hardware": hardware(),
-                "versions": package_versions(),
-                "commit": git_commit(),
-                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "command": self.command,
+                **provenance(),
             },
             str,
         )

@@ -47,8 +47,7 @@ def test_ratios_are_of_own_steps_to_the_baselines(table, clock):
     assert ratios == {
         "cross_entropy": [("train", 1.0)],
         "balanced_softmax": [("train", 1.5)],
-        # Its loss is cross-entropy's, which is counted with its own.
-        "crt:representation=balanced_softmax": [("representation", 1.5), ("classifier", pytest.approx(1.25))],
+        "crt:representation=balanced_softmax": [("representation", 1.5), ("classifier", 0.25)],
     }
     assert rows["balanced_softmax"]["stages"][0]["milliseconds"] == 3000.0
     # Equal stages of two rows are one loop: three of them, each in its own thread, in bursts of two steps.
