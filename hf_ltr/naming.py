@@ -80,12 +80,12 @@ def is_hub_id(name: str | None, *, bare: bool = False) -> TypeGuard[str]:
     return form is not None and bool(bare or form["owner"]) and not Path(name).exists()
 
 
-def require_folder_or_hub_id(place: str) -> None:
+def require_folder_or_hub_id(place: str | None) -> None:
     """
     Raises:
-        `FileNotFoundError`: for what is neither a folder nor could be a Hub id.
+        `FileNotFoundError`: for what is given and neither a folder nor could be a Hub id.
     """
-    if not is_hub_id(place) and not Path(place).exists():
+    if place is not None and not is_hub_id(place) and not Path(place).exists():
         raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..adjustment.options import ADJUSTMENTS
+from ..naming import require_folder_or_hub_id
 from ..recipe.data_options import DataOptions
-from ..recipe.early import data_source, require_file, require_folder_or_hub_id
+from ..recipe.early import data_source, require_file
 from ..recipe.options import parse_options
 
 HELP = "adjust a trained classifier for a long tail, without training its backbone"

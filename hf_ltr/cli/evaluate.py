@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from ..naming import require_folder_or_hub_id
 from ..recipe.data_options import DataOptions
-from ..recipe.early import data_source, require_folder_or_hub_id
+from ..recipe.early import data_source
 from ..recipe.options import parse_options
 
 HELP = "accuracy of a checkpoint per group and per class"
@@ -15,7 +16,6 @@ _ABOUT = f"""{HELP}
 Give the data options of the training run: a test set that was held out of the training images is the same one then.
 Classes of the data are matched with the model's by name.
 """
-_COLUMNS = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 
 
 @dataclass(kw_only=True)
@@ -51,7 +51,7 @@ def run(argv: list[str]) -> None:
     options, source = parsed.build(EvaluateOptions), data_source(parsed)
     assert source is not None  # its dataset has to be given
     from ..files import write_metrics
-    from ..markup import metrics_table
+    from ..markup import MODEL_COLUMNS, metrics_table
     from ..trainer.checkpoint_evaluation import evaluate_checkpoint, require_own_model
 
     require_own_model(options.checkpoint)
@@ -64,7 +64,7 @@ def run(argv: list[str]) -> None:
     metrics, names = evaluate_checkpoint(
         options.checkpoint, source.load(), options.split, batch_size=options.batch_size, class_options=classes
     )
-    print(metrics_table({options.checkpoint: metrics}, _COLUMNS))
+    print(metrics_table({options.checkpoint: metrics}, MODEL_COLUMNS))
     if options.per_class:
         print(json.dumps(dict(zip(names, metrics["per_class_accuracy"], strict=True)), indent=2))
     if options.output:

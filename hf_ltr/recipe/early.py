@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..naming import check_initial_checkpoint, is_hub_id
+from ..naming import check_initial_checkpoint
 from .data_options import DataOptions
 from .options import ParsedOptions, glance
 from .train_options import TrainOptions, pretraining_options
@@ -30,12 +30,6 @@ def check_paths(argv: Sequence[str]) -> None:
     check_source(given.get("dataset", DataOptions.dataset), given.get("data_dir"))
     if given.get("initial_checkpoint") is not None:
         check_initial_checkpoint(str(Path(given["initial_checkpoint"]).expanduser()))
-
-
-def require_folder_or_hub_id(place: str | None) -> None:
-    """Refuse what is given and neither a folder nor could be a Hub id."""
-    if place is not None and not is_hub_id(place) and not Path(place).exists():
-        raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
 
 
 def require_file(option: str, place: str | None) -> None:
