@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 
-from hf_ltr.models import LongTailConfig, LongTailForImageClassification, LongTailImageProcessor
+from hf_ltr.models import LongTailConfig, LongTailForImageClassification, LongTailImageProcessor, MaskedAutoencoder
 from hf_ltr.models.checkpoints.code_files import write_code
 
 READER = """
@@ -90,6 +90,14 @@ def test_the_files_are_the_same_every_time_and_only_where_they_are_asked_for(tmp
     monkeypatch.setattr(LongTailConfig, "_auto_class", None)
     make_model().save_pretrained(tmp_path / "three")
     assert code_in(tmp_path / "three") == {}
+
+
+def test_all_public_classes_fit_into_one_folder(tmp_path):
+    classes = (LongTailConfig, LongTailForImageClassification, MaskedAutoencoder, LongTailImageProcessor)
+    texts = [path.read_text() for cls in classes for path in write_code(cls, tmp_path)]
+    assert len(set(texts)) == len(code_in(tmp_path))  # no file has written over another one
+    imports = [line.split() for text in texts for line in text.splitlines() if line.lstrip().startswith("from .")]
+    assert imports and all((tmp_path / f"{module[1:]}.py").is_file() for _, module, *_ in imports)
 
 
 @pytest.fixture
