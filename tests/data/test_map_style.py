@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 from PIL import Image as PILImage
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from hf_ltr import class_counts
 from hf_ltr.data import to_map_style
-from hf_ltr.data.labels import class_names_of, labels_of_rows, read_labels
 from hf_ltr.data.map_style import require_map_style
 
 LABELS = [0, 1, 1, 2, 0]
@@ -84,68 +81,3 @@ def test_tables_of_other_libraries():
     frame = type("DataFrame", (), {"__module__": "pandas.core.frame"})()
     with pytest.raises(TypeError, match=r"DataFrame of pandas: convert it with datasets.Dataset.from_pandas"):
         require_map_style(frame)
-
-
-def folder(classes=("a", "b", "c"), **attributes):
-    """As torchvision's ImageFolder keeps it."""
-
-    class Folder(torch.utils.data.Dataset):
-        def __len__(self):
-            return 5
-
-        def __getitem__(self, row):
-            change = getattr(self, "target_transform", None) or int
-            return np.zeros((4, 4), np.uint8), change(self.targets[row])
-
-    data = Folder()
-    data.classes, data.targets = list(classes), list(LABELS)
-    vars(data).update(attributes)
-    return data
-
-
-def test_labels_and_names_below_subsets_and_concatenations():
-    rows = [4, 3, 3]
-    for below in (letters(), folder()):
-        assert class_counts(Subset(below, rows)).counts == [1, 0, 2]
-        assert class_counts(Subset(Subset(below, rows), [0])).names == ["a", "b", "c"]
-        assert class_counts(ConcatDataset([below, Subset(below, rows)])).counts == [3, 2, 3]
-    with pytest.raises(ValueError, match="Part 0 and part 1 .*class 0 is 'a' and 'b'"):
-        class_names_of(ConcatDataset([folder(), folder("bac")]))
-    with pytest.raises(ValueError, match="Subset names row 9 of a dataset with 5 rows"):
-        class_counts(Subset(letters(), [0, 9]))
-    assert class_names_of(ConcatDataset([folder(), folder(classes=())])) is None
-
-
-def test_labels_that_items_change_are_those_of_the_items():
-    turned = folder(target_transform=lambda label: 2 - label)
-    assert labels_of_rows(turned) is None
-    assert read_labels(turned, ("label",), 3, True).tolist() == [2, 1, 1, 0, 2]
-    with pytest.raises(TypeError, match="without loading its items"):
-        class_counts(turned)
-
-    class Stale(type(folder())):
-        def __getitem__(self, row):
-            image, label = super().__getitem__(row)
-            return image, (label + 1) % 3
-
-    stale = Stale()
-    stale.targets = LABELS
-    assert read_labels(stale, ("label",), 3, True).tolist() == [1, 2, 2, 0, 1]
-
-
-def test_labels_are_renumbered_by_a_class_map():
-    assert read_labels(letters(), ("label",), 7, True, class_map=[5, 0, 6]).tolist() == [5, 0, 0, 6, 5]
-    with pytest.raises(ValueError, match=r"label of row 3 is 2, outside the classes 0\.\.1"):
-        read_labels(letters(), ("label",), 7, True, class_map=[5, 0])
-
-
-def test_which_names_are_datasets_is_known_without_heavy_imports():
-    import subprocess
-
-    code = (
-        "import sys; from hf_ltr.recipe import early; "
-        "early.check_paths(['--dataset', 'digits']); "
-        "print([name for name in ('torch', 'datasets', 'transformers', 'timm') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -14,7 +14,7 @@ from hf_ltr.data.datasets import DATASETS
 from hf_ltr.data.sources.lists import listed
 from hf_ltr.data.sources.lists.split_lists import OfficialList, official_counts, official_lists
 
-from ..list_trees import COUNTS, WNIDS, imagenet_rows, inat_rows, write_annotations, write_images, write_lists
+from ...list_trees import COUNTS, WNIDS, imagenet_rows, inat_rows, write_annotations, write_images, write_lists
 
 
 @pytest.fixture

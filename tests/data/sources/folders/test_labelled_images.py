@@ -10,7 +10,7 @@ from hf_ltr.data import long_tail_info
 from hf_ltr.data.sources.folders.image_names import ImageNames
 from hf_ltr.data.sources.folders.scan import scan
 
-from ..conftest import encoded_image
+from ...conftest import encoded_image
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")
 

@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 from hf_ltr.data.sources.folders.layouts import load_folder
 from hf_ltr.data.sources.reading import Reading
 
-from ..conftest import encoded_image, write_image_folder
+from ...conftest import encoded_image, write_image_folder
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")
 

@@ -15,7 +15,7 @@ from hf_ltr.data.sources.lists.coco_lists import read_annotations
 from hf_ltr.data.sources.lists.list_rows import Rows
 from hf_ltr.data.sources.lists.split_lists import parse_list
 
-from ..list_trees import WNIDS, imagenet_rows, write_lists
+from ...list_trees import WNIDS, imagenet_rows, write_lists
 
 OUTSIDE = [
     "../secret.jpg",
