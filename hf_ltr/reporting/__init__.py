@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..files import write_metrics
 from ..lazy import lazy_names
+from ..markup import metrics_table
 
 _MODULE_OF_NAME = {
     "RunReport": "run_report",
@@ -20,7 +22,7 @@ _MODULE_OF_NAME = {
     "plot_option_sweep": "sweep_figure",
 }
 
-__all__ = sorted(_MODULE_OF_NAME)
+__all__ = sorted((*_MODULE_OF_NAME, "metrics_table", "write_metrics"))
 
 if TYPE_CHECKING:
     from .figures import plot_group_accuracy, plot_group_intervals, plot_per_class_accuracy
