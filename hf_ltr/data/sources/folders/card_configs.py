@@ -26,6 +26,7 @@ def card_configurations(root: Path) -> dict[str, dict[str, Any]]:
         return {}
     end = next((number for number, line in enumerate(lines[1:], 1) if line.strip() == b"---"), None)
     try:
+        # As `datasets` reads it (`default: no` is false), not by the rules of our own files.
         front = yaml.safe_load(b"\n".join(lines[1:end]).decode("utf-8")) if end else None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"The front matter of {card} cannot be read: {' '.join(str(error).split())}") from error
