@@ -20,6 +20,10 @@ hf_ltr. Give the options of the training run: images it was trained on are no va
 methods:
 {_METHODS}
 """
+_PASSED_ON = (
+    *("class_counts", "target_prior", "image_processor", "trust_class_order", "evaluate_test"),
+    *("batch_size", "num_workers", "device"),
+)
 _RETRAINING = ("epochs", "learning_rate", "sampler", "seed")
 
 
@@ -76,7 +80,6 @@ def run(argv: list[str]) -> None:
     how = retraining_options(options.method, retraining, spelling="--{}")
     adjustment = AdjustmentOptions(options.method, options.tau, options.taus, how)
     check_output(options.output)
-    same = "class_counts target_prior image_processor trust_class_order evaluate_test batch_size num_workers device"
     report = adjust_checkpoint(
         options.checkpoint,
         options.output,
@@ -86,6 +89,6 @@ def run(argv: list[str]) -> None:
         dataset_name=None if source is None else name_of_place(source.dataset),
         progress=not options.quiet,
         spelling="--{}",
-        **{name: getattr(options, name) for name in same.split()},
+        **{name: getattr(options, name) for name in _PASSED_ON},
     )
     print(f"\n{report.summary()}\n\nModel, processor, metrics.json and README.md are in {report.folder}")

@@ -18,18 +18,19 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from ..naming import unknown_name
 from ..redaction import public
 from .config_text import config_text
 from .fields import REQUIRED, OptionField, option_fields, other_forms
 from .help import help_text, usage_line
-from .settings import COMMAND_LINE, Said, Setting, normal
+from .settings import ON_COMMAND_LINE, CommandLine, Setting, normal
 
 # The dataclass of each section by its name, or what finds them from the flat options.
 Sections = Mapping[str, type] | Callable[[Mapping[str, Any]], Mapping[str, type]]
 _PRINT = "print_config"
+T = TypeVar("T")
 
 
 @dataclass
@@ -58,7 +59,7 @@ class ParsedOptions:
         """All of it as YAML that `--config` reads again."""
         return config_text(self.values, self.sections, self.types, self.without)
 
-    def build(self, dataclass_type: type) -> Any:
+    def build(self, dataclass_type: type[T]) -> T:
         """An instance of `dataclass_type` from the values that are its fields."""
         return dataclass_type(**self.of(dataclass_type))
 
@@ -103,9 +104,8 @@ def parse_options(
     if any(argument in ("-h", "--help") for argument in argv):
         found = _sections(sections, {**defaults, **glance(argv, dataclass_types)})
         usage = f"{usage_line(program, fields.values())}\n\n" if program else ""
-        print(usage + help_text(description, dataclass_types, found, defaults=defaults, without=without))
-        sys.exit(0)
-    said = Said.read([word for word in argv if not _asks_to_print(word)], fields)
+        _print_and_end(usage + help_text(description, dataclass_types, found, defaults=defaults, without=without))
+    said = CommandLine.read([word for word in argv if not _asks_to_print(word)], fields)
     parsed = ParsedOptions(defaults, config_files=said.config_files, types=dataclass_types, without=without)
     found = _sections(sections, {**defaults, **_readable(said.settings, fields)})
     section_fields = {name: option_fields([kind]) for name, kind in found.items()}
@@ -113,14 +113,10 @@ def parse_options(
     for setting in said.settings:
         for one in _flattened(setting, section_fields):
             _store(one, fields, section_fields, parsed)
-    for item in fields.values():
-        if item.default is REQUIRED and item.name not in parsed.values:
-            raise ValueError(f"{'' if item.positional else '--'}{item.name} is missing: {item.help}")
+    _require(fields, parsed.values)
     public([parsed.values, parsed.sections])  # from here on, secrets among them are hidden wherever they turn up
     if any(_asks_to_print(word) for word in argv):
-        if os.environ.get("RANK", "0") == "0":
-            print(parsed.text, end="")
-        sys.exit(0)
+        _print_and_end(parsed.text.rstrip("\n"))
     return parsed
 
 
@@ -128,9 +124,21 @@ def glance(argv: Sequence[str], dataclass_types: Sequence[type]) -> dict[str, An
     """The values that can be read, whatever else is wrong with a command line or its YAML files."""
     fields = option_fields(dataclass_types)
     try:
-        return _readable(Said.read(argv, fields).settings, fields)
+        return _readable(CommandLine.read(argv, fields).settings, fields)
     except (OSError, ValueError):
         return {}
+
+
+def _print_and_end(text: str) -> NoReturn:
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
+    sys.exit(0)
+
+
+def _require(fields: Mapping[str, OptionField], values: Mapping[str, Any]) -> None:
+    for item in fields.values():
+        if item.default is REQUIRED and item.name not in values:
+            raise ValueError(f"{'' if item.positional else '--'}{item.name} is missing: {item.help}")
 
 
 def _asks_to_print(word: str) -> bool:
@@ -181,7 +189,7 @@ def _store(
         if name not in fields:
             raise unknown_name(f"option {where}", key, [*fields, *(f"{each}.<option>" for each in section_fields)])
     value = known[name].convert(setting.raw, key)
-    if where == COMMAND_LINE:
+    if where == ON_COMMAND_LINE:
         if known[name].metadata.get("repeats") and key in parsed.on_command_line:
             value = [*values[name], *value]
         parsed.on_command_line.add(key)

@@ -51,6 +51,8 @@ def run_plan(
     training = options.of(LongTailTrainingArguments)
     output_dir = Path(training.pop("output_dir"))
     push_to = PushTarget.take(training, output_dir)
+    if push_to is not None and not plan.last.method.uses_labels:
+        raise ValueError(f"{plan.method.name} trains no classifier, and a run's final model alone is pushed")
     model = options.build(ModelOptions)
     if recipe.initial_checkpoint is not None:
         model = model.normalised_as(recipe.initial_checkpoint, options.values)

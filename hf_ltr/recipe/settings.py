@@ -13,7 +13,7 @@ from ..validation import shown
 from .conversion import NO_VALUE
 from .fields import OptionField, old_names
 
-COMMAND_LINE = "on the command line"
+ON_COMMAND_LINE = "on the command line"
 _FLAG_WORDS = ("true", "false", "yes", "no", "1", "0", "on", "off")
 
 
@@ -25,7 +25,7 @@ class Setting:
     Args:
         key (`str`): Its name, `section.name` for a section; with underscores, and the name of today.
         raw: Text of the command line, or a value of YAML.
-        where (`str`): `COMMAND_LINE`, or `in <file>`.
+        where (`str`): `ON_COMMAND_LINE`, or `in <file>`.
     """
 
     key: str
@@ -34,9 +34,9 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandLine:
     """
-    A command line.
+    A command line and the files it names.
 
     Args:
         settings (`list[Setting]`): Of its YAML files from left to right, then its own.
@@ -47,7 +47,7 @@ class Said:
     config_files: list[str]
 
     @classmethod
-    def read(cls, argv: Sequence[str], fields: Mapping[str, OptionField]) -> Said:
+    def read(cls, argv: Sequence[str], fields: Mapping[str, OptionField]) -> CommandLine:
         """
         Raises:
             `ValueError`: for a word that belongs to no option, or a file that is no YAML. `FileNotFoundError`: for a
@@ -63,7 +63,7 @@ class Said:
             content = _read_config(Path(raw).expanduser())
             keys = ((normal(str(key)), value) for key, value in content.items())
             settings += [Setting(renamed.get(key, key), value, f"in {Path(raw).expanduser()}") for key, value in keys]
-        settings += [Setting(key, raw, COMMAND_LINE) for key, raw in pairs if key != "config"]
+        settings += [Setting(key, raw, ON_COMMAND_LINE) for key, raw in pairs if key != "config"]
         return cls(settings, files)
 
 

@@ -57,6 +57,8 @@ class TrainingPlan:
         for name, own in pretraining.items():
             stages = with_pretraining(stages, get_method(name, class_counts=counts, **own))
         last = stages[-1]
+        if not last.method.uses_labels and (options.compared_methods or options.post_hoc_tau is not None):
+            raise ValueError(f"{method.name} trains no classifier, so there is nothing to compare with it")
         earlier = {stage.name for stage in stages if stage.method.uses_labels}
         start = (last.start or "").removeprefix(_REFERENCE)
         plan = cls(method, stages, start if start in earlier else last.name)
@@ -94,8 +96,8 @@ class TrainingPlan:
         log: Callable[[str], None],
     ) -> None:
         """
-        Complete each stage's own training arguments from its section, except for how long nothing is trained, and the
-        networks of pretraining.
+        Complete each stage's own training arguments from its section, and the networks of pretraining. How long
+        nothing is to be trained is taken out of a section.
         """
         for stage in self.pretraining:
             stage.config |= {**model.pretraining_config(), **(options.pretraining_model or {})}

@@ -87,6 +87,7 @@ def test_the_old_name_of_an_initial_checkpoint_is_read_in_yaml(tmp_path):
         (["focal", "--representation_method", "ldam"], "Unknown option of focal: 'representation'"),
         (["crt", "--representation_options", "{}", "--dataset", "digit"], "Unknown dataset: 'digit'"),
         (["focal", "--pretraining_model", '{"image_size": 8}'], "masked_autoencoding is not set"),
+        (["masked_autoencoding", "--compare", "crt"], "masked_autoencoding trains no classifier"),
         (["focal", "--imbalance_type", "linear"], "Unknown imbalance_type: 'linear'"),
     ],
 )
