@@ -1,5 +1,6 @@
 """
-Options are fields of dataclasses. A field's type, default and metadata are all there is to know of an option:
+Options are fields of dataclasses. A field's type, default and metadata (and what the class adds to the latter in
+`OPTION_METADATA`) are all there is to know of an option:
 
     help (`str`): For `--help`.
     choices (`tuple[str, ...]`): The values that there are.
@@ -83,8 +84,9 @@ class OptionField:
 def own_fields(dataclass_type: type) -> list[OptionField]:
     """The options of a dataclass, in their order."""
     hints = typing.get_type_hints(dataclass_type)
+    more = getattr(dataclass_type, "OPTION_METADATA", {})
     return [
-        OptionField(item.name, hints[item.name], default_of(item), item.metadata)
+        OptionField(item.name, hints[item.name], default_of(item), {**item.metadata, **more.get(item.name, {})})
         for item in dataclasses.fields(dataclass_type)
         if item.init
     ]

@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import TrainingArguments
@@ -116,6 +116,9 @@ class LongTailTrainingArguments(TrainingArguments):
             launcher pinned them to one.
     """
 
+    # What transformers' HfArgumentParser, which hands all metadata to argparse, must not see; see `recipe/fields.py`.
+    OPTION_METADATA: ClassVar[dict[str, dict[str, Any]]] = {"base_learning_rate": {"instead_of": "learning_rate"}}
+
     optim: str = field(default="sgd", metadata={"help": "The optimizer to use."})
     learning_rate: float = field(default=0.1, metadata={"help": "Peak learning rate."})
     weight_decay: float = field(default=2e-4, metadata={"help": "Weight decay."})
@@ -136,9 +139,7 @@ class LongTailTrainingArguments(TrainingArguments):
 
     mixed_precision_mode: str = field(default="auto", metadata={"help": "auto, no, bf16 or fp16."})
     channels_last: bool = field(default=True, metadata={"help": "Memory format of convolutional models."})
-    base_learning_rate: float | None = field(
-        default=None, metadata={"help": "Learning rate per 256 rows of a step.", "instead_of": "learning_rate"}
-    )
+    base_learning_rate: float | None = field(default=None, metadata={"help": "Learning rate per 256 rows of a step."})
     momentum: float = field(default=0.9, metadata={"help": "Momentum of SGD."})
     nesterov: bool = field(default=False, metadata={"help": "Nesterov momentum of SGD."})
     decay_all_parameters: bool | None = field(default=None, metadata={"help": "Decay norms and biases too."})
