@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -117,7 +117,7 @@ class LongTailTrainingArguments(TrainingArguments):
     """
 
     # What transformers' HfArgumentParser, which hands all metadata to argparse, must not see; see `recipe/fields.py`.
-    OPTION_METADATA: ClassVar[dict[str, dict[str, Any]]] = {"base_learning_rate": {"instead_of": "learning_rate"}}
+    OPTION_METADATA = {"base_learning_rate": {"instead_of": "learning_rate"}}
 
     optim: str = field(default="sgd", metadata={"help": "The optimizer to use."})
     learning_rate: float = field(default=0.1, metadata={"help": "Peak learning rate."})
