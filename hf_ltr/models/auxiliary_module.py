@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from ..validation import choice, mapping
+
 
 class ModuleMetrics:
     """
@@ -62,26 +64,32 @@ class AuxiliaryModule(nn.Module):
 
     Attributes:
         name (`str`): Key in `MODULES` and in `config.modules`, and attribute of the model.
+        defaults (`dict[str, Any]`): Of all its options: plain values, which are written to the config.
+        options (`dict[str, Any]`): Those of this one, complete and checked.
         metric_names (`tuple[str, ...]`): Of the metrics that its `metrics()` compute.
         reads_tokens (`bool`): Whether `contribute` needs tokens, which cost something to hand over.
     """
 
     name: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]] = {}
     metric_names: ClassVar[tuple[str, ...]] = ()
     reads_tokens: bool = False
 
     def __init__(self, config: Any):
         super().__init__()
+        self.options = self.complete_options((config.modules or {}).get(self.name) or {}, config)
 
     @classmethod
     def complete_options(cls, options: Mapping[str, Any], config: Any) -> dict[str, Any]:
         """
-        Every option: those given, checked, and defaults for the rest. Plain values, which are written to the config.
+        Every option: those given, and defaults for the rest. To be extended by checks of the values.
 
         Raises:
             `ValueError`: for an unknown option or a wrong value.
         """
-        raise NotImplementedError
+        for name in mapping(cls.name, options):
+            choice(f"option of the {cls.name}", name, cls.defaults)
+        return {**cls.defaults, **options}
 
     @classmethod
     def options_in_order(cls, options: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:

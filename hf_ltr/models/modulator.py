@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .auxiliary_module import AuxiliaryModule, ModuleMetrics
 from .backbone import backbone_shape
-from .modulator_options import modulator_options
+from .modulator_options import MODULATOR_DEFAULTS, modulator_options
 
 # Under the square root of a magnitude: the norm has no gradient at zero.
 _EPSILON = 1e-12
@@ -83,11 +83,12 @@ class MutualExclusiveModulator(AuxiliaryModule):
     top_positions: Tensor
 
     name = "modulator"
+    defaults = MODULATOR_DEFAULTS
     metric_names = ("modulator_group_accuracy", "magnitude_group_accuracy")
 
     def __init__(self, config: Any):
         super().__init__(config)
-        options = self.complete_options((config.modules or {}).get(self.name) or {}, config)
+        options = self.options
         shape = backbone_shape(config)
         self.activation = options["activation"]
         self.logit_reference = options["logit_reference"]
@@ -96,9 +97,9 @@ class MutualExclusiveModulator(AuxiliaryModule):
         self.num_prefix_tokens = shape.num_prefix_tokens if self.reads_tokens else 0
         self.pooling = options["pooling"]
 
-        self._group_list = options["group_of_class"]
-        self.num_groups = max(self._group_list) + 1
-        sizes = [self._group_list.count(group) for group in range(self.num_groups)]
+        group_of_class = options["group_of_class"]
+        self.num_groups = max(group_of_class) + 1
+        sizes = [group_of_class.count(group) for group in range(self.num_groups)]
         self.top_k = [min(options["top_k"], size) for size in sizes]
         input_dim = shape.token_dim if self.reads_tokens else shape.feature_dim
         self.networks = nn.ModuleList(
@@ -114,7 +115,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
             nn.Linear(options["fusion_width"], self.num_groups),
         )
         # The map is saved with the weights; the rest follows from it.
-        self.register_buffer("group_of_class", torch.zeros(len(self._group_list), dtype=torch.int64))
+        self.register_buffer("group_of_class", torch.zeros(len(group_of_class), dtype=torch.int64))
         members = (self.num_groups, max(sizes))
         self.register_buffer("group_members", torch.zeros(members, dtype=torch.int64), persistent=False)
         self.register_buffer("group_padding", torch.zeros(members, dtype=torch.bool), persistent=False)
@@ -151,22 +152,23 @@ class MutualExclusiveModulator(AuxiliaryModule):
         """Write the group tables from the config (again after loading, which leaves garbage in what is not saved)."""
         if self.group_of_class.is_meta:
             return
+        group_of_class = self.options["group_of_class"]
         members = torch.zeros(self.group_members.shape, dtype=torch.int64)
         padding = torch.ones(self.group_members.shape, dtype=torch.bool)
         for group in range(self.num_groups):
-            classes = [index for index, value in enumerate(self._group_list) if value == group]
+            classes = [index for index, value in enumerate(group_of_class) if value == group]
             members[group, : len(classes)] = torch.tensor(classes)
             padding[group, : len(classes)] = False
         widest = max(self.top_k)
         positions = [group * widest + rank for group, count in enumerate(self.top_k) for rank in range(count)]
-        self.group_of_class.copy_(torch.tensor(self._group_list))
+        self.group_of_class.copy_(torch.tensor(group_of_class))
         self.group_members.copy_(members)
         self.group_padding.copy_(padding)
         self.top_positions.copy_(torch.tensor(positions))
 
     def reorder_classes(self, options: Mapping[str, Any], order: Sequence[int]) -> None:
         """Other classes in the same groups."""
-        self._group_list = list(options["group_of_class"])
+        self.options = dict(options)
         self.fill_buffers()
 
     def initialize(self) -> None:

@@ -18,7 +18,7 @@ from hf_ltr.methods.batch import Batch, sample_weights, weighted_mean
 from hf_ltr.methods.network import require_module
 from hf_ltr.models.auxiliary_module import AuxiliaryModule, ModuleMetrics
 from hf_ltr.models.backbone import backbone_shape
-from hf_ltr.validation import mapping, number, whole_number
+from hf_ltr.validation import number, whole_number
 
 
 class HesitationRate(ModuleMetrics):
@@ -38,17 +38,18 @@ class Hesitation(AuxiliaryModule):
     """Divides the logits of each image by a temperature that a small network reads off its features."""
 
     name = "hesitation"
+    defaults = {"width": 8}
     metric_names = ("hesitation_rate",)
 
     def __init__(self, config: Any):
         super().__init__(config)
-        width = config.modules[self.name]["width"]
+        width = self.options["width"]
         features = backbone_shape(config).feature_dim
         self.network = nn.Sequential(nn.Linear(features, width), nn.Tanh(), nn.Linear(width, 1))
 
     @classmethod
     def complete_options(cls, options: Mapping[str, Any], config: Any) -> dict[str, Any]:
-        complete = {"width": 8, **mapping(cls.name, options)}
+        complete = super().complete_options(options, config)
         whole_number("width of hesitation", complete["width"], minimum=1)
         return complete
 

@@ -11,7 +11,7 @@ from hf_ltr.models import LongTailConfig, LongTailForImageClassification
 from hf_ltr.models.auxiliary_module import AuxiliaryModule, ModuleMetrics, declared_metrics
 from hf_ltr.models.backbone import backbone_shape
 from hf_ltr.models.modules import MODULES, metric_names
-from hf_ltr.validation import mapping, whole_number
+from hf_ltr.validation import whole_number
 
 COUNTS = [300, 50, 3]
 TINY_VIT = {
@@ -59,19 +59,20 @@ class Projection(AuxiliaryModule):
     """Reads features only, changes no logit, and adds what only training needs in training only."""
 
     name = "projection"
+    defaults = {"width": 4}
     metric_names = ("projected_length",)
 
     def __init__(self, config):
         super().__init__(config)
-        self.layer = nn.Linear(backbone_shape(config).feature_dim, config.modules[self.name]["width"])
+        self.layer = nn.Linear(backbone_shape(config).feature_dim, self.options["width"])
         self.register_buffer("shift", torch.zeros(1), persistent=False)
         self.initialize()
 
     @classmethod
     def complete_options(cls, options, config):
-        options = {"width": 4, **mapping(cls.name, options)}
-        whole_number("width of the projection", options["width"], minimum=1)
-        return options
+        complete = super().complete_options(options, config)
+        whole_number("width of the projection", complete["width"], minimum=1)
+        return complete
 
     def initialize(self):
         super().initialize()
@@ -136,10 +137,12 @@ def test_a_module_may_be_written_as_a_field_of_its_own(tmp_path, with_projection
         ({"modulater": {}}, "Unknown module: 'modulater'.*modulator"),
         ({"modulator": {"widht": 8}}, "Unknown option of the modulator: 'widht'"),
         ({"modulator": 3}, "modulator must hold"),
+        ({"projection": {"widht": 8}}, "Unknown option of the projection: 'widht'.*width"),
+        ({"projection": {"width": 0}}, "width of the projection must be a positive integer"),
         (["modulator"], "modules must hold"),
     ],
 )
-def test_unknown_modules_and_options_are_refused(modules, message):
+def test_unknown_modules_and_options_are_refused(modules, message, with_projection):
     with pytest.raises(ValueError, match=message):
         LongTailConfig(**TINY_VIT, modules=modules)
 
