@@ -260,12 +260,8 @@ def class_counts(dataset: Any, label_column: str | None = None) -> ClassCounts:
 
 def count_labels(labels: np.ndarray, names: Sequence[str] | None = None) -> ClassCounts:
     """
-    Args:
-        labels (`np.ndarray` int64 of shape `(N,)`): Class indices.
-        names (sequence of `str`, *optional*): Of the classes; those without a row count as zero.
-
-    Raises:
-        `ValueError`: without rows, or for a label outside the classes, with its row.
+    Count class indices (int64), those outside the classes refused with their row; named classes without a row count as
+    zero.
     """
     if labels.size == 0:
         raise ValueError("The dataset has no rows, so there is nothing to count")

@@ -63,10 +63,10 @@ def read_labels(
 
 def class_indices(values: Any, num_classes: int | None = None, place: str = "") -> np.ndarray:
     """
-    One class index per row, as int64.
+    One class index per row, as int64; whole floating-point numbers are taken.
 
     Args:
-        values: Array, tensor or list. Whole floating-point numbers are taken.
+        values: Array, tensor or list.
         num_classes (`int`, *optional*): To check against.
         place (`str`, *optional*): Where they are from, for the message.
 
@@ -99,12 +99,7 @@ def class_indices(values: Any, num_classes: int | None = None, place: str = "") 
 
 
 def integer_labels(values: Any) -> np.ndarray:
-    """
-    Labels that are integers already, as int64.
-
-    Raises:
-        `ValueError`: for numbers of another kind, whole or not, text, and lists in lists.
-    """
+    """Labels that are integers already, as int64; numbers of another kind, text and lists in lists are refused."""
     try:
         labels = np.asarray(values)
     except ValueError:
@@ -139,15 +134,13 @@ def outside(labels: np.ndarray, num_classes: int | None = None) -> Outside | Non
 
 def require_classes(labels: np.ndarray, where: str = "", elsewhere: Iterable[int] = ()) -> None:
     """
-    Refuse unnamed labels that cannot be the classes 0, 1, ...: ids, and the filler of a type (255 in uint8).
+    Refuse unnamed labels that cannot be the classes 0, 1, ..., with the first such row: ids, and the filler of a type
+    (255 in uint8).
 
     Args:
         labels (`np.ndarray`): Not negative.
         where (`str`, *optional*): What they are of, for the message.
         elsewhere (*optional*): Labels of other splits.
-
-    Raises:
-        `ValueError`: with the first such row.
     """
     largest = int(labels.max())
     place = f" of {where}" if where else ""
@@ -184,10 +177,7 @@ def column_labels(dataset: Any, column: str = "label", split: str = "") -> np.nd
 
 
 def require_labelled(values: Any, column: str, split: str = "") -> None:
-    """
-    Raises:
-        `ValueError`: with the first row of an Arrow array that has no label.
-    """
+    """Refuse an Arrow array of labels with missing ones, naming the first such row."""
     if values.null_count:
         row = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
         where = f"Row {row} of {split}" if split else f"Row {row}"
@@ -216,14 +206,8 @@ def _columns(dataset: Any) -> Iterable[str]:
 
 def labels_of_rows(dataset: Any) -> Any:
     """
-    The labels of a map-style dataset that is no `datasets.Dataset`, as they are kept, unchecked.
-
-    Args:
-        dataset: A torch `Subset` or `ConcatDataset` of datasets whose labels are known, or anything with an attribute
-            `labels` or `targets` of the right length.
-
-    Returns:
-        Sequence or array, or `None` where only the items tell.
+    The labels of a map-style dataset that is no `datasets.Dataset`, as they are kept, unchecked: of a torch `Subset`
+    or `ConcatDataset`, or an attribute `labels` or `targets` of the right length. `None` where only the items tell.
     """
     parts, rows = _parts(dataset)
     if parts:

@@ -82,10 +82,7 @@ def is_arrow_dataset(dataset: Any) -> bool:
 
 
 def require_column(column: str, columns: Iterable[str], kind: str) -> None:
-    """
-    Raises:
-        ValueError: if `column` is not among `columns`, which are listed; `kind` is `"image"` or `"label"`.
-    """
+    """Refuse a dataset without a column, listing those it has; `kind` is `"image"` or `"label"`."""
     columns = list(columns)
     if column not in columns:
         found = ", ".join(map(repr, columns)) or "(none)"

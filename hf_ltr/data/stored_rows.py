@@ -29,11 +29,7 @@ class StoredRows(NamedTuple):
 
 
 def stored_rows(dataset: Any) -> StoredRows:
-    """
-    Args:
-        dataset (`datasets.Dataset`, dict of arrays, array, or map-style dataset): What is read of each is said at
-            [`~hf_ltr.data.hash_rows`].
-    """
+    """Rows as they are stored; what is read of each kind of dataset is said at [`~hf_ltr.data.hash_rows`]."""
     if hasattr(dataset, "column_names") and hasattr(dataset, "data"):
         return _read_arrow(dataset)
     if isinstance(dataset, Mapping):

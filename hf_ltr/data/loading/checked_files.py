@@ -39,12 +39,7 @@ def identity(*parts: object) -> int:
 
 
 def file_identity(path: str) -> int:
-    """
-    Of a file as it is now.
-
-    Raises:
-        OSError: if it is not there.
-    """
+    """Of a file as it is now; `OSError` if it is not there."""
     status = os.stat(path)
     return identity(os.path.abspath(path), status.st_size, status.st_mtime_ns)
 

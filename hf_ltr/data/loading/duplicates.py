@@ -66,12 +66,7 @@ class DuplicateFinder:
                 self._keys[split, row] = _digest(str(size).encode(), stream.read(_HEAD))
 
     def find(self, labels: Mapping[str, Any] | None = None) -> Duplicates:
-        """
-        Compare what was collected.
-
-        Args:
-            labels (`dict`, *optional*): Label of every row, by split.
-        """
+        """Compare what was collected; `labels` are those of every row, by split."""
         groups = _equal(self._keys)
         if not self._exact:
             sources = {split: image_source(self._splits[split]) for split, _ in self._keys}

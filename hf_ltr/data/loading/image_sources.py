@@ -144,12 +144,8 @@ def unreadable_images(
     problems: Sequence[str], complete: bool = True, number: int | None = None
 ) -> UnreadableImagesError:
     """
-    The error for images that could not be decoded.
-
-    Args:
-        problems: One line each.
-        complete (`bool`): Whether there are no others.
-        number (`int`, *optional*): How many there are, if only some are named.
+    The error for images that could not be decoded: one line each, `complete` if there are no others; `number` is how
+    many there are, if only some are named.
     """
     number = number or len(problems)
     count = f"{number:,} images" if number > 1 else "an image"

@@ -64,10 +64,8 @@ def covering_size(
     height: int, width: int, size: tuple[int, int], resize_ratio: float | None = None
 ) -> tuple[int, int]:
     """
-    Height and width at which an image covers `size / resize_ratio`, its proportions kept.
-
-    Raises:
-        ValueError: for a strip so long that no memory holds it then.
+    Height and width at which an image covers `size / resize_ratio`, its proportions kept; a strip so long that no
+    memory holds it then is refused.
     """
     scale = max(size[0] / height, size[1] / width) / (resize_ratio or 1.0)
     covering = max(round(height * scale), size[0]), max(round(width * scale), size[1])
@@ -89,15 +87,8 @@ def stack_resized(
     boxes: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
-    Bring decoded images to one size.
-
-    Args:
-        images: From `decode_rows`.
-        size, interpolation, resize_ratio: See `resize_image`.
-        boxes (`torch.Tensor` int64 `(B, 4)`, *optional*): top, left, height, width of the part of each image to take.
-
-    Returns:
-        `torch.Tensor` uint8 `(B, C, *size)`.
+    Decoded images brought to one size by `resize_image`, uint8 `(B, C, *size)`; of `boxes` (int64 `(B, 4)`: top, left,
+    height, width) each is the part of its image to take.
     """
     result = torch.empty((len(images), images[0].shape[2], *size), dtype=torch.uint8)
     for row, image in enumerate(images):
@@ -113,16 +104,13 @@ def decode_rows(
     transform: Callable[[np.ndarray], Any] | None = None,
 ) -> list[Any]:
     """
-    Decode some rows, in their own sizes.
+    Decode some rows, uint8 `(H, W, num_channels)` each, in their own sizes.
 
     Args:
         source: From `image_source`.
         rows: Row numbers.
         num_channels (`int`): See `decode_image`.
         transform (`Callable`, *optional*): Applied to each image; what it raises is reported with the row.
-
-    Returns:
-        `list[np.ndarray]`: uint8 `(H, W, num_channels)` each, or what `transform` makes of it.
 
     Raises:
         ValueError: naming the rows (and files) that cannot be read.

@@ -20,11 +20,7 @@ _LARGE = 1 << 18
 
 
 def require_rows(dataset: Any) -> None:
-    """
-    Raises:
-        `TypeError`: for something that is not a map-style dataset.
-        `ValueError`: for one without rows, and for arrays of different lengths.
-    """
+    """Refuse what is not map-style, has no rows, or is arrays of different lengths."""
     require_map_style(dataset)
     rows = {len(column) for column in dataset.values()} if isinstance(dataset, Mapping) else {len(dataset)}
     if len(rows) > 1:

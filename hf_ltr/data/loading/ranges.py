@@ -18,13 +18,8 @@ _FAR_BELOW = {255: 8, 4095: 4, 65535: 4}
 
 def used_range(item: Any) -> tuple[int, int, bool]:
     """
-    Decode an image for its highest value.
-
-    Args:
-        item: As `open_image` takes it.
-
-    Returns:
-        `(highest value, white, whether the container says what white is)`; see `decoding.py`.
+    `(highest value, white, whether the container says what white is)` of an image, which is decoded for it; see
+    `decoding.py`.
     """
     if isinstance(item, np.ndarray | torch.Tensor):
         highest, bits = int(item.max()), item.dtype.itemsize * 8
@@ -52,12 +47,7 @@ class RangeTally:
         self._seen[white, known] = (number + 1, *max((before, first), (highest, row), key=lambda pair: pair[0]))
 
     def remarks(self, name: Callable[[int], str]) -> list[str]:
-        """
-        Sentences, none where all is as usual.
-
-        Args:
-            name (`Callable`): Of a row, for example `row 3 (photo.png)`.
-        """
+        """Sentences, none where all is as usual; `name` calls a row, for example `row 3 (photo.png)`."""
         found = []
         for (white, _), (number, highest, row) in sorted(self._seen.items()):
             if 0 < highest * _FAR_BELOW[white] <= white + _FAR_BELOW[white]:

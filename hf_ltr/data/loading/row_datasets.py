@@ -116,15 +116,9 @@ class HostRows(KeyRows):
 
 class ReadyRows(KeyRows):
     """
-    The items of a dataset that makes its own `pixel_values`, stacked.
-
-    Args:
-        dataset: Map-style.
-        shape (`tuple[int, int, int]`): What the model takes, channels, height and width. Networks that take images of
-            any size would compute something with others, and say nothing.
-
-    Raises:
-        `ValueError`: for a row of another shape, of integers (nobody would scale and normalise them), or with nan.
+    The items of a dataset that makes its own `pixel_values`, stacked; a row of another `shape` than the model takes
+    (channels, height, width), of integers (nobody would scale and normalise them), or with nan is refused: networks
+    that take images of any size would compute something, and say nothing.
     """
 
     def __init__(self, dataset: Any, shape: tuple[int, int, int]):

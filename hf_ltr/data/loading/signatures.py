@@ -27,12 +27,7 @@ _KNOWN = (
 
 
 def what_it_is(beginning: bytes) -> str:
-    """
-    Why these bytes are no image.
-
-    Args:
-        beginning (`bytes`): The first ones of a file, a few hundred.
-    """
+    """Why the first few hundred bytes of a file are no image."""
     if not beginning:
         return "the file is empty (0 bytes)"
     for position, known, meaning in _KNOWN:

@@ -29,14 +29,10 @@ _BINARY = ("binary", "large_binary")
 
 def find_columns(data: Any, image_column: str | None, label_column: str | None) -> tuple[str, str]:
     """
-    Args:
-        data (`datasets.Dataset`): One split.
-        image_column, label_column (`str`, *optional*): What the user says.
+    `(image column, label column)` of a split: what the user says, or what can be told.
 
-    Returns:
-        `(image column, label column)`. The image is the one `Image` feature, else the one column of bytes, of
-        `{bytes, path}` or of paths under a usual name; the label is `label`, else the one `ClassLabel`, else the one
-        integer or string column under a usual name.
+    The image is the one `Image` feature, else the one column of bytes, of `{bytes, path}` or of paths under a usual
+    name; the label is `label`, else the one `ClassLabel`, else the one integer or string column under a usual name.
 
     Raises:
         `ValueError`: if a column is not there, cannot hold images or labels, or cannot be told; the columns that were

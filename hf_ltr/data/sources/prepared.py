@@ -19,10 +19,7 @@ def is_prepared(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """
-    Raises:
-        `ValueError`: for a file that is no manifest, or one of a later version.
-    """
+    """The manifest of a prepared folder; refused where it is none, or of a later version."""
     path = folder / MANIFEST
     try:
         content = read_json(path)
@@ -35,10 +32,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def require_finished(folder: Path) -> None:
-    """
-    Raises:
-        `ValueError`: for a prepared folder whose preparation was interrupted.
-    """
+    """Refuse a prepared folder whose preparation was interrupted."""
     if is_prepared(folder) and not read_manifest(folder)["complete"]:
         raise ValueError(
             f"{folder} is not finished: run the same `hf-ltr prepare` again, it continues where it stopped"
@@ -48,9 +42,7 @@ def require_finished(folder: Path) -> None:
 def with_records(folder: Path, splits: Mapping[str, Any]) -> dict[str, Any]:
     """
     The splits of a prepared folder with the records they had before: Parquet keeps the class names, but no record.
-
-    Raises:
-        `ValueError`: if there are other rows than were written.
+    Other rows than were written are refused.
     """
     manifest = read_manifest(folder)
     result = {}

@@ -67,11 +67,7 @@ def known_splits(names: Collection[str], *, frames: bool = True) -> dict[str, st
     """
     The split that each name means beside the others, None where it is not plain. A name means a split by one word for
     it if the rest of the name is the same for all (`birds_train`, `birds_test`), or by nothing but that word: beside
-    `train`, `train_extra` could be anything.
-
-    Args:
-        names (collection of `str`)
-        frames (`bool`): If False, the rest may differ where no two names mean the same split.
+    `train`, `train_extra` could be anything. Without `frames` the rest may differ where no two mean the same split.
     """
     single = [meanings(name) for name in names]
     if not frames and all(len(found) == 1 for found in single) and len(set(single)) == len(single):
@@ -90,9 +86,8 @@ def known_splits(names: Collection[str], *, frames: bool = True) -> dict[str, st
 
 def parse_splits(splits: str | Mapping[str, Any] | None) -> dict[str, list[str]] | None:
     """
-    Args:
-        splits (`str` or `dict`, *optional*): `"train=train+extra,test=holdout"`, or the same as a dict of names or
-            lists of names. What is not named is left out.
+    `"train=train+extra,test=holdout"`, or the same as a dict of names or lists of names, as lists of names in order;
+    what is not named is left out.
 
     Raises:
         `ValueError`: for another form, for a key that is none of train, validation and test, without train, or for a

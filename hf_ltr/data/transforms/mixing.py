@@ -34,10 +34,7 @@ _PAIRING = 0x5061697200000000
 
 
 def require_even(batch_size: int, name: str = "the batch size per device") -> None:
-    """
-    Raises:
-        ValueError: if the batch size is odd, so that pairs would be torn apart.
-    """
+    """Refuse an odd batch size, by which pairs would be torn apart."""
     if batch_size % 2:
         raise ValueError(
             f"{name} is {batch_size}, but mixup and cutmix mix pairs of rows and need an even number per device: "

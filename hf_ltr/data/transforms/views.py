@@ -20,6 +20,8 @@ def make_views(
     **common: Any,
 ) -> list[Augmentation]:
     """
+    The augmentation of each view; views, operations and options that do not exist are refused.
+
     Args:
         views (sequence of `str`): `"train"` is augmented by `augmentation`, `"eval"` not at all, others by
             `view_augmentations`.
@@ -29,9 +31,6 @@ def make_views(
         train (`bool`): If not, nothing is augmented.
         small (`bool`): Whether images are small and of one size, which decides what `"auto"` is.
         **common: For all: `image_size`, `image_mean`, `interpolation` of [`Augmentation`].
-
-    Raises:
-        `ValueError`: for unknown views, operations and options.
     """
     if not 1 <= len(views) <= MAX_VIEWS:
         raise ValueError(f"views must name between 1 and {MAX_VIEWS} views, got {list(views)}")

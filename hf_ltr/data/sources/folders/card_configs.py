@@ -13,12 +13,7 @@ from ....naming import unknown_name
 
 
 def card_configurations(root: Path) -> dict[str, dict[str, Any]]:
-    """
-    `configs` in the front matter of the folder's README.md, by name; empty without.
-
-    Raises:
-        `ValueError`: for a front matter that cannot be read.
-    """
+    """`configs` in the front matter of the folder's README.md, by name; empty without."""
     card = root / "README.md"
     content = card.read_bytes() if card.is_file() else b""
     lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
@@ -41,10 +36,8 @@ def card_configurations(root: Path) -> dict[str, dict[str, Any]]:
 
 def choose_configuration(configurations: dict[str, dict[str, Any]], name: str | None, where: Any) -> dict[str, Any]:
     """
-    The configuration called `name`; without a name the only one, or the card's default, as `load_dataset` takes it.
-
-    Raises:
-        `ValueError`: for an unknown name, and for several of which none is the default.
+    The configuration called `name`; without a name the only one, or the card's default, as `load_dataset` takes it. An
+    unknown name is refused, and several of which none is the default.
     """
     if name is not None:
         if name not in configurations:
@@ -66,13 +59,7 @@ def several_configurations(names: Any, where: Any) -> ValueError:
 
 
 def configuration_folder(root: Path, configuration: dict[str, Any]) -> Path:
-    """
-    The folder that a configuration names as its own.
-
-    Raises:
-        `ValueError`: for one outside of `root`.
-        `FileNotFoundError`: for one that is not there.
-    """
+    """The folder that a configuration names as its own; it must be there, and below `root`."""
     given = str(configuration.get("data_dir") or "")
     if os.path.isabs(given) or ".." in Path(given).parts:
         raise ValueError(f"The card of {root} names a folder outside of it ({given!r}), which is not read")

@@ -42,11 +42,10 @@ _FOLDERS_OPTION = "labels_from='folders'"
 @dataclass(frozen=True)
 class ClassFolders:
     """
-    How the folders of a tree are read: for each split the folders that hold its class folders.
+    How the folders of a tree are read.
 
     Args:
-        tree ([`~hf_ltr.data.sources.folders.scan.Tree`])
-        bases (`dict`): By split.
+        bases (`dict`): For each split the folders that hold its class folders.
         chosen (`dict`): The folders' own names for the splits; empty where there are no folders for splits.
     """
 
@@ -89,7 +88,6 @@ def find_class_folders(
     Which folders are splits and which are classes.
 
     Args:
-        tree ([`~hf_ltr.data.sources.folders.scan.Tree`])
         splits (`dict`, *optional*): See [`~hf_ltr.data.sources.split_names.parse_splits`].
         forced (`bool`): The user says that folders are classes (`labels_from="folders"`).
         needs_train (`bool`): Whether there must be a training split.

@@ -61,11 +61,8 @@ class ImageNames:
 
     def find(self, values: Sequence[str | None], table: Path, root: Path) -> NamedImages:
         """
-        Args:
-            values (`list[str]`): Of one column.
-            table (`Path`): The file they are from: images in its own folder, and of the split it is named after, come
-                first where several have one name.
-            root (`Path`): Of the tree.
+        The images that the values of one column name. Where several have one name, those in the folder of `table`, the
+        file that the values are from, and of the split it is named after, come first.
         """
         here = table.parent.relative_to(root).parts if table.is_relative_to(root) else ()
         splits = meanings(table.stem)

@@ -38,10 +38,8 @@ def image_column(
     table: Table, names: ImageNames, root: Any, given: str | None
 ) -> tuple[str, NamedImages, set[str]] | None:
     """
-    The column whose values name most images; of several the one with a usual name.
-
-    Returns:
-        `(column, images, columns that name images too)`, or None where no column names an image.
+    `(column, images, columns that name images too)`: the column whose values name most images, of several the one with
+    a usual name; None where no column names an image.
 
     Raises:
         `ValueError`: for several columns that name other images each.
@@ -81,18 +79,10 @@ def split_column(table: Table, taken: Collection[str]) -> str | None:
 
 def label_column(table: Table, taken: Collection[str], given: str | None) -> tuple[str, list[str | None]] | None:
     """
-    The class of every row.
+    `(column, class of every row)`, a class being None for a row without; None where no column can hold classes.
 
-    By the name of the column, else the only column besides the image that can be classes, else columns of 0 and 1, one
-    for each class (one-hot).
-
-    Args:
-        table ([`Table`])
-        taken (collection of `str`): Columns that hold something else.
-        given (`str`, *optional*): What the user says.
-
-    Returns:
-        `(column, names)`, None for a row without; None where no column can hold classes.
+    By the name of the column (`given`, if the user says it), else the only column besides those `taken` by something
+    else that can be classes, else columns of 0 and 1, one for each class (one-hot).
 
     Raises:
         `ValueError`: if it cannot be told, with the candidates.
@@ -130,10 +120,8 @@ def label_column(table: Table, taken: Collection[str], given: str | None) -> tup
 
 def one_hot(table: Table, columns: Sequence[str]) -> list[str | None]:
     """
-    The class of every row of a table with a column of 0 and 1 for each class.
-
-    Raises:
-        `ValueError`: for rows with none or several, which have no class of their own.
+    The class of every row of a table with a column of 0 and 1 for each class; rows with none or several, which have no
+    class of their own, are refused.
     """
     rows = list(zip(*(table.texts(column) for column in columns), strict=True))
     sums = [sum(_BITS[value or "0"] for value in row) for row in rows]

@@ -60,12 +60,8 @@ class LabelTable:
 
     def split_names(self, names: ImageNames, otherwise: str | None) -> list[str | None]:
         """
-        What a column, the table's own name, or the folder of its image calls the split of each row; None for a row
-        without image.
-
-        Args:
-            names ([`ImageNames`])
-            otherwise (`str`, *optional*): Its name beside tables that are named after splits.
+        What the split of each row is called: by a column, by the table's own name (`otherwise`, beside tables that are
+        named after splits), or by the folder of its image; None for a row without image.
         """
         if self.split is not None:
             return [value or "(none)" for value in self.table.texts(self.split)]
@@ -100,14 +96,7 @@ def find_tables(
     tree: Tree, names: ImageNames, labels_from: str | None, given: str | None
 ) -> tuple[list[LabelTable], list[Table]]:
     """
-    Args:
-        tree ([`~hf_ltr.data.sources.folders.scan.Tree`])
-        names ([`ImageNames`]): Its images.
-        labels_from (`str`, *optional*): What the user says.
-        given (`str`, *optional*): The image column, if the user says it.
-
-    Returns:
-        `(tables that name images, other tables)`
+    `(tables that name images, other tables)`; `given` is the image column, if the user says it.
 
     Raises:
         `ValueError`: for a table that cannot be read.
@@ -163,12 +152,7 @@ def _table_files(tree: Tree, labels_from: str | None) -> list[Path]:
 
 
 def explain_unmatched(tree: Tree, names: ImageNames, tables: Sequence[Table], reading: Reading) -> None:
-    """
-    Nothing to say where no table asks for it.
-
-    Raises:
-        `ValueError`: why a table that is asked for, or that could be meant, names no image.
-    """
+    """Say why a table that is asked for, or that could be meant, names no image (`ValueError`)."""
     root, given, labels_from = tree.root, reading.image_column, reading.labels_from
     no_classes = tree.images and (single_class(tree) or suspicion(tree) is not None)
     asked = [
@@ -204,10 +188,9 @@ def _is_meant(table: Table, names: ImageNames) -> bool:
 
 def find_labels(found: Sequence[LabelTable], given: str | None, folders: ClassFolders | None) -> None:
     """
-    The label column of every table; other splits have that of training.
+    The label column of every table, completed in place; other splits have that of training.
 
     Args:
-        found (`list[LabelTable]`): Completed in place.
         given (`str`, *optional*): The column, if the user says it.
         folders ([`~hf_ltr.data.sources.folders.class_folders.ClassFolders`], *optional*): Another reading, for errors.
 
@@ -242,12 +225,7 @@ def _find_label(one: LabelTable, given: str | None) -> None:
 
 
 def chosen_tables(found: list[LabelTable], root: Path, labels_from: str | None) -> list[LabelTable]:
-    """
-    Tables with labels, and those of splits that have none.
-
-    Raises:
-        `ValueError`: for several with labels that do not share out the splits.
-    """
+    """Tables with labels, and those of splits that have none; several that do not share out the splits are refused."""
     if len(found) == 1 or labels_from is not None:
         return found
     labelled = [one for one in found if one.names is not None]

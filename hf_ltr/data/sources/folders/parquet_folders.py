@@ -31,16 +31,11 @@ def parquet_splits(
     root: Path, files: Sequence[str], reading: Reading, only: Collection[str] | None = None
 ) -> dict[str, Any]:
     """
-    The splits of a folder of parquet files.
+    The splits of a folder of parquet files, given relative to `root`.
 
     The dataset's card (`configs` in the front matter of README.md) says which files belong to which split; without it
-    file and folder names do: `train-00000-of-00001.parquet`, `cifar_test.parquet`, `test/0.parquet`.
-
-    Args:
-        files (`list[str]`): Relative to `root`.
-        reading ([`~hf_ltr.data.sources.reading.Reading`]): A configuration is one of the card, or a folder with files
-            of its own.
-        only (collection of `str`, *optional*): Splits to load; without it there must be `train`.
+    file and folder names do: `train-00000-of-00001.parquet`, `cifar_test.parquet`, `test/0.parquet`. A configuration
+    is one of the card, or a folder with files of its own. Without `only`, the splits to load, there must be `train`.
 
     Raises:
         `ValueError`: for several configurations without a choice, splits that are not plain, a training split that is
@@ -162,10 +157,7 @@ def load_parquet(files_of_split: Mapping[str, list[str]], path: Path) -> dict[st
 
 
 def footer(file: str) -> Any:
-    """
-    Raises:
-        `ValueError`: for a file that is no parquet.
-    """
+    """The metadata of a parquet file; what is none is refused."""
     try:
         return pq.read_metadata(file)
     except (pa.ArrowException, OSError) as error:

@@ -37,7 +37,6 @@ class Tree:
     The files below `root`, by folder, each sorted by name.
 
     Args:
-        root (`Path`)
         images (`dict`): Files with the ending of an image.
         others (`dict`): All other files.
         broken (`dict`): Links to files that are not there.
@@ -160,12 +159,8 @@ def could_be_image(file: str) -> bool:
 
 def say_left_out(root: Path, others: Mapping[str, list[str]], broken: Mapping[str, list[str]]) -> None:
     """
-    One warning for the files of classes that are no images to this package.
-
-    Args:
-        root (`Path`)
-        others (`dict`): Files with other endings, by class.
-        broken (`dict`): Links to files that are not there, by class.
+    One warning for the files of classes that are no images to this package: `others` with another ending, and `broken`
+    links to files that are not there, both by class.
     """
     parts = []
     files = [file for own in others.values() for file in own]

@@ -85,10 +85,7 @@ def _pairs(rows: Rows) -> list[tuple[str, int]]:
 
 
 def require_labels(rows: Rows, num_classes: int, what: str) -> None:
-    """
-    Raises:
-        `ValueError`: for a label outside 0 .. num_classes - 1, with its row.
-    """
+    """Refuse a label outside 0 .. num_classes - 1, with its row."""
     wrong = outside(rows.labels, num_classes)
     if wrong is not None:
         raise ValueError(
@@ -98,10 +95,7 @@ def require_labels(rows: Rows, num_classes: int, what: str) -> None:
 
 
 def require_sorted(names: list[str], what: str) -> None:
-    """
-    Raises:
-        `ValueError`: if label order is not the sorted order of the class names (labels without a name stand aside).
-    """
+    """Refuse a label order that is not the sorted order of the class names (labels without a name stand aside)."""
     named = [(label, name) for label, name in enumerate(names) if name != str(label)]
     for (label, name), expected in zip(named, sorted(name for _, name in named), strict=True):
         if name != expected:
@@ -113,9 +107,8 @@ def require_sorted(names: list[str], what: str) -> None:
 
 def require_counts(rows: Rows, expected: ClassCounts, what: str) -> None:
     """
-    Raises:
-        `ValueError`: if the rows per class are others than `expected`; a class order of the list that is not that of
-            the counts shows here, too.
+    Refuse other rows per class than `expected`; a class order of the list that is not that of the counts shows here,
+    too.
     """
     require_labels(rows, len(expected), what)
     counts = np.bincount(rows.labels, minlength=len(expected))
@@ -131,10 +124,7 @@ def require_counts(rows: Rows, expected: ClassCounts, what: str) -> None:
 
 
 def require_distinct(splits: Mapping[str, Rows]) -> None:
-    """
-    Raises:
-        `ValueError`: if an image is listed twice, in one split or in two.
-    """
+    """Refuse an image that is listed twice, in one split or in two."""
     names = pa.chunked_array([rows.names for rows in splits.values()])
     if pc.count_distinct(names).as_py() == len(names):
         return

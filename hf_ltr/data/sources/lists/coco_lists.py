@@ -20,14 +20,12 @@ def read_annotations(path: Path) -> tuple[Rows, dict[int, str]]:
 
     Args:
         path (`Path`): A file with `images` (`id`, `file_name`), `annotations` (`image_id`, `category_id`) and maybe
-            `categories` (`id`, `name`).
+            `categories` (`id`, `name`). Of another form, or with an image without annotation or with several, it is
+            refused.
 
     Returns:
         `(rows, names)`: rows in the order of `images`, labels being category ids; the names of the categories, as far
         as the file gives them.
-
-    Raises:
-        `ValueError`: for a file that is not of this form, or an image without annotation or with several.
     """
     id_and = {"images": ("id", ("file_name", pa.string())), "annotations": ("image_id", ("category_id", pa.int64()))}
     fields = [pa.field(name, pa.list_(pa.struct([(key, pa.int64()), value]))) for name, (key, value) in id_and.items()]
@@ -109,11 +107,8 @@ def read_categories(path: Path) -> dict[int, str]:
 
 def named_categories(names: list[str], known: dict[int, str]) -> list[str]:
     """
-    The species in the place of the category numbers, if every category has a name of its own; else the numbers.
-
-    Args:
-        names (`list[str]`): Category numbers in label order.
-        known (`dict[int, str]`): Names by category.
+    The species in the place of the category numbers in label order, if every category has a name of its own; else the
+    numbers.
     """
     found = [known.get(label, "") for label in range(len(names))]
     return found if all(found) and len(set(found)) == len(found) else names

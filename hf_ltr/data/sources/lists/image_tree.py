@@ -47,15 +47,8 @@ def in_their_layout(root: Path, rows: Rows, layouts: Sequence[Layout]) -> Rows:
 
 def missing_images(root: Path, splits: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     """
-    Rows whose image is not there. Every folder is read once, some at the same time: asking for each file by itself
-    takes minutes on a network file system. Names count, not contents.
-
-    Args:
-        root (`Path`): Folder that the paths are relative to.
-        splits (`dict[str, Rows]`): They may share folders.
-
-    Returns:
-        `dict[str, np.ndarray]`: int64 rows of each split, ascending.
+    Rows of each split whose image is not there, ascending. Every folder is read once, some at the same time: asking
+    for each file by itself takes minutes on a network file system. Names count, not contents; splits may share folders.
     """
     # Several folders of a list may be one on disk, such as the flat folder of ImageNet's validation images.
     numbers: dict[str, int] = {}
@@ -102,15 +95,12 @@ def _names_in(folder: str) -> list[str]:
 
 def require_images(root: Path, splits: Mapping[str, Rows], hint: str) -> None:
     """
-    Look for the images of all splits, and report together which are not there.
+    Refuse splits of which images are not there, with the number of each split and the first few names.
 
     Args:
         root (`Path`): Folder that the paths are relative to.
         splits (`dict[str, Rows]`): With folders as they are under `root`.
         hint (`str`): What the folder must hold.
-
-    Raises:
-        `FileNotFoundError`: with the number of missing images of each split and the first few names.
     """
     absent = missing_images(root, splits)
     number = sum(map(len, absent.values()))

@@ -39,12 +39,7 @@ class Rows:
 
     @classmethod
     def of_paths(cls, file: Path, paths: Any, labels: np.ndarray) -> Rows:
-        """
-        Split paths into folder and name.
-
-        Args:
-            paths (`pyarrow.StringArray`): Relative, with `/`.
-        """
+        """The rows of relative paths (a `pyarrow.StringArray`, with `/`), split into folder and name."""
         parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
         starts, ends = parts.offsets.to_numpy()[:-1], parts.offsets.to_numpy()[1:]
         without = pa.array(starts, mask=ends - starts < 2)

@@ -44,19 +44,8 @@ def open_listed(
     check_images: bool = True,
 ) -> dict[str, Any]:
     """
-    The splits of a listed dataset, images in place: opened when they are decoded, not before.
-
-    Args:
-        name (`str`): Key of `LISTED`.
-        data_dir (`str` or `Path`): Folder of the images; or one that `hf-ltr prepare` wrote.
-        list_dir (`str` or `Path`, *optional*): Folder of the lists, if they are not in `data_dir`, in its `lists/`, or
-            in a folder there with the name of the dataset.
-        check_lists (`bool`): Lists must be the published ones, by checksum; annotation files, which have no published
-            checksum, by their rows per class. If False, others are taken with a warning.
-        check_images (`bool`): Look whether all images are there.
-
-    Returns:
-        `dict[str, datasets.Dataset]`: with columns `image` and `label`, rows in the order of the lists.
+    The splits of a listed dataset, images in place: opened when they are decoded, not before. Columns `image` and
+    `label`, rows in the order of the lists; arguments as in [`load_long_tailed`].
 
     Raises:
         `FileNotFoundError`: for missing lists or images, naming what is needed and where it is published.
@@ -91,12 +80,7 @@ def _below(root: Path, spec: ListedDataset) -> Iterator[Path]:
 
 
 def require_official(name: str, counts: Mapping[str, ClassCounts], where: Any) -> None:
-    """
-    Check a prepared copy, which has no lists any more, by its rows per class and the order of its class names.
-
-    Raises:
-        `ValueError`: where a split is missing or others are in it than in the published one.
-    """
+    """Refuse a prepared copy, which has no lists any more, by its rows per class and the order of its class names."""
     spec = LISTED[name]
     for split in spec.lists:
         found, expected = counts.get(split), _expected_counts(spec, split)

@@ -99,10 +99,8 @@ def find_list(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
 
 def read_text(path: Path) -> bytearray:
     """
-    The text of a list, uncompressed; a `bytearray`, so that `parse_list` needs no copy of it.
-
-    Raises:
-        `ValueError`: for a damaged `.gz`.
+    The text of a list, uncompressed; a `bytearray`, so that `parse_list` needs no copy of it. A damaged `.gz` is
+    refused.
     """
     content = bytearray(path.stat().st_size)
     with path.open("rb") as stream:
@@ -137,11 +135,7 @@ def not_official(path: Path, text: bytes | bytearray, candidates: Sequence[Offic
 
 def parse_list(text: bytearray, file: Path) -> Rows:
     """
-    Read lines of `relative/path label`; the path may have spaces.
-
-    Args:
-        text (`bytearray`): Of the list; it is used up.
-        file (`Path`): Where it is from.
+    Read lines of `relative/path label`; the path may have spaces. The text is used up.
 
     Raises:
         `ValueError`: naming the file and the line that is not of this form.
