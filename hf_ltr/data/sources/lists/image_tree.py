@@ -48,7 +48,7 @@ def in_their_layout(root: Path, rows: Rows, layouts: Sequence[Layout]) -> Rows:
 def missing_images(root: Path, splits: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     """
     Rows of each split whose image is not there, ascending. Every folder is read once, some at the same time: asking
-    for each file by itself takes minutes on a network file system. Names count, not contents; splits may share folders.
+    for each file by itself takes minutes on a network file system. Names count, not contents.
     """
     # Several folders of a list may be one on disk, such as the flat folder of ImageNet's validation images.
     numbers: dict[str, int] = {}

@@ -16,6 +16,7 @@ from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image
 from datasets.table import InMemoryTable
 
 from ...class_counts import ClassCounts
+from ...labels import MOST_UNNAMED_CLASSES
 from .class_order import class_names, require_counts, require_distinct, require_labels, require_sorted
 from .coco_lists import named_categories, read_annotations, read_categories
 from .image_tree import in_their_layout, require_images
@@ -32,8 +33,6 @@ from .split_lists import (
     read_text,
 )
 
-# Of other lists than the published ones: more than this are ids and no classes.
-_MOST_CLASSES = 100_000
 
 
 def open_listed(
@@ -151,7 +150,7 @@ def _as_datasets(
     check_images: bool,
 ) -> dict[str, Any]:
     for rows in splits.values():
-        require_labels(rows, len(official_counts(spec.name)) if check_lists else _MOST_CLASSES, spec.name)
+        require_labels(rows, len(official_counts(spec.name)) if check_lists else MOST_UNNAMED_CLASSES, spec.name)
     names = class_names(splits, spec.class_of_folder, spec.label_of_class)
     for split, rows in splits.items():
         if check_lists:
