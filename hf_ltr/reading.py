@@ -8,30 +8,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 # Options and protocols have a few thousand characters.
 LARGEST_YAML = 1_000_000
 LARGEST_JSON = 200_000_000
-# Deeper than any option; Python's own readers end in a RecursionError near a thousand.
-DEEPEST = 50
-# Values of a file after its aliases (`*name`) are written out. Each level of anchors can multiply them.
-MOST_VALUES = 100_000
-
-_TAG = "tag:yaml.org,2002:"
-# Words of YAML 1.2 that are no text, and the letters they begin with. PyYAML reads YAML 1.1, where `010` is 8, `1:30`
-# is 90 and `1e-3` is text.
-_WORDS = {
-    "bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    "int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    "float": (
-        r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
-        r"|^\.(?:nan|NaN|NAN)$",
-        "-+.0123456789",
-    ),
-}
 
 
 def read_text(path: str | Path, largest: int = LARGEST_YAML) -> str:
@@ -137,10 +119,12 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     import yaml
 
+    from .yaml_dialect import Loader
+
     if len(text) > LARGEST_YAML:
         raise ValueError(f"{where} has {len(text):,} characters, and at most {LARGEST_YAML:,} are read of such a file")
     try:
-        content = yaml.load(text, Loader=_loader())
+        content = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     except (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError) as error:
@@ -153,100 +137,6 @@ def yaml_text(content: Any) -> str:
     """Plain values as YAML that [`parse_yaml`] reads as the same values."""
     import yaml
 
-    return yaml.dump(content, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=119)
+    from .yaml_dialect import Dumper
 
-
-@cache
-def _loader() -> Any:
-    """Made when it is needed: importing yaml takes a while."""
-    import re
-
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """`yaml.SafeLoader` with bounds."""
-
-        def __init__(self, stream: Any):
-            super().__init__(stream)
-            self.depth = 0
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            self.depth += 1
-            if self.depth > DEEPEST:
-                mark = self.peek_event().start_mark
-                raise yaml.composer.ComposerError(None, None, f"found more than {DEEPEST} levels of nesting", mark)
-            node = super().compose_node(parent, index)
-            self.depth -= 1
-            return node
-
-        def get_single_node(self) -> Any:
-            node = super().get_single_node()
-            if node is not None:
-                _values(node, {})
-            return node
-
-    # A tag that is left, such as `!!set`, has no constructor here and is refused.
-    kept = ("null", "bool", "int", "float", "str", "seq", "map")
-    tags = {_TAG + name for name in kept} | {None}
-    Loader.yaml_constructors = {tag: made for tag, made in yaml.SafeLoader.yaml_constructors.items() if tag in tags}
-    Loader.yaml_implicit_resolvers = {
-        letter: [
-            (tag, pattern)
-            for tag, pattern in resolvers
-            if tag.removeprefix(_TAG) not in ("bool", "int", "float", "timestamp")
-        ]
-        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    for name, (pattern, first) in _WORDS.items():
-        Loader.add_implicit_resolver(_TAG + name, re.compile(pattern), list(first))
-    return Loader
-
-
-@cache
-def _dumper() -> Any:
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """Quotes what the reader would take for something else than text."""
-
-        yaml_implicit_resolvers = _loader().yaml_implicit_resolvers
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-        def represent_str(self, data: str) -> Any:
-            # Line breaks of Unicode are kept between double quotes alone.
-            return self.represent_scalar(f"{_TAG}str", data, style=None if data.isprintable() else '"')
-
-    Dumper.add_representer(str, Dumper.represent_str)
-    return Dumper
-
-
-def _values(node: Any, known: dict[int, int | None]) -> int:
-    """How many values a node of YAML stands for, aliases written out; also refuses keys that are there twice."""
-    import yaml
-
-    number = known.get(id(node), 0)
-    if number is None:
-        raise yaml.composer.ComposerError(None, None, "found an alias inside of what it stands for", node.start_mark)
-    if number:
-        return number
-    known[id(node)], total = None, 1
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
-                if key.value in seen:
-                    raise yaml.composer.ComposerError(
-                        None, None, f"found the key {key.value!r} twice in the same place", key.start_mark
-                    )
-                seen.add(key.value)
-            total += _values(key, known) + _values(value, known)
-    elif isinstance(node, yaml.SequenceNode):
-        total += sum(_values(item, known) for item in node.value)
-    if total > MOST_VALUES:
-        raise yaml.composer.ComposerError(
-            None, None, f"found aliases that stand for more than {MOST_VALUES:,} values", node.start_mark
-        )
-    known[id(node)] = total
-    return total
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=119)
