@@ -34,7 +34,6 @@ from .split_lists import (
 )
 
 
-
 def open_listed(
     name: str,
     data_dir: str | Path | None,
