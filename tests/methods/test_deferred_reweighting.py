@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hf_ltr import METHODS, get_method
-from hf_ltr.methods.batch import weighted_mean
+
+from .fixtures import FixedModel, batch_of, outputs_of
 
 COUNTS = [7, 300, 25, 60]
 
@@ -20,19 +21,6 @@ def trainer_with(epochs: int) -> SimpleNamespace:
 def published_weights(beta: float = 0.9999) -> torch.Tensor:
     weights = torch.tensor([(1 - beta) / (1 - beta**count) for count in COUNTS], dtype=torch.float64)
     return weights / weights.sum() * len(COUNTS)
-
-
-class FixedModel(torch.nn.Module):
-    def __init__(self, logits):
-        super().__init__()
-        self.logits = torch.nn.Parameter(logits)
-
-    def forward(self, pixel_values):
-        return SimpleNamespace(raw_logits=self.logits[: len(pixel_values)])
-
-
-def batch_of(labels: torch.Tensor) -> dict:
-    return {"pixel_values": torch.zeros(len(labels), 1), "labels": labels, "weight": torch.ones(len(labels))}
 
 
 def test_weights_come_at_the_published_epoch():
@@ -49,8 +37,7 @@ def test_mean_divides_by_the_sum_of_the_weights_over_the_step():
     method.on_epoch(trainer_with(10), 0)
     logits = torch.randn(10, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
     labels = torch.tensor([0, 1, 1, 1, 1, 1, 2, 3, 0, 1])
-    outputs = SimpleNamespace(raw_logits=logits)
-    rows, weights = method.sample_loss(outputs, labels), method.class_weights[labels]
+    rows, weights = method.sample_loss(outputs_of(logits), labels), method.class_weights[labels]
     expected = (rows * weights).sum() / weights.sum()
     total, value = 0.0, 0.0
     for part in (slice(0, 6), slice(6, 10)):
@@ -65,11 +52,10 @@ def test_mean_divides_by_the_sum_of_the_weights_over_the_step():
 def test_padding_rows_weigh_nothing():
     method = get_method("ldam_drw", class_counts=COUNTS).double()
     labels = torch.tensor([0, 1, 2, 2])
-    batch = batch_of(labels)
-    batch["weight"] = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    batch = batch_of(labels, [1.0, 1.0, 1.0, 0.0])
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     terms, _ = method.training_loss(FixedModel(logits), batch)
-    expected = method.sample_loss(SimpleNamespace(raw_logits=logits[:3]), labels[:3]).mean()
+    expected = method.sample_loss(outputs_of(logits[:3]), labels[:3]).mean()
     torch.testing.assert_close(terms["supervised"], expected, rtol=1e-9, atol=0)
 
 
@@ -78,14 +64,6 @@ def test_state_is_the_weights_in_force():
     assert set(method.state_dict()) == {"class_weights"}
     with pytest.raises(ValueError, match="fraction"):
         get_method("ldam_drw", class_counts=COUNTS, defer_until=160)
-
-
-def test_weighted_mean_of_nothing_is_zero_with_a_graph():
-    values = torch.tensor([1.0, 2.0], requires_grad=True)
-    mean = weighted_mean(values, torch.zeros(2))
-    mean.backward()
-    assert mean == 0
-    assert torch.equal(values.grad, torch.zeros(2))
 
 
 SINGLE_STAGE = [
@@ -102,8 +80,8 @@ def test_the_loss_of_any_base_is_weighted(base):
     method.on_epoch(trainer_with(10), 0) if base != "cdb" else method.class_weights.copy_(method.balanced_weights)
     logits = torch.randn(10, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
     labels = torch.tensor([0, 1, 1, 1, 1, 1, 2, 3, 0, 1])
-    batch = batch_of(labels) | {"keys": torch.arange(10)}
-    rows = method.base.row_losses(SimpleNamespace(raw_logits=logits), batch)
+    batch = batch_of(labels)
+    rows = method.base.row_losses(outputs_of(logits), batch)
     weights = published_weights()[labels]
     terms, _ = method.training_loss(FixedModel(logits), batch)
     torch.testing.assert_close(terms["supervised"], (rows * weights).sum() / weights.sum(), rtol=1e-6, atol=0)
