@@ -28,9 +28,12 @@ class SavesCode(PushToHubMixin):
     before the class of transformers (a model, a config or an image processor) among the bases.
     """
 
+    _auto_class: str | None = None
+    _wrote_code = False
+
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         """As in transformers; files of code lie in the folder itself, whatever folders they come from."""
-        cls: Any = type(self)
+        cls = type(self)
         save = super().save_pretrained
         if cls._auto_class is None:
             return save(save_directory, *args, **kwargs)
@@ -39,13 +42,13 @@ class SavesCode(PushToHubMixin):
         described.auto_map = {**(getattr(described, "auto_map", None) or {}), cls._auto_class: reference}
         if kwargs.get("is_main_process", True):
             write_code(cls, save_directory)
-        with _without_copying(cls):
+        with _instead_of_copying(cls):
             return save(save_directory, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
         # What is not newer than this is not pushed; the code has just been written.
         times = super()._get_files_timestamps(working_dir)
-        return {name: time for name, time in times.items() if not name.endswith(".py")}
+        return {name: time for name, time in times.items() if not (self._wrote_code and name.endswith(".py"))}
 
 
 def write_code(cls: type, folder: str | os.PathLike) -> list[Path]:
@@ -99,10 +102,10 @@ def _imported_file(file: Path, node: ast.ImportFrom) -> Path:
 
 
 @contextmanager
-def _without_copying(cls: Any) -> Iterator[None]:
+def _instead_of_copying(cls: type[SavesCode]) -> Iterator[None]:
     """Where transformers looks, the class is not registered: it would copy files by its own rules."""
-    auto_class, cls._auto_class = cls._auto_class, None
+    auto_class, cls._auto_class, cls._wrote_code = cls._auto_class, None, True
     try:
         yield
     finally:
-        cls._auto_class = auto_class
+        cls._auto_class, cls._wrote_code = auto_class, False
