@@ -119,7 +119,7 @@ def class_means(trainer: MethodHost, dataset: Any, head: CentroidHead) -> torch.
     Mean transformed feature of each class, seen without augmentation.
 
     Args:
-        trainer ([`LongTailTrainer`]): Its model gives the features.
+        trainer ([`MethodHost`]): Its model gives the features.
         dataset (`datasets.Dataset`): The training set.
         head ([`CentroidHead`]): Whose transform (and mean, for `"cl2n"`) is used.
 

@@ -124,7 +124,7 @@ def sweep_tau(trainer: MethodHost, dataset: Any, *, keep_bias: bool = False) -> 
     Balanced accuracy of the model's linear classifier on `dataset` for every tau of [`TAU_GRID`], from one pass.
 
     Args:
-        trainer ([`LongTailTrainer`]): Its model is evaluated; nothing is changed.
+        trainer ([`MethodHost`]): Its model is evaluated; nothing is changed.
         dataset (`datasets.Dataset`): The validation split.
         keep_bias (`bool`, *optional*, defaults to `False`): Whether logits contain the bias.
 

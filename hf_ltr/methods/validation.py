@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..data.record import read_record
+from .host import MethodHost
 
 
-def validation_split(trainer: Any, who: str, otherwise: str) -> Any:
+def validation_split(trainer: MethodHost, who: str, otherwise: str) -> Any:
     """
     The trainer's validation images: its `eval_dataset`, or the part of it that is named `validation`.
 
     Args:
-        trainer ([`LongTailTrainer`]).
+        trainer ([`MethodHost`]).
         who (`str`): What they are for, the beginning of a sentence, such as `"tau_norm chooses tau"`.
         otherwise (`str`): What to do without them, the end of a sentence.
 
