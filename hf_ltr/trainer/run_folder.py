@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..models.modules import gather_modules
 from ..naming import some
 from ..reading import json_form, read_json
 from .checkpoints import checkpoints
@@ -94,9 +95,13 @@ def claim_folder(folder: str | Path, facts: dict[str, Any]) -> None:
 def fact_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """
     [`differences`] of the facts of two runs. What only one side knows, and has there at its default, is none; nor are
-    arguments that an earlier version compared and this one does not, and hashes that it made of other things.
+    arguments that an earlier version compared and this one does not, hashes that it made of other things, and modules
+    that it wrote beside the other fields of the model.
     """
     there, here = ({**facts, "arguments": _compared(facts.get("arguments"))} for facts in (there, here))
+    for facts in (there, here):
+        if isinstance(facts.get("model"), dict):
+            facts["model"] = gather_modules(facts["model"])
     known = there.pop("at_default", None), here.pop("at_default", None)
     if "start" not in there:
         # Written by an earlier version, or for a model that somebody built: nothing says what it started from.

@@ -154,6 +154,16 @@ def test_runs_of_the_version_before_are_still_known(tmp_path):
     assert fact_differences(earlier, here) == ["data.rows: 5 there, 37 here"]
 
 
+def test_modules_stood_beside_other_fields_in_the_version_before(tmp_path):
+    here = json_facts(facts(tmp_path, method="mem"))
+    there = {**here, "model": {**here["model"]}}
+    there["model"] |= there["model"].pop("modules")
+    assert "modulator" in there["model"] and fact_differences(there, here) == []
+    there["model"]["modulator"] = {**there["model"]["modulator"], "width": 1}
+    (found,) = fact_differences(there, here)
+    assert found.startswith("model.modules.modulator.width: 1 there, ")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
 def test_a_damaged_run_file_is_named(tmp_path, content):
     (tmp_path / RUN_FILE).write_bytes(content)
