@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
 from ..validation import choice, mapping
+from .backbone import BackboneFields
+
+
+class ClassifierFields(BackboneFields, Protocol):
+    """What a [`LongTailConfig`] says that a module may depend on."""
+
+    modules: dict[str, dict[str, Any]] | None
+    class_counts: list[int] | None
+    group_thresholds: list[Any]
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes."""
 
 
 class ModuleMetrics:
@@ -75,12 +88,12 @@ class AuxiliaryModule(nn.Module):
     metric_names: ClassVar[tuple[str, ...]] = ()
     reads_tokens: bool = False
 
-    def __init__(self, config: Any):
+    def __init__(self, config: ClassifierFields):
         super().__init__()
         self.options = self.complete_options((config.modules or {}).get(self.name) or {}, config)
 
     @classmethod
-    def complete_options(cls, options: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    def complete_options(cls, options: Mapping[str, Any], config: ClassifierFields) -> dict[str, Any]:
         """
         Every option: those given, and defaults for the rest. To be extended by checks of the values.
 

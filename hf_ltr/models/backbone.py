@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import timm
 import torch
@@ -48,6 +48,18 @@ class Backbone(nn.Module):
 
 # Arguments beside which an architecture is still the one that timm knows.
 _NATIVE = frozenset(("in_chans", "drop_rate", "drop_path_rate", "global_pool", "img_size"))
+
+
+class BackboneFields(Protocol):
+    """What a [`LongTailConfig`] says about its backbone."""
+
+    backbone: str
+    backbone_kwargs: dict[str, Any]
+    image_size: int
+    num_channels: int
+    drop_rate: float
+    drop_path_rate: float
+    global_pool: str | None
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,7 @@ def native_settings(name: str) -> dict[str, Any]:
     }
 
 
-def backbone_arguments(config: Any) -> dict[str, Any]:
+def backbone_arguments(config: BackboneFields) -> dict[str, Any]:
     """
     Keyword arguments of `timm.create_model` for a [`LongTailConfig`], without name, weights and number of classes.
 
@@ -338,7 +350,7 @@ def _size_error(name: str, image_size: int, error: object) -> str:
     )
 
 
-def backbone_shape(config: Any) -> BackboneShape:
+def backbone_shape(config: BackboneFields) -> BackboneShape:
     """
     Sizes of the backbone that a [`LongTailConfig`] describes, measured once per process without allocating weights.
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from .auxiliary_module import AuxiliaryModule, ModuleMetrics
+from .auxiliary_module import AuxiliaryModule, ClassifierFields, ModuleMetrics
 from .backbone import backbone_shape
 from .modulator_options import MODULATOR_DEFAULTS, modulator_options
 
@@ -86,7 +86,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
     defaults = MODULATOR_DEFAULTS
     metric_names = ("modulator_group_accuracy", "magnitude_group_accuracy")
 
-    def __init__(self, config: Any):
+    def __init__(self, config: ClassifierFields):
         super().__init__(config)
         options = self.options
         shape = backbone_shape(config)
@@ -124,7 +124,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
         self._initialize_fusion()
 
     @classmethod
-    def complete_options(cls, options: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    def complete_options(cls, options: Mapping[str, Any], config: ClassifierFields) -> dict[str, Any]:
         """All options, groups included."""
         complete = modulator_options(options, config.num_labels, config.class_counts, tuple(config.group_thresholds))
         if complete["pooling"] == "cls" and not backbone_shape(config).num_prefix_tokens:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..validation import choice, mapping
-from .auxiliary_module import AuxiliaryModule
+from .auxiliary_module import AuxiliaryModule, ClassifierFields
 from .modulator import MutualExclusiveModulator
 
 # In the order in which they see the logits, whatever the order of a config's, which JSON does not keep.
@@ -15,7 +15,7 @@ MODULES: dict[str, type[AuxiliaryModule]] = {
 }
 
 
-def complete_modules(modules: Mapping[str, Any] | None, config: Any) -> dict[str, dict[str, Any]] | None:
+def complete_modules(modules: Mapping[str, Any] | None, config: ClassifierFields) -> dict[str, dict[str, Any]] | None:
     """
     `config.modules` with every option of every module, or `None` where there is none.
 

@@ -21,7 +21,7 @@ from transformers.initialization import meta_device_safe_creation_ops
 from transformers.modeling_utils import load_state_dict
 from transformers.utils import logging
 
-from ..backbone import backbone_arguments, create_backbone
+from ..backbone import BackboneFields, backbone_arguments, create_backbone
 from ..position_embedding import resample_position_embedding
 from .vit_checkpoints import convert_vit_tensors, is_vit_checkpoint
 
@@ -82,7 +82,7 @@ def convert_checkpoint(
     return _with_positions_resampled(model, state_dict, ignore_mismatched_sizes)
 
 
-def check_same_encoder(stored: Any, given: Any, where: str) -> None:
+def check_same_encoder(stored: BackboneFields, given: BackboneFields, where: str) -> None:
     """
     Compare the vision transformer that a checkpoint holds with the one that is to be built.
 
@@ -121,7 +121,7 @@ def check_same_encoder(stored: Any, given: Any, where: str) -> None:
     )
 
 
-def encoder_sizes(config: Any) -> tuple[Any, ...] | None:
+def encoder_sizes(config: BackboneFields) -> tuple[Any, ...] | None:
     """
     Name of the class, width, number of blocks, heads, width of the MLP, patch size and number of prefix tokens of the
     vision transformer that a [`LongTailConfig`] describes; `None` for other backbones. Built once per process, without
@@ -130,7 +130,7 @@ def encoder_sizes(config: Any) -> tuple[Any, ...] | None:
     return _cached_sizes(*_architecture(config))
 
 
-def _architecture(config: Any) -> tuple[str, str]:
+def _architecture(config: BackboneFields) -> tuple[str, str]:
     arguments = backbone_arguments(config)
     for name in _NO_ARCHITECTURE:
         arguments.pop(name, None)

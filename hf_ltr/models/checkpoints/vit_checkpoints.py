@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 from transformers.utils import cached_file, logging
 
 from ...reading import read_json
@@ -99,7 +100,7 @@ def is_vit_checkpoint(names: Iterable[str]) -> bool:
     return any(_PATCHES.match(name) for name in names)
 
 
-def knows_no_classes(config: Any) -> bool:
+def knows_no_classes(config: PretrainedConfig) -> bool:
     """
     Whether only the encoder of a checkpoint is used, so that its classes do not matter.
 
