@@ -24,10 +24,11 @@ def dataset_card(data: Any) -> str:
         `str`: Markdown with the front matter of the Hub. Upload it after the data, because `push_to_hub` rewrites the
             README: `huggingface_hub.DatasetCard(dataset_card(data)).push_to_hub(repository)`.
     """
-    records = [record for record in (long_tail_info(split) for split in data.values()) if record]
+    records = {name: long_tail_info(split) for name, split in data.items()}
+    written = "\n".join(record_line(record) for record in records.values() if record)
     metadata: dict[str, Any] = {"task_categories": ["image-classification"], "tags": ["long-tailed-recognition"]}
-    if records:
-        metadata["dataset_info"] = {"description": "\n".join(record_line(record) for record in records)}
+    if written:
+        metadata["dataset_info"] = {"description": written}
     lines = [
         "---",
         yaml.safe_dump(metadata, sort_keys=False, width=2**31).rstrip(),
@@ -36,8 +37,7 @@ def dataset_card(data: Any) -> str:
         "# Long-tailed dataset",
     ]
     for name, split in data.items():
-        record = long_tail_info(split)
-        counts = class_counts(split)
+        record, counts = records[name], class_counts(split)
         lines += ["", f"## {markdown(name)}", "", f"{counts.total:,} images, {len(counts)} classes."]
         if record:
             for key in ("source", "imbalance_factor", "imbalance_type", "order_column", "seed", "row_hash"):
