@@ -63,6 +63,8 @@ class ClassBalanced(LossMethod):
         "url": "https://arxiv.org/abs/1901.05555",
     }
 
+    form: str
+
     def __init__(
         self,
         class_counts: Counts,
@@ -72,7 +74,7 @@ class ClassBalanced(LossMethod):
         initialize_bias: bool | None = None,
     ):
         super().__init__(class_counts, beta=beta, form=form, gamma=gamma)
-        self.form, self.initialize_bias = form, initialize_bias
+        self.initialize_bias = initialize_bias
         self.unweighted_loss = ClassBalancedLoss(self.class_counts, beta=0.0, form=form, gamma=gamma)
 
     @torch.no_grad()

@@ -101,6 +101,14 @@ def test_its_options_are_checked_by_name_type_and_range(package):
         get_method(NAME, class_counts=[5, 3], strength=-1)
 
 
+def test_the_command_line_trains_it(package, capsys):
+    assert main(["train", NAME, "--method_options", '{"widht": 3}']) == 2
+    assert "Unknown option of hesitant: 'widht'. Did you mean 'width'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", NAME, "--method_options", '{"width": 3}', "--print_config"])
+    assert "method: hesitant" in capsys.readouterr().out
+
+
 def test_it_has_a_page_and_a_line_in_the_list(package, repository, capsys):
     page = method_page(NAME, repository, [])
     assert "# hesitant" in page and "On Hesitation" in page and "| `strength` | `0.1` |" in page
