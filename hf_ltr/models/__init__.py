@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
-from .backbone import BackboneShape, backbone_shape
+from .backbone_sizes import BackboneShape, backbone_shape
 from .configuration import LongTailConfig
 from .heads import CentroidHead, CosineHead, ScaledHead, as_linear
 from .image_processor import LongTailImageProcessor, LongTailImageProcessorPil

@@ -67,7 +67,7 @@ class AuxiliaryModule(nn.Module):
 
     A subclass and its line in `hf_ltr.models.modules.MODULES` are all there is to add: config and classifier check its
     options, build it, run it, save and load it. It is the model's attribute of its name, so that its parameters are
-    `<name>.*` in checkpoints, for `model.freeze(r"^<name>\\\\.")` and for `parameter_options`.
+    `<name>.*` in checkpoints, for `model.freeze(r"^<name>\\.")` and for `parameter_options`.
 
     Its tensors are registered parameters and buffers; its constructor reads no value of a tensor, because
     `from_pretrained` builds models on the meta device.
@@ -141,6 +141,7 @@ class AuxiliaryModule(nn.Module):
 
     def reorder_classes(self, options: Mapping[str, Any], order: Sequence[int]) -> None:
         """Class `i` has become what was class `order[i]`, and `options` are those of the new order."""
+        self.options = dict(options)
 
     def metrics(self) -> list[ModuleMetrics]:
         """What evaluation measures beside accuracies."""

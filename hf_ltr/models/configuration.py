@@ -11,8 +11,9 @@ from transformers import PretrainedConfig
 
 from ..naming import some
 from ..validation import choice, flag, mapping, number, plain, sequence, text, whole_number
-from .backbone import backbone_shape, check_backbone_name, native_settings
+from .backbone import check_backbone_name, native_settings
 from .backbone_options import check_backbone_options
+from .backbone_sizes import backbone_shape
 from .checkpoints.code_files import SavesCode
 from .checkpoints.initial_weights import check_initial_weights
 from .checkpoints.vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from .auxiliary_module import AuxiliaryModule
-from .backbone import Backbone, backbone_arguments, backbone_shape, create_backbone, extract_features
+from .backbone import Backbone, backbone_arguments, create_backbone, extract_features
+from .backbone_sizes import backbone_shape
 from .checkpoints.initialization import (
     building_on_meta,
     copy_tensors,

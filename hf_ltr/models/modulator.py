@@ -13,7 +13,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from .auxiliary_module import AuxiliaryModule, ClassifierFields, ModuleMetrics
-from .backbone import backbone_shape
+from .backbone_sizes import backbone_shape
 from .modulator_options import MODULATOR_DEFAULTS, modulator_options
 
 # Under the square root of a magnitude: the norm has no gradient at zero.
@@ -168,7 +168,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
 
     def reorder_classes(self, options: Mapping[str, Any], order: Sequence[int]) -> None:
         """Other classes in the same groups."""
-        self.options = dict(options)
+        super().reorder_classes(options, order)
         self.fill_buffers()
 
     def initialize(self) -> None:

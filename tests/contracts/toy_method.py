@@ -17,7 +17,7 @@ from hf_ltr.methods.base import Counts
 from hf_ltr.methods.batch import Batch, sample_weights, weighted_mean
 from hf_ltr.methods.network import require_module
 from hf_ltr.models.auxiliary_module import AuxiliaryModule, ModuleMetrics
-from hf_ltr.models.backbone import backbone_shape
+from hf_ltr.models.backbone_sizes import backbone_shape
 from hf_ltr.validation import number, whole_number
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from hf_ltr.evaluation import StreamingMetrics
 from hf_ltr.models import LongTailConfig, LongTailForImageClassification
 from hf_ltr.models.auxiliary_module import AuxiliaryModule, ModuleMetrics, declared_metrics
-from hf_ltr.models.backbone import backbone_shape
+from hf_ltr.models.backbone_sizes import backbone_shape
 from hf_ltr.models.modules import MODULES, metric_names
 from hf_ltr.validation import whole_number
 

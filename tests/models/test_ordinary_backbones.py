@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hf_ltr.models import LongTailConfig
-from hf_ltr.models.backbone import backbone_shape, extract_features
+from hf_ltr.models.backbone import extract_features
+from hf_ltr.models.backbone_sizes import backbone_shape
 
 ORDINARY = [
     ("vit_pico_patch4_16", {"class_token": False, "global_pool": "avg"}),
