@@ -78,17 +78,15 @@ def run_evaluation(
         dataloader ([`KeyedDataLoader`]): Raw batches of this process's shard.
         class_counts ([`ClassCounts`], *optional*): Training counts, which define the groups; without them there are
             none.
-        args ([`LongTailTrainingArguments`]).
-        module_metrics (iterable of [`~hf_ltr.models.auxiliary_module.ModuleMetrics`]): Of the model's auxiliary
-            modules.
+        module_metrics (iterable of [`ModuleMetrics`]): Of the model's auxiliary modules.
         keep_logits (`bool`): Also return all logits and labels in row order, on every process.
         compute_metrics (`Callable`, *optional*): Called with all of them.
         after_batch (`Callable`): Progress.
         prefix (`str`): Of the metric names.
 
     Returns:
-        [`~transformers.trainer_utils.EvalLoopOutput`] with metrics `<prefix>_accuracy`, `_balanced_accuracy`, `_many`,
-        `_medium`, `_few`, `_loss` and others of [`StreamingMetrics`].
+        `EvalLoopOutput` with metrics `<prefix>_accuracy`, `_balanced_accuracy`, `_many`, `_medium`, `_few`, `_loss`
+        and others of [`StreamingMetrics`].
     """
     model.eval()
     batch_loader = dataloader.batch_loader
@@ -121,9 +119,7 @@ def run_evaluation(
         if compute_metrics is not None:
             values.update(compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids)))
     named = {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": _plain(v) for key, v in values.items()}
-    return EvalLoopOutput(
-        predictions=predictions, label_ids=label_ids, metrics=named, num_samples=batch_loader.num_rows
-    )
+    return EvalLoopOutput(predictions, label_ids, metrics=named, num_samples=batch_loader.num_rows)
 
 
 def joined_rows(parts: list[torch.Tensor], *width: int) -> torch.Tensor:

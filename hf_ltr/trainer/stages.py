@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from ..files import clear_temporaries, write_json, write_text
 from ..methods import Stage
+from ..models.modeling import LongTailPreTrainedModel
 from ..models.quiet import quiet_loading
 from ..reporting.finished_run import StageResult
 from ..storage import naming_storage_errors
@@ -83,26 +84,40 @@ def run_stages(
             continue
         start = _folder_of(stage.start, output_dir)
         log_on_main(announce, f"{place}: {stage.method.name}{f', from {start}' if start else ''}")
-        stop = StopWhenAsked()
-        trainer = LongTailTrainer(
-            model=build_stage_model(stage, config, start, seed=plan.args.seed),
-            args=plan.args,
-            method=stage.method,
-            train_dataset=splits.train,
-            eval_dataset=splits.validation if stage.method.uses_labels else None,
-            callbacks=[*(callbacks or []), stop],
-        )
-        trainer.origin = plan.origin
-        try:
-            trainer.train(resume_from_checkpoint=True)
-        except NoCheckpointToContinue as error:
-            text = str(error).partition(" (None can")[0]
-            log_on_main(announce, f"{place}: STARTS AGAIN FROM THE BEGINNING. {text}")
-            trainer.train()
-        finally:
-            stop.end()
+        model = build_stage_model(stage, config, start, seed=plan.args.seed)
+        trainer = _train(plan, model, splits, callbacks or [], announce, place)
         results[stage.name] = _finish(plan, trainer, splits.test)
     return results
+
+
+def _train(
+    plan: StagePlan,
+    model: LongTailPreTrainedModel,
+    splits: Splits,
+    callbacks: list[TrainerCallback],
+    announce: Callable[[str], None],
+    place: str,
+) -> LongTailTrainer:
+    """Train a stage, or train on from its last whole checkpoint; what is announced begins with its `place`."""
+    stop = StopWhenAsked()
+    trainer = LongTailTrainer(
+        model=model,
+        args=plan.args,
+        method=plan.stage.method,
+        train_dataset=splits.train,
+        eval_dataset=splits.validation if plan.stage.method.uses_labels else None,
+        callbacks=[*callbacks, stop],
+    )
+    trainer.origin = plan.origin
+    try:
+        trainer.train(resume_from_checkpoint=True)
+    except NoCheckpointToContinue as error:
+        text = str(error).partition(" (None can")[0]
+        log_on_main(announce, f"{place}: STARTS AGAIN FROM THE BEGINNING. {text}")
+        trainer.train()
+    finally:
+        stop.end()
+    return trainer
 
 
 def _finish(plan: StagePlan, trainer: LongTailTrainer, test_dataset: Any) -> StageResult:
