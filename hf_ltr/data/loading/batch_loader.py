@@ -264,7 +264,7 @@ class BatchLoader:
                 assert self.labels is not None
                 warn_of_pairs_within_classes(self.labels.numpy()[rows_of(batch_sampler.keys())])
         options: dict[str, Any] = {}
-        if not isinstance(self._rows, KeyRows):
+        if self._rows.reads:
             options["pin_memory"] = pin_memory and self.device.type != "cpu"
             if num_workers > 0:
                 options |= {"num_workers": num_workers, "persistent_workers": persistent_workers}

@@ -24,6 +24,9 @@ Batch = dict[str, Any]
 class KeyRows(Dataset):
     """Nothing but keys: the images are on the device already."""
 
+    # Whether a batch is work, for which loader workers are of use.
+    reads = False
+
     def __init__(self, num_rows: int):
         self.num_rows = num_rows
 
@@ -93,6 +96,8 @@ class DecodedRows:
 class HostRows(KeyRows):
     """Images read on the CPU, with the part of the augmentation that has to be done there."""
 
+    reads = True
+
     def __init__(self, reader: StoredRows | DecodedRows, augmentations: Sequence[Augmentation], seed: int):
         super().__init__(len(reader))
         self.reader, self.augmentations, self.seed = reader, augmentations, seed
@@ -120,6 +125,8 @@ class ReadyRows(KeyRows):
     (channels, height, width), of integers (nobody would scale and normalise them), or with nan is refused: networks
     that take images of any size would compute something, and say nothing.
     """
+
+    reads = True
 
     def __init__(self, dataset: Any, shape: tuple[int, int, int]):
         super().__init__(len(dataset))

@@ -375,6 +375,13 @@ def test_loaders_of_keys_need_no_workers():
     assert len(loader.dataset) == 37
 
 
+@pytest.mark.parametrize("dataset", ["decoded", "ready"])
+def test_loaders_of_images_have_the_workers_they_are_given(dataset):
+    batch_loader = make_loader(loading="workers") if dataset == "decoded" else make_loader(Ready(), image_size=4)
+    loader = batch_loader.loader(SequentialShards(10, 4), num_workers=2, prefetch_factor=3, persistent_workers=True)
+    assert (loader.num_workers, loader.prefetch_factor, loader.persistent_workers) == (2, 3, True)
+
+
 def test_photographs_of_shared_data(shared_data, tmp_path):
     path = shared_data / "grocery96" / "validation-00000-of-00001.parquet"
     dataset = Dataset.from_parquet(str(path), cache_dir=str(tmp_path))
