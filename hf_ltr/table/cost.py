@@ -182,7 +182,7 @@ def _trained_stages(data: TableData, row: str, seed: int) -> list[tuple[str, Tim
     plan = data.plan(MethodSpecification.parse(row), seed)
     found = []
     for stage in plan.stages:
-        if {**plan.arguments, **stage.arguments}.get("num_train_epochs") == 0:
+        if plan.arguments_of(stage).get("num_train_epochs") == 0:
             continue
         facts = [stage.method.describe(), stage.config, plan.compared(stage), list(plan.counts.counts)]
         key = json.dumps(facts, sort_keys=True, default=str)

@@ -18,7 +18,7 @@ from ..methods.pretraining import with_pretraining
 from ..reading import json_form
 from ..recipe import DataOptions, ModelOptions
 from ..redaction import public
-from ..trainer.arguments import merge_arguments
+from ..trainer.arguments import LongTailTrainingArguments, merge_arguments
 from ..trainer.precision import wanted_precision
 from ..trainer.run_facts import compared_arguments
 from .protocol import Protocol, without_places
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 _QUIET = {"disable_tqdm": True, "report_to": "none"}
 # Compared apart from the others (see `results.py`), and written into a result as it is in the protocol.
 PRECISION_MODE = "mixed_precision_mode"
-# Rows of a step and epochs where neither the protocol nor the stage says so (defaults of the training arguments).
-_BATCH = 128
-_EPOCHS = 200.0
 
 
 @dataclass
@@ -103,16 +100,19 @@ class Plan:
             settings["pretraining"] = self.protocol.pretraining
         return public(json_form(settings, str))
 
+    def arguments_of(self, stage: Stage) -> dict[str, Any]:
+        """The common training arguments, and those of a stage."""
+        return merge_arguments(self.arguments, stage.arguments)
+
     def compared(self, stage: Stage) -> dict[str, Any]:
         """A stage's arguments that decide its result; how a step is cut into processes and micro-batches does not."""
-        arguments = merge_arguments(self.arguments, stage.arguments)
-        rows = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)
-        compared = [*compared_arguments(), PRECISION_MODE]
-        return {name: arguments[name] for name in compared if name in arguments} | {"global_batch_size": rows}
+        arguments = self.arguments_of(stage)
+        compared = {name: arguments[name] for name in (*compared_arguments(), PRECISION_MODE) if name in arguments}
+        return compared | {"global_batch_size": _rows_of_step(arguments)}
 
     def _precision(self, stage: Stage) -> str:
         """What a stage's `mixed_precision_mode` comes to on this machine: stages of two precisions are not shared."""
-        arguments = merge_arguments(self.arguments, stage.arguments)
+        arguments = self.arguments_of(stage)
         return wanted_precision(arguments.get(PRECISION_MODE, "auto"), bool(arguments.get("use_cpu", False)))
 
     def shared_stages(self, row_hash: str | None) -> list[str]:
@@ -232,11 +232,10 @@ def shortened(arguments: dict[str, Any], limit: int, rows: int, kept: Container[
     Returns:
         `dict`: to be written over `arguments`.
     """
-    epochs = arguments.get("num_train_epochs", _EPOCHS)
     planned = arguments.get("max_steps") or -1
     if planned <= 0:
-        batch = arguments.get("per_device_train_batch_size", _BATCH) * arguments.get("gradient_accumulation_steps", 1)
-        planned = math.ceil(epochs * math.ceil(rows / max(1, batch)))
+        epochs = arguments.get("num_train_epochs", LongTailTrainingArguments.num_train_epochs)
+        planned = math.ceil(epochs * math.ceil(rows / max(1, _rows_of_step(arguments))))
     if planned <= 0:
         return {}
     changed: dict[str, Any] = {"max_steps": limit}
@@ -248,6 +247,12 @@ def shortened(arguments: dict[str, Any], limit: int, rows: int, kept: Container[
     if arguments.get("lr_milestones") and "lr_milestones" not in kept:
         changed["lr_milestones"] = [epoch * share for epoch in arguments["lr_milestones"]]
     return changed
+
+
+def _rows_of_step(arguments: dict[str, Any]) -> int:
+    """Training images of one step, over all processes."""
+    size = arguments.get("per_device_train_batch_size", LongTailTrainingArguments.per_device_train_batch_size)
+    return size * arguments.get("gradient_accumulation_steps", 1)
 
 
 def _stage_arguments(protocol: Protocol, method: str, stage: Stage) -> dict[str, Any]:
