@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..losses import BalancedBCELoss
-from .base import Counts
+from .base import Counts, PublishedRow
 from .loss_method import LossMethod
 
 
@@ -44,5 +43,5 @@ class BalancedBCE(LossMethod):
     def __init__(self, class_counts: Counts, tau: float = 1.0):
         super().__init__(class_counts, tau=tau)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return {"tau": 1.05} if row["dataset"] == "places_lt" else {}

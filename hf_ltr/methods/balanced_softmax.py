@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..losses import BalancedSoftmaxLoss
+from .base import PublishedRow
 from .loss_method import LossMethod
 
 
@@ -34,5 +34,5 @@ class BalancedSoftmax(LossMethod):
         "url": "https://arxiv.org/abs/2007.10740",
     }
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return None if "decoupled" in row["variant"] else {}  # there a second stage on a frozen backbone

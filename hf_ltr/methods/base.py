@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Training images per class, in label order, as every method takes them.
 Counts = ClassCounts | Sequence[int]
+# One of `hf_ltr.table.published_results`, by column.
+PublishedRow = Mapping[str, Any]
 
 
 @dataclass
@@ -231,7 +233,7 @@ class LongTailMethod(nn.Module):
         return type(self).finalize is not LongTailMethod.finalize
 
     # ------------------------------------------------------------------ published numbers
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         """
         The options with which a published number was made, as far as they differ from the defaults of this class.
 
@@ -244,7 +246,7 @@ class LongTailMethod(nn.Module):
         """
         return {}
 
-    def is_published_as(self, row: Mapping[str, Any]) -> bool:
+    def is_published_as(self, row: PublishedRow) -> bool:
         """Whether a published number is one of this method with these options."""
         options = self.published_options(row)
         if options is None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,13 +11,11 @@ from torch import nn
 from ..distributed import all_reduce_sum
 from ..losses import CrossEntropyLoss, difficulty_weights
 from ..validation import choice
-from .base import Counts
+from .base import Counts, PublishedRow
 from .batch import Batch, sample_weights, weighted_mean
+from .host import MethodHost
 from .loss_method import LossMethod
 from .validation import validation_split
-
-if TYPE_CHECKING:
-    from .host import MethodHost
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +137,7 @@ class ClassDifficultyBalance(LossMethod):
             return trainer.train_dataset
         return validation_split(trainer, "cdb measures the difficulty of classes", self.without_validation)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         # hitachi-rd-cv/CDB-loss: the CIFAR script has a dynamic tau, by its own formula or the paper's; that of
         # ImageNet-LT has tau 1 through CrossEntropyLoss(weight=...).
         if row["dataset"].startswith("cifar"):

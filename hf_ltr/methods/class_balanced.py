@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..losses import ClassBalancedLoss
-from .base import Counts, PriorCorrection
+from .base import Counts, PriorCorrection, PublishedRow
 from .batch import Batch, batch_targets, sample_weights, sum_over_experts, weighted_mean
+from .host import MethodHost
 from .loss_method import LossMethod
-
-if TYPE_CHECKING:
-    from .host import MethodHost
 
 # Forms of one classifier per class, whose outputs begin far on the negative side: C - 1 of C answers are "no".
 ONE_VS_ALL_FORMS = ("sigmoid", "focal")
@@ -94,7 +91,7 @@ class ClassBalanced(LossMethod):
             )
         bias.fill_(-math.log(max(len(self.class_counts) - 1, 1)))
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         # configs/cao_cifar of BagofTricks-LT, whose focal losses are sigmoid ones; how the bias starts is not said.
         if "BagofTricks" not in row["source"]:
             return None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .base import Counts, LongTailMethod
+from .base import Counts, LongTailMethod, PublishedRow
 from .decoupled import BACKBONE, KANG_2020, DecoupledMethod, retraining_options
-
-if TYPE_CHECKING:
-    from .host import MethodHost
+from .host import MethodHost
 
 
 class ClassifierRetraining(DecoupledMethod):
@@ -51,7 +48,7 @@ class ClassifierRetraining(DecoupledMethod):
         super().__init__(class_counts, representation, sampler, norm)
         self.reinitialize = reinitialize
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return retraining_options(self, row)
 
     def setup(self, trainer: MethodHost) -> None:

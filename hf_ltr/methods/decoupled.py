@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from ..data.samplers import SAMPLERS, make_sampler
 from ..losses import CrossEntropyLoss
 from ..validation import choice
-from .base import Counts, LongTailMethod, Stage, check_same_counts
+from .base import Counts, LongTailMethod, PublishedRow, Stage, check_same_counts
 from .cross_entropy import CrossEntropy
 from .loss_method import LossMethod
 from .network import require_linear_head
@@ -99,7 +98,7 @@ class DecoupledMethod(LossMethod):
         ]
 
 
-def retraining_options(method: DecoupledMethod, row: Mapping[str, Any]) -> dict[str, Any] | None:
+def retraining_options(method: DecoupledMethod, row: PublishedRow) -> dict[str, Any] | None:
     """
     How the second stage of a published cRT or LWS was trained; the class defaults are those of
     facebookresearch/classifier-balancing.

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..losses import effective_number_weights
 from ..validation import number
-from .base import Counts, LongTailMethod, PriorCorrection, check_same_counts
+from .base import Counts, LongTailMethod, PriorCorrection, PublishedRow, check_same_counts
 from .batch import Batch, sample_weights, weighted_mean
 from .cross_entropy import CrossEntropy
+from .host import MethodHost
 from .ldam import LDAM
 from .wrapper import MethodWrapper
-
-if TYPE_CHECKING:
-    from .host import MethodHost
 
 
 class DeferredReweighting(MethodWrapper):
@@ -86,7 +83,7 @@ class DeferredReweighting(MethodWrapper):
         # epoch.
         self.register_buffer("class_weights", torch.ones(len(self.class_counts)))
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         # BagofTricks-LT: inverse frequencies behind cross-entropy, beta 0.999 where the deferred loss is the
         # class-balanced one. It defers the prior of its balanced softmax; its other losses have their own forms.
         beta = {"cs_ce": 1.0, "cb_ce": 0.999}.get(row["combined_with"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -11,10 +11,8 @@ from ..data.randomness import STREAM_GATE, uniform
 from ..losses import SoftmaxEqualizationLoss
 from .base import Counts
 from .batch import Batch, batch_targets, sum_over_experts
+from .host import MethodHost
 from .loss_method import LossMethod
-
-if TYPE_CHECKING:
-    from .host import MethodHost
 
 
 class Equalization(LossMethod):

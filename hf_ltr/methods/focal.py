@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..losses import FocalLoss
-from .base import Counts
+from .base import Counts, PublishedRow
 from .loss_method import LossMethod
 
 
@@ -45,7 +44,7 @@ class Focal(LossMethod):
     def __init__(self, class_counts: Counts, gamma: float = 2.0, detach_modulator: bool = False):
         super().__init__(class_counts, gamma=gamma, detach_modulator=detach_modulator)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         # BagofTricks-LT prints the sigmoid form (that is class_balanced with form="focal" and beta=0); the tables of
         # others copy numbers without saying which form.
         return None

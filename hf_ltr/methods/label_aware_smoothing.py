@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..losses import LabelAwareSmoothingLoss
-from .base import Counts
+from .base import Counts, PublishedRow
 from .loss_method import LossMethod
 
 
@@ -57,5 +56,5 @@ class LabelAwareSmoothing(LossMethod):
             class_counts, head=head, tail=tail, shape=shape, power=power, exclude_true_class=exclude_true_class
         )
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return {} if "single-stage" in row["variant"] else None

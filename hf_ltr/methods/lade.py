@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import nn
 
 from ..losses import LADELoss, gather_rows, lade_regularizer
 from ..losses.base import at_least_float32
-from .base import Counts
+from .base import Counts, PublishedRow
 from .batch import Batch, batch_targets, sample_weights, sum_over_experts, weighted_mean
 from .loss_method import LossMethod
 
@@ -69,7 +68,7 @@ class LADE(LossMethod):
     def __init__(self, class_counts: Counts, alpha: float = 0.1, lambda_: float = 0.01):
         super().__init__(class_counts, alpha=alpha, lambda_=lambda_)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return {
             "imagenet_lt": {"alpha": 0.05, "lambda_": 0.5},
             "inat18": {"alpha": 0.05, "lambda_": 0.5},

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..losses import LabelAwareSmoothingLoss
 from ..validation import choice
-from .base import Counts, LongTailMethod
+from .base import Counts, LongTailMethod, PublishedRow
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
+from .host import MethodHost
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 TRAINED_PARTS = ("classifier_and_scales", "scales")
 
@@ -93,7 +92,7 @@ class LabelAwareSmoothingStage2(DecoupledMethod):
         frozen = [BACKBONE] if self.trained == "classifier_and_scales" else [BACKBONE, LINEAR_PART]
         trainer.model.freeze(frozen, norm=self.norm)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return {} if "decoupled" in row["variant"] else None
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..losses import LDAMLoss
-from .base import Counts
+from .base import Counts, PublishedRow
 from .loss_method import LossMethod
 
 if TYPE_CHECKING:
@@ -65,6 +64,6 @@ class LDAM(LossMethod):
                 "must use one scale. Set one of them to the other."
             )
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         # The authors' advice for iNaturalist (issue 2 of their repository).
         return {"max_margin": 0.3} if row["dataset"] == "inat18" else {}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from .base import Counts
+from .base import Counts, PublishedRow
 from .deferred_reweighting import DeferredReweighting
 from .ldam import LDAM
 
@@ -45,5 +44,5 @@ class LDAMWithDeferredReweighting(DeferredReweighting):
         super().__init__(class_counts, base, beta=beta, defer_until=defer_until)
         self.max_margin, self.scale = max_margin, scale
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return self.base.published_options(row)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .base import Counts, LongTailMethod
+from .base import Counts, LongTailMethod, PublishedRow
 from .decoupled import BACKBONE, KANG_2020, LINEAR_PART, DecoupledMethod, retraining_options, use_scaled_head
+from .host import MethodHost
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 
 class LearnableWeightScaling(DecoupledMethod):
@@ -55,7 +54,7 @@ class LearnableWeightScaling(DecoupledMethod):
     def configure(self, config: LongTailConfig) -> None:
         use_scaled_head(config, self.representation, self.name)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return retraining_options(self, row)
 
     def setup(self, trainer: MethodHost) -> None:

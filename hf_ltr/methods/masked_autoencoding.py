@@ -11,10 +11,10 @@ from ..data.randomness import uniform
 from ..validation import flag, number
 from .base import Counts, LongTailMethod, Stage
 from .batch import Batch, sample_weights, weighted_mean
+from .host import MethodHost
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 # Stream of the counter-based generator, apart from those of the augmentations.
 MASK_STREAM = 1_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,9 +10,10 @@ from torch import nn
 from ..data.samplers import SAMPLERS, make_sampler
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..validation import choice, flag, number
-from .base import Counts, LongTailMethod, Stage
+from .base import Counts, LongTailMethod, PublishedRow, Stage
 from .batch import Batch, sample_weights, weighted_mean
 from .decoupled import BACKBONE, configure_network, representation_of
+from .host import MethodHost
 from .loss_method import LossMethod
 from .masked_autoencoding import MaskedAutoencoding
 from .network import require_module
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch.utils.data import Sampler
 
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."
@@ -176,7 +175,7 @@ class MutualExclusiveModulation(LossMethod):
         own = {name: getattr(self, name) for name in self.option_names() if name in MODULATOR_DEFAULTS}
         return own | {"group_of_class": self.group_of_class.tolist()}
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return {"pretraining": row["init"] == "mae_own"}
 
     def setup(self, trainer: MethodHost) -> None:

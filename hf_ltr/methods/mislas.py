@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..losses import LabelAwareSmoothingLoss
 from ..validation import number
-from .base import Counts, LongTailMethod
+from .base import Counts, LongTailMethod, PublishedRow
 from .decoupled import BACKBONE, LINEAR_PART, DecoupledMethod, use_scaled_head
+from .host import MethodHost
+from .label_aware_smoothing import LabelAwareSmoothing
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 
 class MiSLAS(DecoupledMethod):
@@ -61,12 +61,7 @@ class MiSLAS(DecoupledMethod):
         "stage (180 epochs and more on ImageNet-LT), without which mixup hurts."
     )
     published_names = ("mislas",)
-    paper = {
-        "title": "Improving Calibration for Long-Tailed Recognition",
-        "authors": "Zhisheng Zhong, Jiequan Cui, Shu Liu, Jiaya Jia",
-        "year": 2021,
-        "url": "https://arxiv.org/abs/2104.00466",
-    }
+    paper = LabelAwareSmoothing.paper
 
     def __init__(
         self,
@@ -105,7 +100,7 @@ class MiSLAS(DecoupledMethod):
     def configure(self, config: LongTailConfig) -> None:
         use_scaled_head(config, self.representation, self.name)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         large = {"mixup_alpha": 0.2, "lr_factor": 0.05}
         plain = {"tail": 0.0, "norm": "eval"}  # no shifted batch norm on CIFAR-10
         published: dict[tuple[str, int], dict[str, Any]] = {

@@ -9,10 +9,10 @@ import torch
 from ..distributed import all_reduce_sum
 from .base import Counts, LongTailMethod
 from .decoupled import KANG_2020, DecoupledMethod, configure_network
+from .host import MethodHost
 
 if TYPE_CHECKING:
     from ..models import CentroidHead, LongTailConfig
-    from .host import MethodHost
 
 
 class NearestClassMean(DecoupledMethod):

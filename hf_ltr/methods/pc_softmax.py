@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..losses import CrossEntropyLoss
 from .base import Counts, PriorCorrection
+from .host import MethodHost
+from .lade import LADE
 from .loss_method import LossMethod
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 
 class PCSoftmax(LossMethod):
@@ -39,12 +40,7 @@ class PCSoftmax(LossMethod):
     published_names = ("pc_softmax",)
     prior_correction = PriorCorrection("removes the prior from the logits at inference", "config")
     loss_class = CrossEntropyLoss
-    paper = {
-        "title": "Disentangling Label Distribution for Long-tailed Visual Recognition",
-        "authors": "Youngkyu Hong, Seungju Han, Kwanghee Choi, Seokjun Seo, Beomsu Kim, Buru Chang",
-        "year": 2021,
-        "url": "https://arxiv.org/abs/2012.00321",
-    }
+    paper = LADE.paper
 
     def __init__(self, class_counts: Counts, target_prior: Sequence[float] | None = None):
         super().__init__(class_counts)

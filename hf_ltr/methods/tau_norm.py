@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..distributed import all_reduce_sum
 from ..losses import tau_normalize
-from .base import Counts, LongTailMethod, PriorCorrection
+from .base import Counts, LongTailMethod, PriorCorrection, PublishedRow
 from .decoupled import KANG_2020, DecoupledMethod, configure_network
+from .host import MethodHost
 from .network import require_linear_head
 from .validation import validation_split
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class TauNormalization(DecoupledMethod):
         if self.needs_validation:
             validation_split(trainer, "tau_norm chooses tau", self.without_validation)
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         # configs/cao_cifar/two_stage/classifier_balance/tau_norm of BagofTricks-LT has TAU 1.0; others choose it.
         return {"tau": 1.0, "keep_bias": self.keep_bias} if "BagofTricks" in row["source"] else {}
 

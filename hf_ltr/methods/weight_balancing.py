@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,13 +9,13 @@ from torch import Tensor, nn
 
 from ..losses import ClassBalancedLoss, max_norm, max_norm_radius
 from ..validation import choice, number
-from .base import Counts, LongTailMethod, PriorCorrection
+from .base import Counts, LongTailMethod, PriorCorrection, PublishedRow
 from .decoupled import BACKBONE, DecoupledMethod, configure_network
+from .host import MethodHost
 from .network import require_linear_head
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 # Forms of [`ClassBalancedLoss`]: the paper's and the released code's.
 FORMS = ("softmax", "softmax_bce")
@@ -113,7 +112,7 @@ class WeightBalancing(DecoupledMethod):
         configure_network(self.representation, config)
         require_linear_head(config, self.name, "bounds the norms of the rows of a linear classifier")
 
-    def published_options(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         if row["combined_with"] == "maxnorm":
             return {"form": "softmax_bce"}  # the released code, whose notebook prints it
         return {} if not row["variant"] else None

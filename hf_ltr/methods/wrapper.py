@@ -9,12 +9,12 @@ from torch import nn
 
 from .base import LongTailMethod
 from .batch import Batch
+from .host import MethodHost
 
 if TYPE_CHECKING:
     from torch.utils.data import Sampler
 
     from ..models import LongTailConfig
-    from .host import MethodHost
 
 T = TypeVar("T")
 
