@@ -32,6 +32,14 @@ def test_importing_the_package_and_asking_for_help_loads_nothing_heavy():
     assert run_python(code).strip().endswith("[]")
 
 
+def test_a_misspelt_option_of_training_is_refused_before_methods_and_models_are_imported():
+    code = (
+        "import sys\nfrom hf_ltr.cli.main import main\nprint(main(['train', 'crt', '--metod', 'x']))\n"
+        "print([name for name in ('hf_ltr.methods', 'hf_ltr.models', 'timm') if name in sys.modules])"
+    )
+    assert run_python(code).split("\n")[:2] == ["2", "[]"]
+
+
 def test_every_public_name_is_there():
     code = "import hf_ltr\nfor name in hf_ltr.__all__: getattr(hf_ltr, name)\nprint(len(dir(hf_ltr)))"
     assert int(run_python(code)) >= 12

@@ -129,6 +129,27 @@ def glance(argv: Sequence[str], dataclass_types: Sequence[type]) -> dict[str, An
         return {}
 
 
+def check_names(argv: Sequence[str], dataclass_types: Sequence[type], more: Callable[[str], bool]) -> None:
+    """
+    Refuse an option that there is not before what [`parse_options`] needs besides the dataclasses is imported.
+
+    Args:
+        argv: Arguments without the program name.
+        dataclass_types: Most of those of [`parse_options`].
+        more (`Callable`): Whether there may be an option of a name that none of them has; sections may have any.
+
+    Raises:
+        `ValueError`: as [`parse_options`].
+    """
+    if any(argument in ("-h", "--help") for argument in argv):
+        return
+    fields = option_fields(dataclass_types)
+    for setting in CommandLine.read([word for word in argv if not _asks_to_print(word)], fields).settings:
+        of_section = "." in setting.key or setting.raw is None or isinstance(setting.raw, dict)
+        if not (setting.key in fields or of_section or more(setting.key)):
+            raise unknown_name(f"option {setting.where}", setting.key, fields)
+
+
 def _print_and_end(text: str) -> NoReturn:
     if os.environ.get("RANK", "0") == "0":
         print(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 # The word for subtracting the log prior from trained logits, among the methods that a run is compared with.
@@ -87,6 +89,17 @@ def pretraining_options() -> type:
             if not kind.uses_labels
         ],
     )
+
+
+def may_be_pretraining(option: str) -> bool:
+    """
+    Whether an option may be one of [`pretraining_options`], told without importing the methods, which takes seconds:
+    a method has a file of its name, or was registered by a program that has imported them already.
+    """
+    methods = sys.modules.get(f"{__package__.rpartition('.')[0]}.methods")
+    if methods is not None:
+        return option in methods.METHODS
+    return (Path(__file__).parents[1] / "methods" / f"{option}.py").is_file()
 
 
 def _scalars(options: dict[str, Any] | None) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from .commands import command_line
 from .data_options import DataOptions
 from .early import check_options, check_paths, placeholder_counts
 from .model_options import ModelOptions
-from .options import ParsedOptions, glance, parse_options
-from .train_options import TrainOptions, pretraining_options
+from .options import ParsedOptions, check_names, glance, parse_options
+from .train_options import TrainOptions, may_be_pretraining, pretraining_options
 
 
 def train(
@@ -95,6 +95,8 @@ def parse_training(
     """The options of a training run, with a section for every stage that its method may have; see [`train`]."""
     from ..trainer import LongTailTrainingArguments
 
+    light = [TrainOptions, DataOptions, ModelOptions, LongTailTrainingArguments]
+    check_names(argv, light, may_be_pretraining)
     first = pretraining_options()
 
     def sections(values: Mapping[str, Any]) -> dict[str, type]:
