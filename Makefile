@@ -77,4 +77,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/large_datasets.py
 
 clean:
-	rm -rf outputs runs .pytest_cache .ruff_cache
+	rm -rf outputs runs .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

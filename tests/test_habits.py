@@ -76,3 +76,11 @@ def test_the_rooms_that_contributors_read_of_are_those_of_the_contract(repositor
     contracts = tomllib.loads(_text(repository, "pyproject.toml"))["tool"]["importlinter"]["contracts"]
     (rooms,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["hf_ltr"]]
     assert re.findall(r"^\| `(\w+)` \|", _text(repository, "CONTRIBUTING.md"), re.MULTILINE) == rooms[:-1]
+
+
+def test_the_package_needs_nothing_that_is_not_in_the_wheel(repository):
+    find = tomllib.loads(_text(repository, "pyproject.toml"))["tool"]["setuptools"]["packages"]["find"]
+    assert find["include"] == ["hf_ltr*"]
+    outside = re.compile(r"^\s*(?:from|import) (?:docs|tests|recipes|benchmarks)\b", re.MULTILINE)
+    for path in (repository / "hf_ltr").rglob("*.py"):
+        assert not outside.search(path.read_text(encoding="utf-8")), path.name
