@@ -21,8 +21,8 @@ from .sources.columns import class_names, distinct_labels, find_columns, standar
 from .sources.folders.class_folders import unlabelled
 from .sources.lists.listed_datasets import LISTED
 from .sources.opening import open_source
-from .sources.reading import Reading
 from .sources.source_names import BENCHMARKS, DATASETS
+from .sources.source_options import SourceOptions
 from .sources.split_names import SPLITS, leave_out, parse_splits
 
 RECORD_VERSION = 1
@@ -137,9 +137,9 @@ def load_long_tailed(
             f"list_dir, check_lists and check_images are for {', '.join(LISTED)}, which are read by list files; "
             f"{name} is not"
         )
-    reading = Reading(parse_splits(splits), dataset_config, labels_from, image_column, label_column)
-    source, folder = open_source(name, reading, data_dir, list_dir, check_lists, check_images)
-    source = _standard_columns(source, name, folder, reading)
+    options = SourceOptions(parse_splits(splits), dataset_config, labels_from, image_column, label_column)
+    source, folder = open_source(name, options, data_dir, list_dir, check_lists, check_images)
+    source = _standard_columns(source, name, folder, options)
     train = source["train"]
     names = train.features["label"].names
     labels = column_labels(train)
@@ -169,7 +169,7 @@ def load_long_tailed(
         "validation_per_class": validation_per_class,
         "class_names": list(names),
         "row_identity": f"(label, {order_column})" if order_column else POSITION_IDENTITY,
-        **reading.record(),
+        **options.record(),
     }
     rows = {"train": np.arange(len(train))} if rows is None else rows
     hashes = {split: row_splits.row_hash(labels, own, order) for split, own in rows.items()}
@@ -210,16 +210,18 @@ def _with_record(
     return write_record(part, own)
 
 
-def _standard_columns(source: dict[str, Any], name: str, folder: Path | None, reading: Reading) -> dict[str, Any]:
+def _standard_columns(
+    source: dict[str, Any], name: str, folder: Path | None, options: SourceOptions
+) -> dict[str, Any]:
     # A split without rows is as good as absent.
     source = {split: source[split] for split in SPLITS if split in source and len(source[split])}
     if "train" not in source:
         raise ValueError(f"The training split of {name} has no rows")
-    benchmark, label_column = BENCHMARKS.get(name), reading.label_column
+    benchmark, label_column = BENCHMARKS.get(name), options.label_column
     if label_column is None and benchmark is not None and benchmark.label_column in source["train"].column_names:
         label_column = benchmark.label_column
-    image_column, found = find_columns(source["train"], reading.image_column, label_column)
-    chosen = reading.splits or {split: [split] for split in source}
+    image_column, found = find_columns(source["train"], options.image_column, label_column)
+    chosen = options.splits or {split: [split] for split in source}
     for split, part in source.items():
         missing = [column for column in (image_column, found) if column not in part.column_names]
         if missing:

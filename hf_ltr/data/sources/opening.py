@@ -13,13 +13,13 @@ from .folders.layouts import load_folder, standard_splits
 from .lists.listed import open_listed, require_official
 from .lists.listed_datasets import LISTED
 from .prepared import is_prepared
-from .reading import Reading
 from .source_names import BENCHMARKS, check_source, meant_dataset
+from .source_options import SourceOptions
 
 
 def open_source(
     name: str,
-    reading: Reading,
+    options: SourceOptions,
     data_dir: str | Path | None = None,
     list_dir: str | Path | None = None,
     check_lists: bool = True,
@@ -30,13 +30,13 @@ def open_source(
     one. Arguments as in [`load_long_tailed`].
     """
     if name in LISTED or (name == "digits" and data_dir is None):
-        reading.refuse_folder_options(name)
+        options.refuse_folder_options(name)
         source, folder = _open_named(name, data_dir, list_dir, check_lists, check_images)
-        return (standard_splits(source, name, reading.splits) if reading.splits else source), folder
+        return (standard_splits(source, name, options.splits) if options.splits else source), folder
     check_source(name, data_dir)
     if data_dir is not None:
         path = Path(data_dir).expanduser()
-        source = load_folder(path, reading)
+        source = load_folder(path, options)
         if name in BENCHMARKS and "test" not in source:
             whole = path.resolve().parent / name
             if whole.is_dir() and whole != path.resolve():
@@ -44,13 +44,13 @@ def open_source(
         return source, path
     if name in BENCHMARKS:
         alternative = f"load_long_tailed({name!r}, data_dir=<folder with its parquet files>)"
-        return _from_hub(BENCHMARKS[name].hub_id, alternative, reading), None
+        return _from_hub(BENCHMARKS[name].hub_id, alternative, options), None
     path = Path(name).expanduser()
     if path.exists():
-        return load_folder(path, reading), path
+        return load_folder(path, options), path
     alternative = f"load_long_tailed({name!r}, data_dir=<folder>)"
     try:
-        return _from_hub(name, alternative, reading), None
+        return _from_hub(name, alternative, options), None
     except ConnectionError as error:
         raise FileNotFoundError(
             f"There is no folder {name!r} here.{meant_dataset(path.name)} As a Hub id: {error}"
@@ -71,13 +71,13 @@ def _open_named(
     return open_listed(name, data_dir, list_dir, check_lists, check_images), None
 
 
-def _from_hub(hub_id: str, alternative: str, reading: Reading) -> dict[str, Any]:
-    reading.refuse_labels_from(hub_id)
+def _from_hub(hub_id: str, alternative: str, options: SourceOptions) -> dict[str, Any]:
+    options.refuse_labels_from(hub_id)
     repository, _, configuration = hub_id.partition(":")
-    if configuration and reading.dataset_config not in (None, configuration):
-        raise ValueError(f"{hub_id} names a configuration, and dataset_config={reading.dataset_config!r} another")
+    if configuration and options.dataset_config not in (None, configuration):
+        raise ValueError(f"{hub_id} names a configuration, and dataset_config={options.dataset_config!r} another")
     try:
-        loaded = dict(datasets.load_dataset(repository, configuration or reading.dataset_config))
+        loaded = dict(datasets.load_dataset(repository, configuration or options.dataset_config))
     except Exception as error:
         if isinstance(error, ValueError) and "onfig name is missing" in str(error):
             raise ValueError(
@@ -91,4 +91,4 @@ def _from_hub(hub_id: str, alternative: str, reading: Reading) -> dict[str, Any]
             f"network, download it where there is one (`hf download --repo-type dataset {repository} --local-dir "
             f"<folder>`) and use the local copy: {alternative}."
         ) from error
-    return standard_splits(loaded, repository, reading.splits)
+    return standard_splits(loaded, repository, options.splits)

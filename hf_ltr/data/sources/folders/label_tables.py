@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ....naming import some
 from ..columns import IMAGE_NAMES, LABEL_NAMES, PATH_NAMES
-from ..reading import Reading
+from ..source_options import SourceOptions
 from ..split_names import given_name, meanings, words
 from . import label_columns
 from .class_folders import ClassFolders, single_class, suspicion
@@ -151,14 +151,14 @@ def _table_files(tree: Tree, labels_from: str | None) -> list[Path]:
     return [file for file in files if file.suffix.lower() != ".parquet" or not holds_images(file)]
 
 
-def explain_unmatched(tree: Tree, names: ImageNames, tables: Sequence[Table], reading: Reading) -> None:
+def explain_unmatched(tree: Tree, names: ImageNames, tables: Sequence[Table], options: SourceOptions) -> None:
     """Say why a table that is asked for, or that could be meant, names no image (`ValueError`)."""
-    root, given, labels_from = tree.root, reading.image_column, reading.labels_from
+    root, given, labels_from = tree.root, options.image_column, options.labels_from
     no_classes = tree.images and (single_class(tree) or suspicion(tree) is not None)
     asked = [
         table
         for table in tables
-        if labels_from is not None or no_classes or reading.label_column in table.columns or _is_meant(table, names)
+        if labels_from is not None or no_classes or options.label_column in table.columns or _is_meant(table, names)
     ]
     if given is not None and tables:
         with_column = [table for table in tables if given in table.columns]

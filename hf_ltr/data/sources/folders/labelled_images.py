@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets import Dataset, Image
 
 from ....naming import some
-from ..reading import Reading
+from ..source_options import SourceOptions
 from ..split_names import SplitChoice, assign_splits
 from .class_folders import ClassFolders, find_class_folders, single_class, suspicion, unlabelled
 from .image_names import ImageNames
@@ -24,14 +24,14 @@ from .scan import Tree, endings, normal
 _NO_LABEL = (None, "-1")
 
 
-def labelled_splits(tree: Tree, reading: Reading, *, needs_train: bool = True) -> dict[str, Any] | None:
+def labelled_splits(tree: Tree, options: SourceOptions, *, needs_train: bool = True) -> dict[str, Any] | None:
     """
     The splits of images that a table gives their classes.
 
     Args:
         tree ([`~hf_ltr.data.sources.folders.scan.Tree`]): If the user names no table, every one in it that names
-            images is looked at, and refused where class folders are another reading.
-        reading ([`~hf_ltr.data.sources.reading.Reading`]): What the user says. A table may lie anywhere.
+            images is looked at, and refused where class folders are another options.
+        options ([`~hf_ltr.data.sources.source_options.SourceOptions`]): What the user says. A table may lie anywhere.
         needs_train (`bool`): Whether there must be a training split.
 
     Returns:
@@ -42,13 +42,13 @@ def labelled_splits(tree: Tree, reading: Reading, *, needs_train: bool = True) -
         `ValueError`: for a table that cannot be read, columns that cannot be told, rows without a label, with several
             images, or with two labels, and for two readings.
     """
-    labels_from, image_column, label_column = reading.labels_from, reading.image_column, reading.label_column
+    labels_from, image_column, label_column = options.labels_from, options.image_column, options.label_column
     root, names = tree.root, ImageNames(tree)
     found, unmatched = find_tables(tree, names, labels_from, image_column)
     if not found:
-        explain_unmatched(tree, names, unmatched, reading)
+        explain_unmatched(tree, names, unmatched, options)
         return None
-    folders = None if labels_from is not None else _class_folders(tree, reading.splits)
+    folders = None if labels_from is not None else _class_folders(tree, options.splits)
     find_labels(found, label_column, folders)
     found = chosen_tables(found, root, labels_from)
     if not any(one.names is not None for one in found):
@@ -64,7 +64,7 @@ def labelled_splits(tree: Tree, reading: Reading, *, needs_train: bool = True) -
     named = any(one.is_named for one in found)
     raw = [one.split_names(names, one.path.stem if named and not one.is_named else None) for one in found]
     own = list(dict.fromkeys(name for values in raw for name in values if name is not None))
-    chosen = assign_splits(own, reading.splits, root, needs_train=needs_train, declared=False, frames=False)
+    chosen = assign_splits(own, options.splits, root, needs_train=needs_train, declared=False, frames=False)
     rows = _rows(found, raw, chosen, names, root)
     explicit = labels_from is not None or image_column is not None or label_column is not None
     if folders is not None and not explicit and not _is_metadata(found):

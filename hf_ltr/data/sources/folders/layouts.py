@@ -12,7 +12,7 @@ from datasets import DatasetDict, concatenate_datasets, load_from_disk
 
 from ...arrow import arrow_column
 from ..prepared import is_prepared, require_finished, with_records
-from ..reading import AS_IT_IS, Reading
+from ..source_options import AS_IT_IS, SourceOptions
 from ..split_names import SplitChoice, assign_splits, words
 from .card_configs import card_configurations, choose_configuration, configuration_files, configuration_folder
 from .class_folders import class_folder_splits, find_class_folders
@@ -27,7 +27,7 @@ _METADATA = "metadata.parquet"
 _UNREAD_TABLES = (".xlsx", ".xls", ".ods", ".json", ".txt", ".mat")
 
 
-def load_folder(path: Path, reading: Reading = AS_IT_IS, only: Collection[str] | None = None) -> dict[str, Any]:
+def load_folder(path: Path, options: SourceOptions = AS_IT_IS, only: Collection[str] | None = None) -> dict[str, Any]:
     """
     The splits of a local folder.
 
@@ -37,7 +37,7 @@ def load_folder(path: Path, reading: Reading = AS_IT_IS, only: Collection[str] |
             class, maybe under `train/`, `validation/` and `test/`, or with a table of their labels (see
             [`~hf_ltr.data.sources.folders.labelled_images.labelled_splits`]); or a folder written by `save_to_disk` or
             `hf-ltr prepare`. Hidden files are left out everywhere.
-        reading ([`Reading`], *optional*): What the user says.
+        options ([`SourceOptions`], *optional*): What the user says.
         only (collection of `str`, *optional*): Splits to load; by default all of them, and `train` must be there.
 
     Returns:
@@ -48,34 +48,34 @@ def load_folder(path: Path, reading: Reading = AS_IT_IS, only: Collection[str] |
         `ValueError`: for a folder without training split or without a single reading, and for a file that cannot be
             read.
     """
-    config, labels_from = reading.dataset_config, reading.labels_from
+    config, labels_from = options.dataset_config, options.labels_from
     if path.is_file():
         return _one_file(path)
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         _refuse(path, "was written by save_to_disk", dataset_config=config, labels_from=labels_from)
-        return _saved(path, only, reading.splits)
+        return _saved(path, only, options.splits)
     require_finished(path)
     tree = scan(path)
     files = _parquet_files(tree)
     wants_parquet = labels_from == PARQUET or (labels_from is None and _are_the_data(tree, files))
     if wants_parquet and files:
         _check_images_beside(tree, files, labels_from)
-        rows = parquet_splits(path, files, reading, only)
+        rows = parquet_splits(path, files, options, only)
         return with_records(path, rows) if is_prepared(path) else rows
     if labels_from == PARQUET:
         raise FileNotFoundError(f"labels_from='parquet', but {path} holds no parquet file")
     in_card: dict[str, str] = {}
-    if labels_from is None and reading.splits is None:
+    if labels_from is None and options.splits is None:
         tree, in_card = _as_the_card_says(tree, config, only is None)
     else:
         _refuse(path, "is read by splits= or labels_from=, not by its card", dataset_config=config)
     loaded: dict[str, Any] | None = None
     if labels_from not in (None, FOLDERS) or (labels_from is None and tree.images and has_tables(tree)):
-        loaded = labelled_splits(tree, reading, needs_train=only is None)
+        loaded = labelled_splits(tree, options, needs_train=only is None)
     if loaded is None:
-        loaded = _class_folders(tree, only, reading.splits, labels_from == FOLDERS)
+        loaded = _class_folders(tree, only, options.splits, labels_from == FOLDERS)
     if in_card:
-        _check_card(loaded, in_card, path, reading.image_column or "image")
+        _check_card(loaded, in_card, path, options.image_column or "image")
     return _only(loaded, only)
 
 

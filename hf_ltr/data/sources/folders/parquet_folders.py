@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from datasets.exceptions import DatasetGenerationError
 
 from ....naming import unknown_name
-from ..reading import Reading
+from ..source_options import SourceOptions
 from ..split_names import SPLITS, assign_splits, given_name, is_split_word, meanings
 from .card_configs import (
     card_configurations,
@@ -28,7 +28,7 @@ _TOP = "."
 
 
 def parquet_splits(
-    root: Path, files: Sequence[str], reading: Reading, only: Collection[str] | None = None
+    root: Path, files: Sequence[str], options: SourceOptions, only: Collection[str] | None = None
 ) -> dict[str, Any]:
     """
     The splits of a folder of parquet files, given relative to `root`.
@@ -43,7 +43,7 @@ def parquet_splits(
     """
     configurations = card_configurations(root)
     if configurations:
-        configuration = choose_configuration(configurations, reading.dataset_config, root)
+        configuration = choose_configuration(configurations, options.dataset_config, root)
         if configuration.get("data_files"):
             found = configuration_files(root, configuration)
             other = next((file for own in found.values() for file in own if not _is_parquet(file)), None)
@@ -52,14 +52,14 @@ def parquet_splits(
                     f"The card of {root} takes files that are no parquet, such as {other}. Give the folder of one "
                     "kind of files, or labels_from='folders' for images in class folders"
                 )
-            assigned = assign_splits(found, reading.splits, root, needs_train=only is None)
+            assigned = assign_splits(found, options.splits, root, needs_train=only is None)
             return load_parquet(_merged(assigned, found, only), root)
         below = configuration_folder(root, configuration)
         files = [file for file in files if (root / file).is_relative_to(below)]
         if not files:
             raise FileNotFoundError(f"The card of {root} names the folder {below}, which holds no parquet file")
     else:
-        files = _of_configuration(files, reading.dataset_config, root)
+        files = _of_configuration(files, options.dataset_config, root)
     found = {}
     for file in files:
         found.setdefault(given_name(Path(file)), []).append(file)
@@ -71,10 +71,10 @@ def parquet_splits(
     # As `push_to_hub` writes them: the name is that of a split, and says more than a file's.
     declared = any(re.fullmatch(r"data/.+-\d{5}-of-\d{5}.*\.parquet", Path(file).as_posix()) for file in files)
     try:
-        assigned = assign_splits(found, reading.splits, root, needs_train=only is None, declared=declared)
+        assigned = assign_splits(found, options.splits, root, needs_train=only is None, declared=declared)
     except ValueError as error:
         both = next((name for name in found if len(meanings(name)) > 1), None)
-        if both is None or reading.splits is not None:
+        if both is None or options.splits is not None:
             raise
         two = " and ".join(split for split in SPLITS if split in meanings(both))
         raise ValueError(f"{root / found[both][0]} could belong to the splits {two}: {error}") from None

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from hf_ltr.data.sources.folders.layouts import load_folder
-from hf_ltr.data.sources.reading import Reading
+from hf_ltr.data.sources.source_options import SourceOptions
 
 from ...conftest import encoded_image, write_image_folder
 
@@ -235,7 +235,7 @@ def test_folders_that_are_splits_of_another_name(tmp_path, silent, folders, mess
     tree(tmp_path, *(f"{folder}/{name}/0.png" for folder in folders for name in ("ant", "bee")))
     with pytest.raises(ValueError, match=message + ".*splits='"):
         load_folder(tmp_path)
-    assert sizes(load_folder(tmp_path, Reading(splits=chosen))) == expected
+    assert sizes(load_folder(tmp_path, SourceOptions(splits=chosen))) == expected
 
 
 @pytest.mark.parametrize("test", ["test/{}.png", "test/unknown/{}.png", "test/test/{}.png"])
@@ -245,7 +245,7 @@ def test_test_images_without_classes_are_left_out_by_an_option(tmp_path, silent,
         ValueError, match="The test split of .* has no labels: .*Leave it out with splits='train=train'"
     ):
         load_folder(tmp_path)
-    assert sizes(load_folder(tmp_path, Reading(splits={"train": ["train"]}))) == {"train": 2}
+    assert sizes(load_folder(tmp_path, SourceOptions(splits={"train": ["train"]}))) == {"train": 2}
 
 
 @pytest.mark.parametrize("names", [("part1", "part2"), ("images",), ("batch_a", "batch 2"), ("test", "train", "bus")])
@@ -255,7 +255,9 @@ def test_folders_that_are_no_classes(tmp_path, names):
         load_folder(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert load_folder(tmp_path, Reading(labels_from="folders"))["train"].features["label"].names == sorted(names)
+        assert load_folder(tmp_path, SourceOptions(labels_from="folders"))["train"].features["label"].names == sorted(
+            names
+        )
 
 
 @pytest.mark.parametrize("names", [("c0", "c1", "c2"), ("n01440764", "n01443537"), ("Type_1", "Type_2")])
@@ -399,10 +401,10 @@ def test_what_is_said_about_parquet_files(tmp_path):
     for number, file in enumerate(("plain/train-0", "plain/train-1", "plain/extra", "cropped/train")):
         numbers(tmp_path / f"{file}.parquet", number)
     chosen = {"train": ["train", "extra"]}
-    assert load_folder(tmp_path, Reading(dataset_config="plain", splits=chosen))["train"]["n"][:] == [0, 1, 2]
-    assert load_folder(tmp_path, Reading(dataset_config="cropped"))["train"]["n"][:] == [3]
+    assert load_folder(tmp_path, SourceOptions(dataset_config="plain", splits=chosen))["train"]["n"][:] == [0, 1, 2]
+    assert load_folder(tmp_path, SourceOptions(dataset_config="cropped"))["train"]["n"][:] == [3]
     with pytest.raises(ValueError, match=r"Unknown dataset_config of .*: 'plane'\. Did you mean 'plain'"):
-        load_folder(tmp_path, Reading(dataset_config="plane"))
+        load_folder(tmp_path, SourceOptions(dataset_config="plane"))
 
 
 CARD = """---
@@ -428,14 +430,14 @@ def test_the_card_says_configurations_and_splits(tmp_path):
         ValueError, match="has the configurations small, large. Choose one with dataset_config='small'"
     ):
         load_folder(tmp_path)
-    small = load_folder(tmp_path, Reading(dataset_config="small"))
+    small = load_folder(tmp_path, SourceOptions(dataset_config="small"))
     assert {split: part["n"][:] for split, part in small.items()} == {"train": [0, 1, 2], "test": [3]}
-    assert load_folder(tmp_path, Reading(dataset_config="large"))["train"]["n"][:] == [0, 1, 2, 3]
+    assert load_folder(tmp_path, SourceOptions(dataset_config="large"))["train"]["n"][:] == [0, 1, 2, 3]
     (tmp_path / "README.md").write_text(CARD.replace("small\n", "small\n  default: true\n"))
     assert load_folder(tmp_path)["test"]["n"][:] == [3]
     (tmp_path / "README.md").write_text(CARD.replace("split: test", "split: unseen"))
     with pytest.raises(ValueError, match="has the splits train, unseen, and it is not plain what unseen is for"):
-        load_folder(tmp_path, Reading(dataset_config="small"))
+        load_folder(tmp_path, SourceOptions(dataset_config="small"))
 
 
 @pytest.mark.parametrize(
@@ -469,12 +471,12 @@ def test_the_card_of_a_folder_of_images(tmp_path):
     )
     with pytest.raises(ValueError, match="has the configurations a, b"):
         load_folder(tmp_path)
-    assert sizes(load_folder(tmp_path, Reading(dataset_config="a"))) == {"train": 2, "test": 2}
-    assert sizes(load_folder(tmp_path, Reading(dataset_config="b"))) == {"train": 2}
+    assert sizes(load_folder(tmp_path, SourceOptions(dataset_config="a"))) == {"train": 2, "test": 2}
+    assert sizes(load_folder(tmp_path, SourceOptions(dataset_config="b"))) == {"train": 2}
     (tmp_path / "README.md").write_text("---\nconfigs: [{config_name: a, data_files: 't*/**'}]\n---\n")
     with pytest.raises(ValueError, match="puts test/ant/0.png into train, but its folder or table says test"):
         load_folder(tmp_path)
-    assert sizes(load_folder(tmp_path, Reading(splits={"train": ["train"], "test": ["test"]}))) == {
+    assert sizes(load_folder(tmp_path, SourceOptions(splits={"train": ["train"], "test": ["test"]}))) == {
         "train": 2,
         "test": 2,
     }
@@ -506,8 +508,11 @@ def test_pictures_beside_parquet_files(tmp_path):
     tree(tmp_path, "ant/0.png")
     with pytest.raises(ValueError, match="2 images in 2 folders.*labels_from='parquet' or labels_from='folders'"):
         load_folder(tmp_path)
-    assert sizes(load_folder(tmp_path, Reading(labels_from="parquet"))) == {"train": 2}
-    assert load_folder(tmp_path, Reading(labels_from="folders"))["train"].features["label"].names == ["ant", "assets"]
+    assert sizes(load_folder(tmp_path, SourceOptions(labels_from="parquet"))) == {"train": 2}
+    assert load_folder(tmp_path, SourceOptions(labels_from="folders"))["train"].features["label"].names == [
+        "ant",
+        "assets",
+    ]
 
 
 def test_saved_datasets_with_other_splits(tmp_path):
@@ -515,6 +520,6 @@ def test_saved_datasets_with_other_splits(tmp_path):
     DatasetDict(train=one, extra=one.select([1])).save_to_disk(tmp_path)
     with pytest.raises(ValueError, match="has the splits train, extra, and it is not plain what extra is for"):
         load_folder(tmp_path)
-    assert load_folder(tmp_path, Reading(splits={"train": ["train", "extra"]}))["train"]["n"][:] == [1, 2, 2]
+    assert load_folder(tmp_path, SourceOptions(splits={"train": ["train", "extra"]}))["train"]["n"][:] == [1, 2, 2]
     with pytest.raises(ValueError, match="dataset_config='a' does not fit: .* was written by save_to_disk"):
-        load_folder(tmp_path, Reading(dataset_config="a"))
+        load_folder(tmp_path, SourceOptions(dataset_config="a"))

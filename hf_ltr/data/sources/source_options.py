@@ -10,7 +10,7 @@ from .split_names import SplitChoice
 
 
 @dataclass(frozen=True)
-class Reading:
+class SourceOptions:
     """
     What the user says about a source that does not say it itself.
 
@@ -51,4 +51,4 @@ class Reading:
 
 
 # Where the user says nothing.
-AS_IT_IS = Reading()
+AS_IT_IS = SourceOptions()
