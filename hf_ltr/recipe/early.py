@@ -53,7 +53,8 @@ def data_source(options: ParsedOptions, also: Sequence[str] = ()) -> DataOptions
     if given.get("dataset") is not None:
         check_source(given["dataset"], given.get("data_dir"))
         return DataOptions(**given)
-    unused = [name for name in (*given, *also) if name not in ("dataset", "group_scheme") and options.values.get(name)]
+    unused = [name for name, value in given.items() if name not in ("dataset", "group_scheme") and value is not None]
+    unused += [name for name in also if options.values.get(name)]
     if unused:
         raise ValueError(f"--{unused[0]} needs --dataset")
     return None
@@ -93,7 +94,7 @@ def check_options(options: ParsedOptions, recipe: TrainOptions, pretraining: Map
     from .model_options import ModelOptions
 
     common = options.of(LongTailTrainingArguments)
-    for section in ({}, *sections.values()):
+    for section in ({}, *filter(None, sections.values())):
         LongTailTrainingArguments(**{"output_dir": "unused", **_local(merge_arguments(common, section))})
     model = options.build(ModelOptions)
     plan.method.configure(model.config(counts))

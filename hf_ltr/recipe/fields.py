@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class OptionField:
     name: str
     kind: Any
     default: Any
-    metadata: typing.Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @property
     def help(self) -> str:
@@ -86,7 +86,7 @@ def own_fields(dataclass_type: type) -> list[OptionField]:
     hints = typing.get_type_hints(dataclass_type)
     more = getattr(dataclass_type, "OPTION_METADATA", {})
     return [
-        OptionField(item.name, hints[item.name], default_of(item), {**item.metadata, **more.get(item.name, {})})
+        OptionField(item.name, hints[item.name], _default(item), {**item.metadata, **more.get(item.name, {})})
         for item in dataclasses.fields(dataclass_type)
         if item.init
     ]
@@ -102,17 +102,17 @@ def option_fields(dataclass_types: Sequence[type], without: Iterable[str] = ()) 
     return found
 
 
-def default_of(item: dataclasses.Field) -> Any:
+def _default(item: dataclasses.Field) -> Any:
     """The default of a field of a dataclass, or `REQUIRED`."""
     return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
-def other_forms(fields: typing.Mapping[str, OptionField]) -> dict[str, str]:
+def other_forms(fields: Mapping[str, OptionField]) -> dict[str, str]:
     """By name, the field that says the same in another form."""
     pairs = {name: item.metadata["instead_of"] for name, item in fields.items() if "instead_of" in item.metadata}
     return {**pairs, **{other: name for name, other in pairs.items()}}
 
 
-def old_names(fields: typing.Mapping[str, OptionField]) -> dict[str, str]:
+def old_names(fields: Mapping[str, OptionField]) -> dict[str, str]:
     """The names of today by those of earlier versions."""
     return {old: name for name, item in fields.items() for old in item.metadata.get("old_names", ())}

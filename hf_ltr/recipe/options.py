@@ -25,7 +25,7 @@ from ..redaction import public
 from .config_text import config_text
 from .fields import REQUIRED, OptionField, option_fields, other_forms
 from .help import help_text, usage_line
-from .settings import ON_COMMAND_LINE, CommandLine, Setting, normal
+from .settings import ON_COMMAND_LINE, Setting, normal, read_settings
 
 # The dataclass of each section by its name, or what finds them from the flat options.
 Sections = Mapping[str, type] | Callable[[Mapping[str, Any]], Mapping[str, type]]
@@ -41,7 +41,6 @@ class ParsedOptions:
     Args:
         values (`dict`): Flat options by field name.
         sections (`dict[str, dict]`): Options of each section.
-        config_files (`list[str]`): The YAML files read.
         on_command_line (`set[str]`): Names, as `section.name` too, of what the command line itself said.
         types (sequence of `type`): The dataclasses whose fields the flat options are.
         without (sequence of `str`): Fields of theirs that are no options.
@@ -49,7 +48,6 @@ class ParsedOptions:
 
     values: dict[str, Any] = field(default_factory=dict)
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
-    config_files: list[str] = field(default_factory=list)
     on_command_line: set[str] = field(default_factory=set)
     types: Sequence[type] = ()
     without: Sequence[str] = ()
@@ -105,12 +103,12 @@ def parse_options(
         found = _sections(sections, {**defaults, **glance(argv, dataclass_types)})
         usage = f"{usage_line(program, fields.values())}\n\n" if program else ""
         _print_and_end(usage + help_text(description, dataclass_types, found, defaults=defaults, without=without))
-    said = CommandLine.read([word for word in argv if not _asks_to_print(word)], fields)
-    parsed = ParsedOptions(defaults, config_files=said.config_files, types=dataclass_types, without=without)
-    found = _sections(sections, {**defaults, **_readable(said.settings, fields)})
+    settings = read_settings([word for word in argv if not _asks_to_print(word)], fields)
+    parsed = ParsedOptions(defaults, types=dataclass_types, without=without)
+    found = _sections(sections, {**defaults, **_readable(settings, fields)})
     section_fields = {name: option_fields([kind]) for name, kind in found.items()}
     parsed.sections = {name: {} for name in found}
-    for setting in said.settings:
+    for setting in settings:
         for one in _flattened(setting, section_fields):
             _store(one, fields, section_fields, parsed)
     _require(fields, parsed.values)
@@ -124,7 +122,7 @@ def glance(argv: Sequence[str], dataclass_types: Sequence[type]) -> dict[str, An
     """The values that can be read, whatever else is wrong with a command line or its YAML files."""
     fields = option_fields(dataclass_types)
     try:
-        return _readable(CommandLine.read(argv, fields).settings, fields)
+        return _readable(read_settings(argv, fields), fields)
     except (OSError, ValueError):
         return {}
 

@@ -33,38 +33,25 @@ class Setting:
     where: str
 
 
-@dataclass(frozen=True)
-class CommandLine:
+def read_settings(argv: Sequence[str], fields: Mapping[str, OptionField]) -> list[Setting]:
     """
-    A command line and the files it names.
+    What a command line says: the settings of its YAML files from left to right, then its own.
 
-    Args:
-        settings (`list[Setting]`): Of its YAML files from left to right, then its own.
-        config_files (`list[str]`): The YAML files.
+    Raises:
+        `ValueError`: for a word that belongs to no option, or a file that is no YAML. `FileNotFoundError`: for a
+            `--config` that is not there.
     """
-
-    settings: list[Setting]
-    config_files: list[str]
-
-    @classmethod
-    def read(cls, argv: Sequence[str], fields: Mapping[str, OptionField]) -> CommandLine:
-        """
-        Raises:
-            `ValueError`: for a word that belongs to no option, or a file that is no YAML. `FileNotFoundError`: for a
-                `--config` that is not there.
-        """
-        renamed = old_names(fields)
-        pairs = [(renamed.get(key, key), raw) for key, raw in _pairs(argv, fields)]
-        files = [raw for key, raw in pairs if key == "config"]
-        settings: list[Setting] = []
-        for raw in files:
+    renamed = old_names(fields)
+    pairs = [(renamed.get(key, key), raw) for key, raw in _pairs(argv, fields)]
+    settings: list[Setting] = []
+    for key, raw in pairs:
+        if key == "config":
             if not isinstance(raw, str):
                 raise ValueError("--config needs the path of one YAML file; it may be repeated")
-            content = _read_config(Path(raw).expanduser())
-            keys = ((normal(str(key)), value) for key, value in content.items())
-            settings += [Setting(renamed.get(key, key), value, f"in {Path(raw).expanduser()}") for key, value in keys]
-        settings += [Setting(key, raw, ON_COMMAND_LINE) for key, raw in pairs if key != "config"]
-        return cls(settings, files)
+            path = Path(raw).expanduser()
+            keys = ((normal(str(name)), value) for name, value in _read_config(path).items())
+            settings += [Setting(renamed.get(name, name), value, f"in {path}") for name, value in keys]
+    return settings + [Setting(key, raw, ON_COMMAND_LINE) for key, raw in pairs if key != "config"]
 
 
 def normal(name: str) -> str:

@@ -160,17 +160,20 @@ def comparable_methods() -> dict[str, str]:
     return {name: kind.stage_beside or name for name, kind in METHODS.items() if issubclass(kind, DecoupledMethod)}
 
 
-def stage_names(method: str, pretraining: Iterable[str], counts: Any) -> list[str]:
+def stage_names(options: TrainOptions, pretraining: Iterable[str], counts: Any) -> list[str]:
     """
-    Names of the stages that a run of a method may have, those it leaves out included: a config may describe them all.
+    Names of the stages that a run may have: with its options, with those that its method has by itself (a config may
+    describe stages that are left out), before and beside it.
 
     Args:
-        method (`str`): Its name.
+        options ([`TrainOptions`]).
         pretraining (iterable of `str`): Methods that can go first.
         counts ([`ClassCounts`]): Of any training set.
     """
     first = [stage for name in pretraining for stage in get_method(name, class_counts=counts).stages()]
-    own = get_method(method, class_counts=counts).stages()
-    *before, last = dict.fromkeys(stage.name for stage in (*first, *own))
+    usual = get_method(options.method, class_counts=counts).stages()
+    *before, last = dict.fromkeys(
+        stage.name for stage in (*first, *usual[:-1], *build_method(options, counts).stages())
+    )
     beside = comparable_methods()
     return list(dict.fromkeys((*before, *beside.values(), *beside, last)))

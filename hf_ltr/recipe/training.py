@@ -105,10 +105,10 @@ def parse_training(
         if values.get("method") is None:
             return {}
         counts = placeholder_counts(DataOptions.group_scheme)
-        method = str(values["method"])
-        if stages is not None and _labelled_stages(method, counts) != tuple(stages):
-            raise ValueError(otherwise.format(method=method))
-        names = stage_names(method, [item.name for item in dataclasses.fields(first)], counts)
+        if stages is not None and _labelled_stages(values["method"], counts) != tuple(stages):
+            raise ValueError(otherwise.format(method=values["method"]))
+        recipe = ParsedOptions(dict(values)).build(TrainOptions).with_scalars_only()
+        names = stage_names(recipe, [item.name for item in dataclasses.fields(first)], counts)
         return dict.fromkeys(names, LongTailTrainingArguments)
 
     kinds = [TrainOptions, first, DataOptions, ModelOptions, LongTailTrainingArguments]

@@ -48,7 +48,7 @@ def parse(*argv, yaml=None, tmp_path=None, sections=SECTIONS):
 def test_only_what_was_set_is_there():
     parsed = parse()
     assert parsed.values == {} and parsed.sections == {"pretraining": {}, "finetuning": {}}
-    assert parsed.config_files == [] and parsed.on_command_line == set()
+    assert parsed.on_command_line == set()
     assert parsed.build(Data) == Data() and parsed.build(Model) == Model()
     parsed = parse("--seed", "3", "--head", "cosine")
     assert parsed.of(Data) == {"seed": 3} and parsed.of(Model) == {"head": "cosine"}
@@ -134,7 +134,7 @@ def test_values_of_yaml(tmp_path, yaml, values):
     parsed = parse(yaml=yaml, tmp_path=tmp_path)
     assert parsed.values == values
     assert all(type(parsed.values[key]) is type(value) for key, value in values.items())
-    assert parsed.config_files == [str(tmp_path / "config.yaml")]
+    assert parsed.on_command_line == set()
 
 
 def test_command_line_wins_wherever_it_stands(tmp_path):
