@@ -232,5 +232,5 @@ def test_labels_outside_the_classes_are_named_with_their_row():
 def _with_names(labels, names):
     """A `ClassLabel` checks new values itself; files written by others come without that check."""
     dataset = Dataset.from_dict({"label": labels})
-    dataset._info.features = Features({"label": ClassLabel(names=names)})
+    dataset.info.features = Features({"label": ClassLabel(names=names)})
     return dataset

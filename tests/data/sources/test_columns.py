@@ -24,7 +24,7 @@ def rows(**columns):
 def unchecked(labels, names):
     """Labels as a file of others may hold them: `ClassLabel` itself would refuse to encode them."""
     data = rows(image=(PNG, Value("binary")), label=(labels, Value("int64")))
-    data._info.features = Features({"image": Image(), "label": ClassLabel(names=names)})
+    data.info.features = Features({"image": Image(), "label": ClassLabel(names=names)})
     return data
 
 
