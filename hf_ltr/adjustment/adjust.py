@@ -15,10 +15,11 @@ from torch import Tensor
 from ..data.class_counts import ClassCounts
 from ..data.labels import class_names_of
 from ..data.map_style import number_of_rows, require_map_style
-from ..methods.double_correction import prior_corrections, recorded_sampler, warn_of_double_correction
+from ..methods.double_correction import prior_corrections, warn_of_double_correction
 from ..models import LongTailForImageClassification
 from ..models.class_matching import match_classes
 from ..models.class_order import names_in_config
+from ..trainer.run_folder import recorded_sampler
 from .checkpoint import LoadedClassifier, check_output, head_dtype, load_classifier, save_classifier
 from .class_counts import read_prior, training_counts
 from .features import FeatureReader

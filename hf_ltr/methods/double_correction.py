@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ..reading import read_json
 from .base import LongTailMethod
 from .registry import METHODS, described_parts
 from .wrapper import MethodWrapper
@@ -100,15 +98,6 @@ def warn_of_training_corrections(
             UserWarning,
             stacklevel=stacklevel + 1,
         )
-
-
-def recorded_sampler(folder: str | Path) -> str | None:
-    """The training argument `sampler` of the run that wrote a folder, if it is one of this package's and says so."""
-    try:
-        facts = read_json(Path(folder) / "run.json")
-        return facts["arguments"]["sampler"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _of_method(

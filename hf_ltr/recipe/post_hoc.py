@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..methods.double_correction import prior_corrections, recorded_sampler, warn_of_double_correction
+from ..methods.double_correction import prior_corrections, warn_of_double_correction
 from ..models import LongTailForImageClassification
 from ..models.quiet import quiet_loading
 from ..reporting import RunReport
 from ..reporting.finished_run import StageResult
 from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model
+from ..trainer.run_folder import recorded_sampler
 
 
 def add_logit_adjustment(report: RunReport, name: str, result: StageResult, *, tau: float = 1.0) -> None:

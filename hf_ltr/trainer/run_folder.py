@@ -92,6 +92,15 @@ def claim_folder(folder: str | Path, facts: dict[str, Any]) -> None:
         write_json(Path(folder) / RUN_FILE, facts)
 
 
+def recorded_sampler(folder: str | Path) -> str | None:
+    """The training argument `sampler` of the run that wrote a folder, if it is one of this package's and says so."""
+    try:
+        facts = read_json(Path(folder) / RUN_FILE)
+        return facts["arguments"]["sampler"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def fact_differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """
     [`differences`] of the facts of two runs. What only one side knows, and has there at its default, is none; nor are

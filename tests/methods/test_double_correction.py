@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import pytest
 
 from hf_ltr import METHODS, LongTailTrainingArguments, get_method
-from hf_ltr.methods.double_correction import prior_corrections, recorded_sampler
+from hf_ltr.methods.double_correction import prior_corrections
 from hf_ltr.trainer.checks import check_arguments
 
 COUNTS = [5, 40, 12]
@@ -108,14 +107,6 @@ def test_a_method_that_is_not_registered_is_seen_by_what_it_says():
         check_arguments(
             Own(COUNTS), LongTailTrainingArguments(output_dir="unused", use_cpu=True, sampler="class_balanced")
         )
-
-
-def test_the_sampler_of_a_run_is_read_where_it_is(tmp_path):
-    assert recorded_sampler(tmp_path) is None and recorded_sampler("owner/name") is None
-    (tmp_path / "run.json").write_text(json.dumps({"stages": []}))
-    assert recorded_sampler(tmp_path) is None
-    (tmp_path / "run.json").write_text(json.dumps({"arguments": {"sampler": "square_root"}}))
-    assert recorded_sampler(tmp_path) == "square_root"
 
 
 def test_a_prior_loss_with_a_post_hoc_removal_is_warned_about(tmp_path):

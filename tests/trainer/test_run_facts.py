@@ -10,7 +10,7 @@ import pytest
 from hf_ltr import LongTailTrainingArguments, class_counts, get_method
 from hf_ltr.trainer.exempt_arguments import EXEMPT, SELECTING
 from hf_ltr.trainer.run_facts import compared_arguments, json_facts, run_facts
-from hf_ltr.trainer.run_folder import RUN_FILE, check_folder, claim_folder, fact_differences
+from hf_ltr.trainer.run_folder import RUN_FILE, check_folder, claim_folder, fact_differences, recorded_sampler
 
 from ..contracts.builders import COUNTS, make_arguments, make_config, make_dataset, make_method
 
@@ -192,3 +192,11 @@ def test_a_run_of_another_precision_says_how_it_continues(tmp_path):
         check_folder(tmp_path, other)
     with pytest.raises(ValueError, match=r"seed: 0 there, 1 here\)\. Use another output_dir"):
         check_folder(tmp_path, {"arguments": {"bf16": True, "fp16": False, "seed": 1}})
+
+
+def test_the_sampler_of_a_run_is_read_where_it_is(tmp_path):
+    assert recorded_sampler(tmp_path) is None and recorded_sampler("owner/name") is None
+    (tmp_path / "run.json").write_text(json.dumps({"stages": []}))
+    assert recorded_sampler(tmp_path) is None
+    (tmp_path / "run.json").write_text(json.dumps({"arguments": {"sampler": "square_root"}}))
+    assert recorded_sampler(tmp_path) == "square_root"
