@@ -23,7 +23,7 @@ from .sources.lists.listed_datasets import LISTED
 from .sources.opening import open_source
 from .sources.source_names import BENCHMARKS, DATASETS
 from .sources.source_options import SourceOptions
-from .sources.split_names import SPLITS, leave_out, parse_splits
+from .sources.split_names import SPLITS, SplitChoice, leave_out, parse_splits
 
 RECORD_VERSION = 1
 # So many rows of one class are hardly a test set of several.
@@ -123,12 +123,8 @@ def load_long_tailed(
     if imbalance_factor is not None:
         meaning = "imbalance_factor is head over tail and must be at least 1: it"
         imbalance_factor = number(meaning, imbalance_factor, minimum=1)
-    validation_per_class = whole_number("validation_per_class", validation_per_class)
-    seed = whole_number("seed", seed)
-    if validation_per_class < 0:
-        raise ValueError(f"validation_per_class must not be negative, got {validation_per_class}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    validation_per_class = _not_negative("validation_per_class", validation_per_class)
+    seed = _not_negative("seed", seed)
     name = os.fspath(name_or_path)
     if name in LISTED and imbalance_factor is not None:
         raise ValueError(f"{name} is long-tailed by itself; leave imbalance_factor unset")
@@ -181,6 +177,13 @@ def load_long_tailed(
     return DatasetDict(recorded)
 
 
+def _not_negative(name: str, value: Any) -> int:
+    value = whole_number(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, got {value}")
+    return value
+
+
 def _with_record(
     part: Any, split: str, record: dict[str, Any], row_hash: str | None, name: str, untouched: bool
 ) -> Any:
@@ -221,46 +224,51 @@ def _standard_columns(
     if label_column is None and benchmark is not None and benchmark.label_column in source["train"].column_names:
         label_column = benchmark.label_column
     image_column, found = find_columns(source["train"], options.image_column, label_column)
-    chosen = options.splits or {split: [split] for split in source}
+    _check_splits(source, name, image_column, found, options.splits or {split: [split] for split in source})
+    names = class_names(source, found)
+    if len(names) < 2:
+        remedy = (
+            ". Images of each class need a folder of their own, or a table of labels beside them "
+            "(labels_from=<file.csv>)"
+        )
+        raise ValueError(
+            f"{name} has a single class, {names[0]!r}, so there is nothing to tell apart{remedy if folder else ''}"
+        )
+    expected = None
+    if benchmark is not None and label_column in (None, benchmark.label_column):
+        expected = benchmark.num_classes
+    if expected not in (None, len(names)):
+        raise ValueError(
+            f"{name} has {expected} classes, but column {found!r} of {folder or 'the copy'} has {len(names)}"
+        )
+    root = folder.resolve() if folder is not None and folder.is_dir() else None
+    return {split: standardize(part, image_column, found, names, split, root) for split, part in source.items()}
+
+
+def _check_splits(
+    source: Mapping[str, Any], name: str, image_column: str, label_column: str, chosen: SplitChoice
+) -> None:
+    """Refuse splits without the columns of training or without labels, and warn of one with a single label."""
     for split, part in source.items():
-        missing = [column for column in (image_column, found) if column not in part.column_names]
+        missing = [column for column in (image_column, label_column) if column not in part.column_names]
         if missing:
             raise ValueError(
                 f"The {split} split of {name} has no column {missing[0]!r}, unlike train; its columns are "
                 f"{', '.join(part.column_names)}. Without it the split can be left out: {leave_out(chosen, split)}"
             )
-        labels = distinct_labels(part, found)
+        labels = distinct_labels(part, label_column)
         if not labels:
             if split == "train":
                 raise ValueError(
-                    f"The training split of {name} has no labels: column {found!r} holds none but -1 or null"
+                    f"The training split of {name} has no labels: column {label_column!r} holds none but -1 or null"
                 )
-            raise unlabelled(name, split, chosen, f"all {len(part):,} rows of column {found!r} are -1 or null")
+            raise unlabelled(name, split, chosen, f"all {len(part):,} rows of column {label_column!r} are -1 or null")
         if len(labels) == 1 and split != "train" and len(part) >= _MANY_ALIKE:
             warnings.warn(
                 f"All {len(part):,} rows of the {split} split of {name} have the label {labels.pop()!r}. If labels "
                 f"were withheld, leave it out: {leave_out(chosen, split)}",
-                stacklevel=3,
+                stacklevel=4,
             )
-    names = class_names(source, found)
-    if len(names) < 2:
-        raise ValueError(
-            f"{name} has a single class, {names[0]!r}, so there is nothing to tell apart. Images of each class need a "
-            "folder of their own, or a table of labels beside them (labels_from=<file.csv>)"
-            if folder is not None
-            else f"{name} has a single class, {names[0]!r}, so there is nothing to tell apart"
-        )
-    if (
-        benchmark is not None
-        and label_column in (None, benchmark.label_column)
-        and len(names) != benchmark.num_classes
-    ):
-        raise ValueError(
-            f"{name} has {benchmark.num_classes} classes, but column {found!r} of {folder or 'the copy'} has "
-            f"{len(names)}"
-        )
-    root = folder.resolve() if folder is not None and folder.is_dir() else None
-    return {split: standardize(part, image_column, found, names, split, root) for split, part in source.items()}
 
 
 def _order_values(train: Any, column: str) -> np.ndarray:

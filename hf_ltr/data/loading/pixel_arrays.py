@@ -19,7 +19,7 @@ def eight_bits(values: np.ndarray, white: int | None = None) -> np.ndarray:
 
     Args:
         values (`np.ndarray`): Integers of any shape and width.
-        white (`int`, *optional*): The value that becomes 255; without one the scale is found (top of this file).
+        white (`int`, *optional*): The value that becomes 255; without one `scale_of` the highest.
 
     Raises:
         ValueError: for values that lie on none of the scales.
