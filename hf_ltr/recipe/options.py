@@ -142,7 +142,7 @@ def check_names(argv: Sequence[str], dataclass_types: Sequence[type], more: Call
     if any(argument in ("-h", "--help") for argument in argv):
         return
     fields = option_fields(dataclass_types)
-    for setting in CommandLine.read([word for word in argv if not _asks_to_print(word)], fields).settings:
+    for setting in read_settings([word for word in argv if not _asks_to_print(word)], fields):
         of_section = "." in setting.key or setting.raw is None or isinstance(setting.raw, dict)
         if not (setting.key in fields or of_section or more(setting.key)):
             raise unknown_name(f"option {setting.where}", setting.key, fields)
