@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import yaml
 
 from hf_ltr import LongTailTrainer
+from hf_ltr.table import Protocol, Table
 
 PROTOCOL = {
     "name": "tiny",
@@ -26,6 +30,16 @@ PROTOCOL = {
     },
     "stages": {"classifier": {"num_train_epochs": 1}},
 }
+
+
+def quiet(protocol: Protocol, rows: list[str], folder: Path, seeds: tuple[int, ...] = (0,)) -> Table:
+    """A table that announces nothing."""
+    return Table(protocol, rows, seeds, folder, announce=lambda text: None)
+
+
+def result(folder: Path, row: str, seed: int = 0) -> dict:
+    """What the file of a finished run holds."""
+    return json.loads((folder / "results" / f"{row}_seed{seed}.json").read_text())
 
 
 @pytest.fixture(scope="session")

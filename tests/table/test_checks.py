@@ -11,8 +11,10 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features
 from hf_ltr import METHODS
 from hf_ltr.data.splits import long_tailed_counts
 from hf_ltr.recipe import DataOptions
-from hf_ltr.table import MethodSpecification, Table, load_protocol, protocol_names
+from hf_ltr.table import MethodSpecification, load_protocol, protocol_names
 from hf_ltr.table.plans import Plan
+
+from .conftest import quiet
 
 # Classes, images of the largest, imbalance factor where the protocol cuts none, a validation split or none.
 DATA = {"cifar100": (100, 500, None, False), "digits": (10, 124, None, True), "grocery96": (43, 278, 17, True)}
@@ -59,31 +61,27 @@ def no_data(monkeypatch):
     monkeypatch.setattr(DataOptions, "load", load)
 
 
-def table(protocol, rows, tmp_path):
-    return Table(protocol, rows, [0], tmp_path / "table", announce=lambda text: None)
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in PRETRAINED else ()) for name in protocol_names()]
 )
 def test_every_method_runs_or_says_before_training_why_not(name, labels_alone, tmp_path, trainings):
     rows = [method for method in METHODS if refusal(method, name) is None] + OTHER_ROWS
-    table(load_protocol(name), rows, tmp_path).check()
+    quiet(load_protocol(name), rows, tmp_path / "table").check()
     for method in METHODS:
         message = refusal(method, name)
         if message is not None:
             with pytest.raises(ValueError, match=message):
-                table(load_protocol(name), [method], tmp_path).check()
+                quiet(load_protocol(name), [method], tmp_path / "table").check()
     assert trainings == [] and not (tmp_path / "table").exists()
 
 
 def test_mem_and_a_method_of_two_stages_run_with_pretraining(labels_alone, tmp_path, trainings):
     """The others under these protocols: the slow cases above."""
     assert len(PRETRAINED) == 3
-    table(load_protocol("digits_lt_mae"), ["mem", "crt"], tmp_path).check()
+    quiet(load_protocol("digits_lt_mae"), ["mem", "crt"], tmp_path / "table").check()
     with pytest.raises(ValueError, match=refusal("masked_autoencoding", "digits_lt_mae")):
-        table(load_protocol("digits_lt_mae"), ["masked_autoencoding"], tmp_path).check()
+        quiet(load_protocol("digits_lt_mae"), ["masked_autoencoding"], tmp_path / "table").check()
     assert trainings == []
 
 
@@ -100,16 +98,16 @@ def test_a_missing_validation_split_is_named_before_training(row, message, label
     protocol = load_protocol("cifar100_lt_200ep")
     protocol.methods.pop("cdb")
     with pytest.raises(ValueError, match=message):
-        table(protocol, ["cross_entropy", row], tmp_path).run()
+        quiet(protocol, ["cross_entropy", row], tmp_path / "table").run()
     assert trainings == []
     held_out = load_protocol("cifar100_lt_200ep", validation_per_class=25)
-    table(held_out, [row], tmp_path).check()
+    quiet(held_out, [row], tmp_path / "table").check()
 
 
 def test_evaluation_in_a_later_stage_needs_the_split_too(labels_alone, tmp_path):
     protocol = load_protocol("cifar100_lt_40ep", **{"classifier.eval_strategy": "epoch"})
     with pytest.raises(ValueError, match="crt, stage classifier: eval_strategy='epoch', but there is no validation"):
-        table(protocol, ["crt"], tmp_path).check()
+        quiet(protocol, ["crt"], tmp_path / "table").check()
 
 
 @pytest.mark.parametrize(
@@ -137,21 +135,21 @@ def test_evaluation_in_a_later_stage_needs_the_split_too(labels_alone, tmp_path)
 )
 def test_mistakes_of_a_row_are_found_before_the_data_are_read(rows, overrides, message, no_data, tmp_path):
     with pytest.raises(ValueError, match=message):
-        table(load_protocol("cifar100_lt_40ep", **overrides), rows, tmp_path).run()
+        quiet(load_protocol("cifar100_lt_40ep", **overrides), rows, tmp_path / "table").run()
 
 
 def test_an_option_with_a_value_per_class_waits_for_the_data(labels_alone, tmp_path):
     prior = ",".join(["1"] * 100)
-    table(load_protocol("cifar100_lt_40ep"), [f"pc_softmax:target_prior=[{prior}]"], tmp_path).check()
+    quiet(load_protocol("cifar100_lt_40ep"), [f"pc_softmax:target_prior=[{prior}]"], tmp_path / "table").check()
     with pytest.raises(ValueError, match="target_prior has 2 values but there are 100 classes"):
-        table(load_protocol("cifar100_lt_40ep"), ["pc_softmax:target_prior=[1,1]"], tmp_path).check()
+        quiet(load_protocol("cifar100_lt_40ep"), ["pc_softmax:target_prior=[1,1]"], tmp_path / "table").check()
 
 
 @pytest.mark.parametrize("name", protocol_names())
 def test_a_trial_of_a_few_steps_keeps_the_shape_of_the_schedule(name, labels_alone, tmp_path):
     protocol = load_protocol(name, max_steps=5)
     rows = ["cross_entropy", "crt", "tau_norm"]
-    table(protocol, rows, tmp_path).check()
+    quiet(protocol, rows, tmp_path / "table").check()
     whole = load_protocol(name)
     for row in rows:
         counts = [500, 100, 20, 5]
@@ -183,7 +181,9 @@ def test_what_is_given_with_a_limit_stays(labels_alone, tmp_path):
     with pytest.raises(
         ValueError, match="cross_entropy, stage train: The warm-up of 85 steps is as long as the run of 5"
     ):
-        table(load_protocol("cifar100_lt_200ep", max_steps=5, warmup_epochs=1), ["cross_entropy"], tmp_path).check()
+        quiet(
+            load_protocol("cifar100_lt_200ep", max_steps=5, warmup_epochs=1), ["cross_entropy"], tmp_path / "table"
+        ).check()
     alone = load_protocol("cifar100_lt_40ep", **{"classifier.max_steps": 3})
     stages = Plan.make(alone, MethodSpecification.parse("crt"), 0, [500, 40, 5]).stages
     assert [stage.arguments.get("max_steps") for stage in stages] == [None, 3]

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from hf_ltr.methods import METHODS
-from hf_ltr.table import MethodSpecification, Table, load_protocol
+from hf_ltr.table import MethodSpecification, load_protocol
 from hf_ltr.table.cost import TrainingMeasures
 from hf_ltr.table.plans import Plan
 
-from .conftest import PROTOCOL
+from .conftest import PROTOCOL, quiet, result
 
 ROWS = ["cross_entropy", "crt", "mem"]
 TINY = {
@@ -50,16 +50,8 @@ def finished(protocol_path, tmp_path_factory):
     return folder
 
 
-def quiet(protocol, rows, folder):
-    return Table(protocol, rows, [0], folder, announce=lambda text: None)
-
-
 def plan(protocol, row: str, seed: int = 0) -> Plan:
     return Plan.make(protocol, MethodSpecification.parse(row), seed, [500, 40, 5])
-
-
-def result(folder, row):
-    return json.loads((folder / "results" / f"{row}_seed0.json").read_text())
 
 
 def stage_folders(folder, row) -> list:

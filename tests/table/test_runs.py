@@ -16,6 +16,8 @@ from hf_ltr.table.cost import TrainingMeasures
 from hf_ltr.table.results import decode_classes
 from hf_ltr.trainer.evaluation import evaluate_model
 
+from .conftest import quiet, result
+
 ROWS = ["cross_entropy", "crt", "cross_entropy+logit_adjustment"]
 COUNTS = [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]
 
@@ -28,16 +30,8 @@ def finished(protocol_file, tmp_path_factory):
     return folder, said
 
 
-def quiet(protocol, rows, seeds, folder):
-    return Table(protocol, rows, seeds, folder, announce=lambda text: None)
-
-
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted((folder / "results").iterdir())}
-
-
-def result(folder, row, seed=0):
-    return json.loads((folder / "results" / f"{row}_seed{seed}.json").read_text())
 
 
 def test_every_run_has_its_own_file(finished):
@@ -107,7 +101,7 @@ def test_the_strength_of_the_adjustment_is_the_protocols(finished, write_protoco
     shutil.copytree(finished[0], folder)
     (folder / "results" / f"{ROWS[2]}_seed0.json").unlink()
     protocol = load_protocol(write_protocol(post_hoc={"logit_adjustment": {"tau": 0.5}}))
-    quiet(protocol, [ROWS[2]], [0], folder).run()
+    quiet(protocol, [ROWS[2]], folder).run()
     assert trainings == [], "only evaluated"
     model = LongTailForImageClassification.from_pretrained(
         folder / result(finished[0], "cross_entropy")["stages"][0]["folder"]
@@ -123,7 +117,7 @@ def test_the_strength_of_the_adjustment_is_the_protocols(finished, write_protoco
 
 def test_a_shared_representation_is_trained_once(protocol_file, tmp_path, trainings):
     rows = ["crt", "cross_entropy", "crt:sampler=instance", "cross_entropy+logit_adjustment"]
-    quiet(load_protocol(protocol_file), rows, [0], tmp_path).run()
+    quiet(load_protocol(protocol_file), rows, tmp_path).run()
     assert trainings == ["cross_entropy", "crt", "crt"]
     weights = [
         (tmp_path / result(tmp_path, row)["stages"][0]["folder"] / "model.safetensors").read_bytes()
@@ -137,7 +131,7 @@ def test_a_finished_table_is_not_run_again(finished, protocol_file, trainings):
     before = contents(finished[0])
     # What does not change a result may change: where it runs, and what it tells.
     protocol = load_protocol(protocol_file, logging_steps=1, per_device_eval_batch_size=50)
-    assert quiet(protocol, ROWS, [0, 1], finished[0]).run() == []
+    assert quiet(protocol, ROWS, finished[0], (0, 1)).run() == []
     assert trainings == [] and contents(finished[0]) == before
 
 
@@ -146,7 +140,7 @@ def test_only_what_is_missing_is_run(finished, protocol_file, tmp_path, training
     shutil.copytree(finished[0], folder)
     before = contents(folder)
     (folder / "results" / "crt_seed1.json").unlink()
-    quiet(load_protocol(protocol_file), [*ROWS, "balanced_softmax"], [0, 1], folder).run()
+    quiet(load_protocol(protocol_file), [*ROWS, "balanced_softmax"], folder, (0, 1)).run()
     # The weights of crt were there; its result was not.
     assert trainings == ["balanced_softmax", "balanced_softmax"]
     after = contents(folder)
@@ -170,20 +164,20 @@ def test_only_what_is_missing_is_run(finished, protocol_file, tmp_path, training
 def test_finished_runs_of_other_settings_are_refused(finished, protocol_file, trainings, overrides, difference):
     before = contents(finished[0])
     with pytest.raises(ValueError, match=difference):
-        quiet(load_protocol(protocol_file, **overrides), ROWS, [0, 1], finished[0]).run()
+        quiet(load_protocol(protocol_file, **overrides), ROWS, finished[0], (0, 1)).run()
     assert trainings == [] and contents(finished[0]) == before
 
 
 def test_the_batch_may_be_cut_into_micro_batches(finished, protocol_file, trainings):
     protocol = load_protocol(protocol_file, per_device_train_batch_size=64, gradient_accumulation_steps=2)
-    assert quiet(protocol, ROWS, [0, 1], finished[0]).run() == []
+    assert quiet(protocol, ROWS, finished[0], (0, 1)).run() == []
     assert trainings == []
 
 
 def test_another_option_of_a_method_is_another_row_or_refused(finished, write_protocol):
     protocol = load_protocol(write_protocol(methods={"crt": {"options": {"sampler": "instance"}}}))
     with pytest.raises(ValueError, match="description.options.sampler"):
-        quiet(protocol, ["crt"], [0], finished[0]).run()
+        quiet(protocol, ["crt"], finished[0]).run()
 
 
 def test_an_option_that_is_new_with_its_default_changes_nothing(finished, protocol_file, tmp_path, trainings):
@@ -192,7 +186,7 @@ def test_an_option_that_is_new_with_its_default_changes_nothing(finished, protoc
     content = result(folder, "crt")
     content["description"]["options"].pop("norm")  # as if it had been written before that option was there
     (folder / "results" / "crt_seed0.json").write_text(json.dumps(content))
-    assert quiet(load_protocol(protocol_file), ["crt"], [0], folder).run() == []
+    assert quiet(load_protocol(protocol_file), ["crt"], folder).run() == []
     assert trainings == []
 
 
@@ -204,14 +198,14 @@ def test_an_interrupted_table_continues_where_it_stopped(finished, protocol_file
         if len(steps) == 5:  # in the second epoch of the first run
             raise KeyboardInterrupt
 
-    table = quiet(load_protocol(protocol_file), ROWS, [0], tmp_path)
+    table = quiet(load_protocol(protocol_file), ROWS, tmp_path)
     monkeypatch.setattr(TrainingMeasures, "on_step_end", stop, raising=False)
     with pytest.raises(KeyboardInterrupt):
         table.run()
     assert not (tmp_path / "results").exists()
-    assert quiet(load_protocol(protocol_file), ROWS, [0], tmp_path).report().markdown().count("not run") == 3
+    assert quiet(load_protocol(protocol_file), ROWS, tmp_path).report().markdown().count("not run") == 3
 
-    quiet(load_protocol(protocol_file), ROWS, [0], tmp_path).run()
+    quiet(load_protocol(protocol_file), ROWS, tmp_path).run()
     # Steps 1 to 3 were saved with the first epoch: 4 to 6 of it, then three of the classifier.
     assert steps == [1, 2, 3, 4, 5, 4, 5, 6, 1, 2, 3]
     assert trainings == ["cross_entropy", "cross_entropy", "crt"]
@@ -223,7 +217,7 @@ def test_an_interrupted_table_continues_where_it_stopped(finished, protocol_file
 
 def test_a_run_that_diverges_does_not_stop_the_others(write_protocol, tmp_path):
     protocol = load_protocol(write_protocol(methods={"balanced_softmax": {"arguments": {"learning_rate": 1e30}}}))
-    table = quiet(protocol, ["balanced_softmax", "cross_entropy"], [0], tmp_path)
+    table = quiet(protocol, ["balanced_softmax", "cross_entropy"], tmp_path)
     with pytest.raises(FloatingPointError, match="1 of 2 runs diverged. balanced_softmax, seed 0: "):
         table.run()
     assert set(contents(tmp_path)) == {"cross_entropy_seed0.json"}
@@ -242,20 +236,20 @@ def test_a_run_that_diverges_does_not_stop_the_others(write_protocol, tmp_path):
 )
 def test_mistakes_are_found_before_the_first_run(protocol_file, tmp_path, rows, message, trainings):
     with pytest.raises(ValueError, match=message):
-        quiet(load_protocol(protocol_file), rows, [0], tmp_path / "table").run()
+        quiet(load_protocol(protocol_file), rows, tmp_path / "table").run()
     assert trainings == [] and not (tmp_path / "table").exists()
 
 
 def test_contradicting_arguments_of_the_last_row_are_found_before_the_first_run(write_protocol, tmp_path, trainings):
     protocol = load_protocol(write_protocol(methods={"ldam": {"arguments": {"mixup_alpha": 0.5}}}))
     with pytest.raises(ValueError, match="ldam needs hard labels"):
-        quiet(protocol, ["cross_entropy", "ldam"], [0], tmp_path / "table").run()
+        quiet(protocol, ["cross_entropy", "ldam"], tmp_path / "table").run()
     assert trainings == [] and not (tmp_path / "table" / "first_stages").exists()
 
 
 def test_a_row_may_have_other_training_images(write_protocol, tmp_path):
     protocol = load_protocol(write_protocol(methods={"balanced_softmax": {"data": {"imbalance_factor": 100}}}))
-    table = quiet(protocol, ["cross_entropy", "balanced_softmax"], [0], tmp_path)
+    table = quiet(protocol, ["cross_entropy", "balanced_softmax"], tmp_path)
     table.run()
     fewer = result(tmp_path, "balanced_softmax")["data"]["class_counts"]
     assert sum(fewer) < sum(COUNTS)
@@ -272,7 +266,7 @@ def test_a_row_may_have_other_training_images(write_protocol, tmp_path):
 
 
 def test_methods_of_computed_classifiers_take_no_steps(protocol_file, tmp_path):
-    quiet(load_protocol(protocol_file), ["tau_norm"], [0], tmp_path).run()
+    quiet(load_protocol(protocol_file), ["tau_norm"], tmp_path).run()
     stages = result(tmp_path, "tau_norm")["stages"]
     assert [stage["steps"] for stage in stages] == [6, 0]
 
@@ -289,7 +283,7 @@ def test_real_images(shared_data, tmp_path):
         cpu_threads=1,
         mixed_precision_mode="no",
     )
-    table = quiet(protocol, ["cross_entropy"], [0], tmp_path)
+    table = quiet(protocol, ["cross_entropy"], tmp_path)
     table.run()
     content = result(tmp_path, "cross_entropy")
     assert content["data"]["class_counts"][0] == 500 and sum(content["data"]["class_counts"]) == 10847
