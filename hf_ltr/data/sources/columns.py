@@ -173,18 +173,7 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
     """
     declared = {name: getattr(split.features[label_column], "names", None) for name, split in splits.items()}
     if any(declared.values()):
-        names = _declared_names(declared, label_column)
-        # An order that is neither that of strings nor that of numbers was somebody's choice, and stays.
-        ordered = numeric_order(names) if names == sorted(names) else names
-        if ordered != names:
-            # `imagefolder` sorts folder names as strings (0, 1, 10, 100, ...): category 10 would silently be class 2.
-            warnings.warn(
-                f"The class names are numbers in the order of strings ({', '.join(names[:4])}, ...); they are put "
-                f"into numeric order ({', '.join(ordered[:4])}, ...), so that class i is category i where numbering "
-                "starts at 0.",
-                stacklevel=4,
-            )
-        return ordered
+        return _declared_names(declared, label_column)
     values: set[Any] = set()
     for name, split in splits.items():
         column = arrow_column(split, label_column)
@@ -199,35 +188,43 @@ def class_names(splits: dict[str, Any], label_column: str) -> list[str]:
         raise ValueError(
             f"Labels must be strings or integers in every split, but column {label_column!r} holds {', '.join(kinds)}"
         )
-    if min(values) < 0:
-        for name, split in splits.items():
-            labels = column_labels(split, label_column)
-            wrong = outside(labels)
-            if wrong is not None:
-                raise ValueError(f"Row {wrong.row} of {name} has label {wrong.label}; labels must not be negative")
-    if max(values) >= MOST_UNNAMED_CLASSES:
+    return _numbers_as_names(
+        {name: column_labels(split, label_column) for name, split in splits.items()}, label_column
+    )
+
+
+def _numbers_as_names(labels: Mapping[str, np.ndarray], label_column: str) -> list[str]:
+    """Unnamed integers mean the classes 0, 1, ... up to the highest of all splits."""
+    for split, own in labels.items():
+        wrong = outside(own)
+        if wrong is not None:
+            raise ValueError(f"Row {wrong.row} of {split} has label {wrong.label}; labels must not be negative")
+    values = set(np.unique(np.concatenate(list(labels.values()))).tolist())
+    highest = max(values)
+    if highest >= MOST_UNNAMED_CLASSES:
         raise ValueError(
-            f"Column {label_column!r} holds integers up to {max(values)}, which are ids rather than classes 0, 1, "
-            "...; make them strings, so that each becomes a class name"
+            f"Column {label_column!r} holds integers up to {highest}, which are ids rather than classes 0, 1, ...; "
+            "make them strings, so that each becomes a class name"
         )
-    for name, split in splits.items():
-        labels = column_labels(split, label_column)
-        if len(labels) and labels.max() == max(values):
-            require_classes(labels, f"{name}, column {label_column!r},", values)
-    absent = sorted(set(range(max(values) + 1)) - values)
+    for split, own in labels.items():
+        if len(own) and own.max() == highest:
+            require_classes(own, f"{split}, column {label_column!r},", values)
+    absent = sorted(set(range(highest + 1)) - values)
     if absent:
         shown = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
         warnings.warn(
             f"No image has label {shown} in column {label_column!r}, and these classes exist all the same, because "
-            f"unnamed labels mean the classes 0..{max(values)}. If numbering does not start at 0, make the labels "
+            f"unnamed labels mean the classes 0..{highest}. If numbering does not start at 0, make the labels "
             "strings.",
-            stacklevel=4,
+            stacklevel=5,
         )
-    return [str(value) for value in range(max(values) + 1)]
+    return [str(value) for value in range(highest + 1)]
 
 
 def _declared_names(declared: Mapping[str, list[str] | None], label_column: str) -> list[str]:
-    """Those of the first split; another may name the same, or fewer, in another order: labels are matched by name."""
+    """
+    The names of the first split; another may name the same, or fewer, in another order: labels are matched by name.
+    """
     unnamed = [split for split, names in declared.items() if names is None]
     if unnamed:
         named = ", ".join(split for split in declared if split not in unnamed)
@@ -243,7 +240,17 @@ def _declared_names(declared: Mapping[str, list[str] | None], label_column: str)
                 f"The splits do not have the same classes: {split} names {len(foreign)} that {first} does not, such "
                 f"as {', '.join(foreign[:5])}"
             )
-    return names
+    # An order that is neither that of strings nor that of numbers was somebody's choice, and stays.
+    ordered = numeric_order(names) if names == sorted(names) else names
+    if ordered != names:
+        # `imagefolder` sorts folder names as strings (0, 1, 10, 100, ...): category 10 would silently be class 2.
+        warnings.warn(
+            f"The class names are numbers in the order of strings ({', '.join(names[:4])}, ...); they are put into "
+            f"numeric order ({', '.join(ordered[:4])}, ...), so that class i is category i where numbering starts at "
+            "0.",
+            stacklevel=5,
+        )
+    return ordered
 
 
 def numeric_order(names: list[str]) -> list[str]:
