@@ -11,8 +11,10 @@ import sys
 import pytest
 
 from hf_ltr.cli.main import main
-from hf_ltr.table import Table, load_protocol
+from hf_ltr.table import load_protocol
 from hf_ltr.trainer import LongTailTrainer
+
+from .conftest import quiet
 
 
 def test_the_command_runs_reports_and_runs_nothing_twice(protocol_file, tmp_path, capsys, monkeypatch):
@@ -131,7 +133,7 @@ def test_mistakes_are_found_before_any_training(arguments, message, protocol_fil
 
 
 def test_a_second_correction_of_the_prior_is_named(protocol_file, tmp_path):
-    table = Table(load_protocol(protocol_file), ["crt+logit_adjustment"], [0], tmp_path, announce=lambda text: None)
+    table = quiet(load_protocol(protocol_file), ["crt+logit_adjustment"], tmp_path)
     with pytest.warns(UserWarning, match="crt.logit_adjustment removes the class prior.*crt draws its batches"):
         table.check()
 

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from hf_ltr.methods import METHODS
-from hf_ltr.table import Table, load_protocol, timing
+from hf_ltr.table import load_protocol, timing
+
+from .conftest import quiet
 
 ROWS = ["cross_entropy", "balanced_softmax", "cross_entropy+logit_adjustment", "crt:representation=balanced_softmax"]
 # Clock ticks of one call of a method's loss.
@@ -35,7 +37,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def table(protocol_file, tmp_path):
-    return Table(load_protocol(protocol_file), ROWS, [0], tmp_path, announce=lambda text: None)
+    return quiet(load_protocol(protocol_file), ROWS, tmp_path)
 
 
 def test_ratios_are_of_own_steps_to_the_baselines(table, clock):
@@ -61,7 +63,7 @@ def test_ratios_are_of_own_steps_to_the_baselines(table, clock):
 
 def test_another_baseline_and_a_later_row(table, clock, protocol_file):
     table.measure_cost(baseline="balanced_softmax", rounds=1, steps=1, memory=False)
-    later = Table(load_protocol(protocol_file), ["ldam"], [0], table.output_dir, announce=lambda text: None)
+    later = quiet(load_protocol(protocol_file), ["ldam"], table.output_dir)
     content = later.measure_cost(baseline="balanced_softmax", rounds=1, steps=1, memory=False)
     assert set(content["rows"]) == {ROWS[0], ROWS[1], ROWS[3], "ldam"}
     assert content["rows"]["balanced_softmax"]["stages"][0]["ratio"] == 1.0
