@@ -15,6 +15,7 @@ import numpy as np
 from .arrow import arrow_column
 from .map_style import is_arrow_dataset, require_column
 
+# Class counts are known before anything heavy is imported: torch is, by the functions here that need it.
 if TYPE_CHECKING:
     import torch
 

@@ -15,7 +15,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from ....naming import some
 from ..columns import numeric_order
 from ..split_names import SplitChoice, assign_splits, is_split_word, known_splits, leave_out, meanings, words
-from .scan import IMAGE_EXTENSIONS, Folder, Tree, could_be_image, lost_files, normal, say_left_out
+from .scan import IMAGE_EXTENSIONS, Folder, Tree, could_be_image, lost_files, normal, warn_of_left_out
 
 # Names of folders that hold a part of one collection, whatever is in it.
 _CONTAINERS = frozenset(
@@ -160,7 +160,7 @@ def class_folder_splits(found: ClassFolders, only: Collection[str] | None = None
     for split, own in classes.items():
         if split != "train" and own and not set(own) & set(classes.get("train", own)):
             raise unlabelled(root, split, found.chosen, f"none of its folders ({some(own)}) is a class of training")
-    _say_the_rest(found, classes, names)
+    _warn_of_the_rest(found, classes, names)
     ordered = numeric_order(names)
     if ordered != names:
         _warn(
@@ -251,7 +251,7 @@ def _nothing_found(tree: Tree) -> str:
     )
 
 
-def _say_the_rest(found: ClassFolders, classes: Mapping[str, Mapping[str, Any]], names: Collection[str]) -> None:
+def _warn_of_the_rest(found: ClassFolders, classes: Mapping[str, Mapping[str, Any]], names: Collection[str]) -> None:
     """Say what is left out, and refuse a class that has lost all its images or never had one."""
     tree, root = found.tree, found.tree.root
     others: dict[str, list[str]] = {}
@@ -274,7 +274,7 @@ def _say_the_rest(found: ClassFolders, classes: Mapping[str, Mapping[str, Any]],
             raise lost_files(f"The class {name!r} of {root} ({split})", lost, links)
     if documents:
         _warn(f"{root} has folders without an image, which become no class: {some(documents)}.")
-    say_left_out(root, {name: files for name, files in others.items() if name in names}, broken)
+    warn_of_left_out(root, {name: files for name, files in others.items() if name in names}, broken)
     away = {folder: files for folder, files in tree.images.items() if found.class_of(folder) is None}
     if found.chosen:
         # Splits that the user did not choose are no surprise.

@@ -69,7 +69,7 @@ def labelled_splits(tree: Tree, options: SourceOptions, *, needs_train: bool = T
     explicit = labels_from is not None or image_column is not None or label_column is not None
     if folders is not None and not explicit and not _is_metadata(found):
         _compare_with_folders(rows, folders, names, found)
-    _say_left_out(tree, names, found, rows, folders)
+    _check_unlisted(tree, names, found, rows, folders)
     called = (image_column or "image", label_column or "label")
     return {split: _dataset(part, names, tree, called) for split, part in rows.items() if part}
 
@@ -134,7 +134,7 @@ def _rows(
                         f"The image {names.shown(image)} is listed {what} ({line}, {one.table.line(row)})"
                     )
         _check_labels(split, labels, rows[split], chosen, found, root)
-        _say_missing(split, missing, rows[split], root)
+        _check_missing(split, missing, rows[split], root)
         if repeated:
             _warn(f"{len(repeated)} rows name an image a second time and are left out, such as {repeated[0]}.")
     return rows
@@ -169,7 +169,7 @@ def _check_labels(
     )
 
 
-def _say_missing(split: str, missing: Sequence[_Row], rows: Sequence[_Row], root: Path) -> None:
+def _check_missing(split: str, missing: Sequence[_Row], rows: Sequence[_Row], root: Path) -> None:
     if not missing:
         return
     one, row, _, _ = missing[0]
@@ -227,7 +227,7 @@ def _compare_with_folders(
     )
 
 
-def _say_left_out(
+def _check_unlisted(
     tree: Tree,
     names: ImageNames,
     found: Sequence[LabelTable],

@@ -157,7 +157,7 @@ def could_be_image(file: str) -> bool:
     return ending(file) not in _NO_IMAGES
 
 
-def say_left_out(root: Path, others: Mapping[str, list[str]], broken: Mapping[str, list[str]]) -> None:
+def warn_of_left_out(root: Path, others: Mapping[str, list[str]], broken: Mapping[str, list[str]]) -> None:
     """
     One warning for the files of classes that are no images to this package: `others` with another ending, and `broken`
     links to files that are not there, both by class.
