@@ -7,13 +7,14 @@ from functools import cache
 from hf_ltr.methods import LongTailMethod, get_method
 from hf_ltr.models import LongTailConfig
 
-_COUNTS = [200, 50, 5]
+# Of three classes, one of each group.
+EXAMPLE_COUNTS = [200, 50, 5]
 
 
 @cache
 def example(name: str) -> LongTailMethod:
     """The method with its defaults on three classes."""
-    return get_method(name, class_counts=_COUNTS)
+    return get_method(name, class_counts=EXAMPLE_COUNTS)
 
 
 def stage_names(name: str) -> list[str]:
@@ -72,7 +73,7 @@ def _targets(method: LongTailMethod) -> str:
 
 def _architecture(method: LongTailMethod) -> list[str]:
     """What `configure` asks of the model."""
-    config = LongTailConfig(backbone="resnet20_cifar", class_counts=_COUNTS)
+    config = LongTailConfig(backbone="resnet20_cifar", class_counts=EXAMPLE_COUNTS)
     method.stages()[-1].method.configure(config)
     facts = []
     if config.head not in (None, "linear"):
@@ -94,4 +95,4 @@ def _takes_empty_classes(name: str) -> bool:
     return True
 
 
-__all__ = ["example", "method_facts", "stage_names"]
+__all__ = ["EXAMPLE_COUNTS", "example", "method_facts", "stage_names"]

@@ -16,6 +16,8 @@ from hf_ltr.recipe.training import given_pretraining, parse_training
 from hf_ltr.trainer import LongTailTrainingArguments
 from hf_ltr.trainer.arguments import merge_arguments
 
+from .facts import EXAMPLE_COUNTS
+
 DATASET_TITLES = {
     "digits": "digits-LT",
     "cifar10": "CIFAR-10-LT",
@@ -25,7 +27,6 @@ DATASET_TITLES = {
     "inat18": "iNaturalist 2018",
 }
 _MIXING = ("mixup_alpha", "cutmix_alpha", "label_smoothing")
-_COUNTS = [200, 50, 5]
 
 
 @dataclass
@@ -59,7 +60,7 @@ class RecipeConfig:
             lines.append(line.lstrip("#").strip())
         options = parse_training(["--config", str(path)], defaults=script_defaults(path.parent.name))
         recipe = options.build(TrainOptions)
-        plan = TrainingPlan.make(recipe, given_pretraining(options), options.sections, _COUNTS)
+        plan = TrainingPlan.make(recipe, given_pretraining(options), options.sections, EXAMPLE_COUNTS)
         named = "method" in read_yaml(path)
         return cls(path, " ".join(" ".join(lines).split()), named, options, plan)
 

@@ -96,7 +96,7 @@ def handle_signals() -> Iterator[None]:
         if not _state.steps:
             raise Interrupted(number)
         if os.environ.get("RANK", "0") == "0":
-            _say("stopping after this step, with a checkpoint (a second Ctrl-C ends at once)")
+            _log_to_terminal("stopping after this step, with a checkpoint (a second Ctrl-C ends at once)")
 
     try:
         for number in _SIGNALS:
@@ -114,7 +114,7 @@ def handle_signals() -> Iterator[None]:
         _state.installed = False
 
 
-def _say(text: str) -> None:
+def _log_to_terminal(text: str) -> None:
     """To the terminal, from a handler: print() may be interrupted by itself."""
     try:
         os.write(sys.stderr.fileno(), f"\n{text}\n".encode())
