@@ -105,10 +105,8 @@ def measure_cost(
     Paired step times and memory of rows against a baseline, written to `cost.json`.
 
     Args:
-        data ([`TableData`]): Of the table; nothing need be run.
-        rows (sequence of [`MethodSpecification`])
-        seed (`int`)
-        output_dir (`Path`): Of the table.
+        data ([`TableData`]), rows (sequence of [`MethodSpecification`]), seed (`int`), output_dir (`Path`): Of the
+            table; nothing need be run.
         baseline (`str`, *optional*): As in [`TableReport`]; measured though it be no row.
         rounds (`int`, defaults to 7): In each, every stage takes its steps once; the median is reported.
         steps (`int`, defaults to 4): Training steps of a stage in a round.
@@ -140,9 +138,7 @@ def measure_cost(
         announce(f"Measuring the memory of {len(contenders)} stages, each in its own process")
         peaks = {key: _memory_in_child(timed.plan, timed.stage.name) for key, timed in contenders.items()}
         for label in labels:
-            highest = max((peaks[key] for key, _ in stages[label]), key=lambda peak: peak["bytes"])
-            own = peaks[base]["bytes"]
-            measured[label]["memory"] = {**highest, "baseline_bytes": own, "ratio": highest["bytes"] / own}
+            measured[label]["memory"] = _memory_cost([peaks[key] for key, _ in stages[label]], peaks[base])
     content = {
         "protocol": data.protocol.name,
         "baseline": baseline,
@@ -162,6 +158,12 @@ def _step_cost(name: str, times: Sequence[float], baseline: Sequence[float]) -> 
         "milliseconds": 1000 * statistics.median(times),
         "baseline_milliseconds": 1000 * statistics.median(baseline),
     }
+
+
+def _memory_cost(peaks: Sequence[dict[str, Any]], baseline: dict[str, Any]) -> dict[str, Any]:
+    """Of the stage of a row that takes most."""
+    highest, base = max(peaks, key=lambda peak: peak["bytes"]), baseline["bytes"]
+    return {**highest, "baseline_bytes": base, "ratio": highest["bytes"] / base}
 
 
 def read_cost(output_dir: Path) -> dict[str, Any]:
