@@ -9,7 +9,7 @@ from ..models import LongTailForImageClassification
 from ..models.quiet import quiet_loading
 from ..reporting import RunReport
 from ..reporting.finished_run import StageResult
-from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model
+from ..trainer.evaluation import evaluate_model, evaluation_arguments
 from ..trainer.run_folder import recorded_sampler
 
 
@@ -37,6 +37,5 @@ def add_logit_adjustment(report: RunReport, name: str, result: StageResult, *, t
         "Report it for models trained without one.",
     )
     model.set_logit_adjustment({"tau": tau, "remove": list(counts.counts)})
-    arguments = {name: value for name, value in report.arguments.items() if name in EVALUATION_ARGUMENTS}
-    metrics = evaluate_model(model, report.data["test"], arguments)
+    metrics = evaluate_model(model, report.data["test"], evaluation_arguments(report.arguments))
     report.add(name, dataclasses.replace(result, metrics=metrics))

@@ -23,7 +23,7 @@ from ..models.quiet import quiet_loading
 from ..reading import json_form, read_json
 from ..redaction import public, without_secrets
 from ..trainer import LongTailTrainingArguments, run_stages
-from ..trainer.evaluation import EVALUATION_ARGUMENTS, evaluate_model, evaluation_computation
+from ..trainer.evaluation import evaluate_model, evaluation_arguments, evaluation_computation
 from ..trainer.stage_plan import STAGE_FILE
 from .checks import RowChecks, check_stage_names
 from .cost import TRAINING_FILE, TrainingMeasures, measure_cost
@@ -284,7 +284,7 @@ class Table:
         assert isinstance(model, LongTailForImageClassification)
         if row.post_hoc:
             model.set_logit_adjustment({"tau": self.protocol.tau, "remove": list(plan.counts.counts)})
-        options = {name: plan.arguments[name] for name in EVALUATION_ARGUMENTS if name in plan.arguments}
+        options = evaluation_arguments(plan.arguments)
         metrics, predictions = evaluate_model(
             model, self.data.splits(row.name)["test"], options, return_predictions=True
         )
@@ -309,7 +309,7 @@ class Table:
     @cached_property
     def _arguments(self) -> LongTailTrainingArguments:
         """Training arguments made once; they start the distributed state where a launcher asks for it."""
-        options = {name: value for name, value in self.protocol.arguments.items() if name in EVALUATION_ARGUMENTS}
+        options = evaluation_arguments(self.protocol.arguments)
         return LongTailTrainingArguments(**options, output_dir=str(self.output_dir), report_to="none")
 
     def _wait(self) -> None:

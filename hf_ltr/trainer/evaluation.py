@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,8 +15,7 @@ from .forward import memory_format_kept
 from .precision import computation
 from .trainer import LongTailTrainer
 
-# Training arguments that decide how a saved model is evaluated: as the run that made it evaluates it.
-EVALUATION_ARGUMENTS = (
+_ARGUMENTS = (
     "per_device_eval_batch_size mixed_precision_mode bf16 fp16 bf16_full_eval fp16_full_eval image_loading use_cpu "
     "cpu_threads channels_last"
 ).split()
@@ -59,6 +59,11 @@ def evaluate_model(
         finally:
             hook.remove()
     return metrics, rows_of_all_processes(joined_rows(kept).long(), trainer.args.world_size).numpy()
+
+
+def evaluation_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of training arguments, those that decide how a saved model is evaluated: as the run that made it did."""
+    return {name: arguments[name] for name in _ARGUMENTS if name in arguments}
 
 
 def evaluation_computation(arguments: dict[str, Any]) -> dict[str, str]:
