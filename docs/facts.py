@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
+from hf_ltr.data import ClassCounts
 from hf_ltr.methods import LongTailMethod, get_method
 from hf_ltr.models import LongTailConfig
 
 # Of three classes, one of each group.
-EXAMPLE_COUNTS = [200, 50, 5]
+EXAMPLE_COUNTS = ClassCounts([200, 50, 5])
 
 
 @cache

@@ -6,9 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..data.class_counts import ClassCounts
+from ..hub.pushing import PushTarget
+from ..methods import LongTailMethod
+from ..models import LongTailConfig
+from ..reporting import RunReport
+from ..reporting.finished_run import StageResult
+from ..trainer import LongTailTrainingArguments, run_stages
 from .data_options import DataOptions
 from .model_options import ModelOptions
 from .options import ParsedOptions
+from .post_hoc import add_logit_adjustment
 from .stages import TrainingPlan
 from .train_options import TrainOptions
 
@@ -22,7 +30,7 @@ def run_plan(
     options: ParsedOptions,
     recipe: TrainOptions,
     data: Any,
-    counts: Any,
+    counts: ClassCounts,
     command: str,
     text: str,
 ) -> None:
@@ -41,18 +49,11 @@ def run_plan(
     Raises:
         `ValueError`: before anything is trained, for a push that cannot work, too.
     """
-    from ..hub.pushing import PushTarget
-    from ..reporting import RunReport
-    from ..trainer import LongTailTrainingArguments, run_stages
-    from .post_hoc import add_logit_adjustment
-
     if "test" not in data:
         raise ValueError("The data have no test split and none could be held out, so there would be nothing to report")
     training = options.of(LongTailTrainingArguments)
     output_dir = Path(training.pop("output_dir"))
-    push_to = PushTarget.take(training, output_dir)
-    if push_to is not None and not plan.last.method.uses_labels:
-        raise ValueError(f"{plan.method.name} trains no classifier, and a run's final model alone is pushed")
+    push_to = _push_target(plan, training, output_dir)
     model = options.build(ModelOptions)
     if recipe.initial_checkpoint is not None:
         model = model.normalised_as(recipe.initial_checkpoint, options.values)
@@ -82,18 +83,28 @@ def run_plan(
         command=command,
         counts=counts,
     )
-    for name, title in plan.titles(recipe.titles or {}).items():
-        report.add(title, results[name])
-        if name == plan.network and recipe.post_hoc_tau is not None:
-            add_logit_adjustment(report, _POST_HOC_TITLE, results[name], tau=recipe.post_hoc_tau)
+    _add_rows(report, plan, recipe, results)
     report.finish(last, method=plan.method, stages=list(results.values()), push_to=push_to)
     _log_what_was_chosen(plan.method, last.folder)
 
 
-def _log_what_was_chosen(method: Any, folder: str) -> None:
-    """Options of a method that its classifier keeps, and whether the data decided them."""
-    from ..models import LongTailConfig
+def _push_target(plan: TrainingPlan, training: dict[str, Any], output_dir: Path) -> PushTarget | None:
+    """Where the run's model is to be pushed; what says so is taken out of the training arguments."""
+    target = PushTarget.take(training, output_dir)
+    if target is not None and not plan.last.method.uses_labels:
+        raise ValueError(f"{plan.method.name} trains no classifier, and a run's final model alone is pushed")
+    return target
 
+
+def _add_rows(report: RunReport, plan: TrainingPlan, recipe: TrainOptions, results: dict[str, StageResult]) -> None:
+    for name, title in plan.titles(recipe.titles or {}).items():
+        report.add(title, results[name])
+        if name == plan.network and recipe.post_hoc_tau is not None:
+            add_logit_adjustment(report, _POST_HOC_TITLE, results[name], tau=recipe.post_hoc_tau)
+
+
+def _log_what_was_chosen(method: LongTailMethod, folder: str) -> None:
+    """Options of a method that its classifier keeps, and whether the data decided them."""
     head = LongTailConfig.from_pretrained(folder).head_options or {}
     for name in set(head) & set(method.option_names()):
         chosen = ", chosen on the validation split" if getattr(method, name) is None else ""

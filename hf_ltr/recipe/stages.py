@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.class_counts import ClassCounts
 from ..methods import METHODS, LongTailMethod, Stage, get_method
 from ..methods.decoupled import DecoupledMethod
 from ..methods.pretraining import with_pretraining
@@ -38,7 +39,7 @@ class TrainingPlan:
 
     @classmethod
     def make(
-        cls, options: TrainOptions, pretraining: Mapping[str, Any], sections: Mapping[str, Any], counts: Any
+        cls, options: TrainOptions, pretraining: Mapping[str, Any], sections: Mapping[str, Any], counts: ClassCounts
     ) -> TrainingPlan:
         """
         Args:
@@ -113,7 +114,7 @@ class TrainingPlan:
             stage.arguments.update(section)
 
 
-def build_method(options: TrainOptions, counts: Any) -> LongTailMethod:
+def build_method(options: TrainOptions, counts: ClassCounts) -> LongTailMethod:
     """The method, with the methods inside of it."""
     choice("method", options.method, METHODS, "See `hf-ltr list`.")
     own = dict(options.method_options or {})
@@ -133,7 +134,9 @@ def build_method(options: TrainOptions, counts: Any) -> LongTailMethod:
     return get_method(options.method, class_counts=counts, **own)
 
 
-def _beside(options: TrainOptions, plan: TrainingPlan, sections: Mapping[str, Any], counts: Any) -> list[Stage]:
+def _beside(
+    options: TrainOptions, plan: TrainingPlan, sections: Mapping[str, Any], counts: ClassCounts
+) -> list[Stage]:
     """Stages of the methods that are compared, each a classifier on the same network, trained alike."""
     stages: list[Stage] = []
     taken = {stage.name for stage in plan.stages}
@@ -160,7 +163,7 @@ def comparable_methods() -> dict[str, str]:
     return {name: kind.stage_beside or name for name, kind in METHODS.items() if issubclass(kind, DecoupledMethod)}
 
 
-def stage_names(options: TrainOptions, pretraining: Iterable[str], counts: Any) -> list[str]:
+def stage_names(options: TrainOptions, pretraining: Iterable[str], counts: ClassCounts) -> list[str]:
     """
     Names of the stages that a run may have: with its options, with those that its method has by itself (a config may
     describe stages that are left out), before and beside it.
