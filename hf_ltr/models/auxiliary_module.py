@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..validation import choice, mapping
 from .backbone import BackboneFields
+from .checkpoints.initialization import copy_tensors, missing_tensors, needs_random_numbers
 
 
 class ClassifierFields(BackboneFields, Protocol):
@@ -129,15 +131,16 @@ class AuxiliaryModule(nn.Module):
         """
         raise NotImplementedError
 
-    def initialize(self) -> None:
+    def initialize(self, config: ClassifierFields) -> None:
         """
-        Called by loading: fill the buffers that checkpoints do not have, and draw parameters. (Inside loading, torch's
-        initialisers leave those alone that the checkpoint has.)
+        Called by loading where the checkpoint does not have all tensors: the others, buffers that are never saved
+        among them, become what they are in a new module. (To be overridden by a module whose constructor does not say
+        it; inside loading, torch's initialisers leave alone what the checkpoint has.)
         """
-        for module in self.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if reset is not None:
-                reset()
+        missing = missing_tensors(self)
+        random = needs_random_numbers(self, list(missing))
+        with torch.device("cpu"), torch.random.fork_rng(devices=[], enabled=not random):
+            copy_tensors(missing, type(self)(config))
 
     def reorder_classes(self, options: Mapping[str, Any], order: Sequence[int]) -> None:
         """Class `i` has become what was class `order[i]`, and `options` are those of the new order."""

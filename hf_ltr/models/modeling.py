@@ -304,15 +304,16 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if not self._is_being_loaded:
+        # Called last for the model: children come before their parent. Not for every child: transformers leaves out
+        # those without tensors of their own, whatever is missing inside of them.
+        if not self._is_being_loaded or module is not self:
             return
-        if isinstance(module, AuxiliaryModule):
-            module.initialize()
-        elif module is self:
-            # Called last: children come before their parent.
-            self._fill_what_loading_left()
-            self._apply_logit_adjustment()
-            self._is_being_loaded = False
+        for auxiliary in self.auxiliary_modules:
+            if missing_tensors(auxiliary):
+                auxiliary.initialize(self.config)
+        self._fill_what_loading_left()
+        self._apply_logit_adjustment()
+        self._is_being_loaded = False
 
     def _fill_what_loading_left(self) -> None:
         missing = missing_tensors(self.backbone)

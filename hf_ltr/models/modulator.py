@@ -171,7 +171,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
         super().reorder_classes(options, order)
         self.fill_buffers()
 
-    def initialize(self) -> None:
+    def initialize(self, config: ClassifierFields) -> None:
         """As for a new one."""
         self.reset_parameters()
         self.fill_buffers()

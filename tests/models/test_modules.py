@@ -55,6 +55,18 @@ class Lengths(ModuleMetrics):
         return {"projected_length": float(sums["length"][0] / sums["rows"][0])}
 
 
+class Rescaling(nn.Module):
+    """Tensors that no `reset_parameters` fills, one of which is in no checkpoint."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.full((1,), 3.0))
+        self.register_buffer("shift", torch.full((1,), 2.0), persistent=False)
+
+    def forward(self, values):
+        return self.factor * values + self.shift
+
+
 class Projection(AuxiliaryModule):
     """Reads features only, changes no logit, and adds what only training needs in training only."""
 
@@ -65,8 +77,7 @@ class Projection(AuxiliaryModule):
     def __init__(self, config):
         super().__init__(config)
         self.layer = nn.Linear(backbone_shape(config).feature_dim, self.options["width"])
-        self.register_buffer("shift", torch.zeros(1), persistent=False)
-        self.initialize()
+        self.rescaling = Rescaling()
 
     @classmethod
     def complete_options(cls, options, config):
@@ -74,13 +85,8 @@ class Projection(AuxiliaryModule):
         whole_number("width of the projection", complete["width"], minimum=1)
         return complete
 
-    def initialize(self):
-        super().initialize()
-        if not self.shift.is_meta:
-            self.shift.fill_(2.0)
-
     def contribute(self, features, tokens, logits):
-        projected = self.layer(features) + self.shift
+        projected = self.rescaling(self.layer(features))
         extras = {"projected": projected}
         if self.training:
             extras["keys"] = projected.detach()
@@ -168,7 +174,8 @@ def test_a_module_of_one_class_and_one_line(tmp_path, with_projection):
     # Added to a checkpoint without it, it begins as a new one does.
     plain.save_pretrained(tmp_path / "without")
     added = LongTailForImageClassification.from_pretrained(tmp_path / "without", modules={"projection": {}})
-    assert added.projection.shift == 2 and 0 < added.projection.layer.weight.abs().max() <= 0.25
+    assert added.projection.rescaling.factor == 3 and added.projection.rescaling.shift == 2
+    assert 0 < added.projection.layer.weight.abs().max() <= 0.25
     assert torch.equal(added(IMAGES).logits, plain(IMAGES).logits)
 
 
