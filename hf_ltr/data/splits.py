@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..naming import some, unknown_name
+from ..naming import some
+from ..validation import choice
 from .class_counts import ClassCounts
 from .randomness import stable_argsort
 
@@ -163,8 +164,7 @@ def long_tailed_counts(
     Raises:
         `ValueError`: for a factor below 1, or one so large that a class would keep no image.
     """
-    if imbalance_type not in PROFILES:
-        raise unknown_name("imbalance_type", imbalance_type, PROFILES)
+    choice("imbalance_type", imbalance_type, PROFILES)
     if not imbalance_factor >= 1 or math.isinf(imbalance_factor):
         raise ValueError(f"imbalance_factor is head over tail and must be at least 1, got {imbalance_factor}")
     if imbalance_type == "step":

@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ...files import clear_temporaries, write_text
-from ...naming import some, unknown_name
+from ...naming import some
 from ...reading import json_form
 from ...storage import naming_storage_errors
+from ...validation import choice
 from ..card import dataset_card
 from ..loading.decoding import decode_image, open_image, with_bytes
 from ..loading.image_sources import describe_problem, image_source
@@ -59,10 +60,8 @@ class Preparation:
     shard_rows: int = 4096
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise unknown_name("format", self.format, FORMATS)
-        if self.interpolation not in _INTERPOLATIONS:
-            raise unknown_name("interpolation", self.interpolation, _INTERPOLATIONS)
+        choice("format", self.format, FORMATS)
+        choice("interpolation", self.interpolation, _INTERPOLATIONS)
         if self.size < 1 or self.shard_rows < 1 or not 1 <= self.quality <= 100:
             raise ValueError(
                 f"size and shard_rows must be at least 1 and quality between 1 and 100, got {self.size}, "

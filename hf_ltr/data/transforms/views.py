@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...naming import unknown_name
+from ...validation import choice
 from .augmentation import MAX_VIEWS, Augmentation
 
 
@@ -37,8 +37,7 @@ def make_views(
     known = {"train": _names(augmentation, small) if train else [], "eval": []}
     known |= {name: list(own) for name, own in view_augmentations.items()}
     for view in views:
-        if view not in known:
-            raise unknown_name("view", view, known, "Define it with view_augmentations={name: [...]}.")
+        choice("view", view, known, "Define it with view_augmentations={name: [...]}.")
     lists = [known[view] if train else [] for view in views]
     used = {name for names in lists for name in names}
     return [

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from datasets.data_files import resolve_pattern, sanitize_patterns
 
-from ....naming import unknown_name
+from ....validation import choice
 
 
 def card_configurations(root: Path) -> dict[str, dict[str, Any]]:
@@ -40,9 +40,7 @@ def choose_configuration(configurations: dict[str, dict[str, Any]], name: str | 
     unknown name is refused, and several of which none is the default.
     """
     if name is not None:
-        if name not in configurations:
-            raise unknown_name(f"dataset_config of {where}", name, configurations)
-        return configurations[name]
+        return configurations[choice(f"dataset_config of {where}", name, configurations)]
     default = [own for own in configurations.values() if own.get("default") is True]
     if len(configurations) == 1 or default:
         return (default or list(configurations.values()))[0]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.exceptions import DatasetGenerationError
 
-from ....naming import unknown_name
+from ....validation import choice
 from ..source_options import SourceOptions
 from ..split_names import SPLITS, assign_splits, given_name, is_split_word, meanings
 from .card_configs import (
@@ -105,9 +105,7 @@ def _of_configuration(files: Sequence[str], dataset_config: str | None, root: Pa
             folders.pop()
         groups.setdefault("/".join(folders) or _TOP, []).append(file)
     if dataset_config is not None:
-        if dataset_config not in groups:
-            raise unknown_name(f"dataset_config of {root}", dataset_config, groups)
-        return groups[dataset_config]
+        return groups[choice(f"dataset_config of {root}", dataset_config, groups)]
     if len(groups) > 1:
         raise several_configurations(sorted(groups), root)
     return list(files)
