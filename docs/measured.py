@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -15,27 +17,58 @@ from hf_ltr.reading import read_json
 MEASURED_COLUMNS = ["protocol", "what", "all", *GROUP_COLUMNS[1:], "seeds"]
 
 
-def measured_table(repository: Path, method: str) -> list[list[str]]:
+@dataclass(frozen=True)
+class Result:
     """
-    Our results of a method: mean over seeds, and standard deviation from two seeds on, per protocol and row.
+    A finished run of a table.
+
+    Args:
+        method (`str`): Registry name.
+        protocol (`str`): What it was run under.
+        row (`str`): The method with its options, as the table has it.
+        metrics (`dict`): Accuracy of all images and of the groups there are.
+    """
+
+    method: str
+    protocol: str
+    row: str
+    metrics: dict[str, float]
+
+
+def read_results(repository: Path) -> list[Result]:
+    """
+    All results in a checkout.
 
     Args:
         repository (`Path`): Its folders `model_cards/*/results` hold what `hf-ltr table` wrote.
-        method (`str`): Registry name.
-
-    Returns:
-        `list[list[str]]`: cells in the order of `MEASURED_COLUMNS`.
 
     Raises:
         `ValueError`: for a result that is not finite.
     """
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    found = []
     for path in sorted((repository / "model_cards").glob("*/results/*.json")):
         content = read_json(path)
-        if content.get("description", {}).get("name") != method:
-            continue
         metrics = {name: content["metrics"][name] for name in GROUP_COLUMNS if name in content["metrics"]}
-        found.setdefault((content["settings"]["protocol"], content["row"]), []).append(metrics)
+        method = content.get("description", {}).get("name")
+        found.append(Result(method, content["settings"]["protocol"], content["row"], metrics))
+    return found
+
+
+def measured_table(results: Iterable[Result], method: str) -> list[list[str]]:
+    """
+    Our results of a method: mean over seeds, and standard deviation from two seeds on, per protocol and row.
+
+    Args:
+        results (iterable of [`Result`]).
+        method (`str`): Registry name.
+
+    Returns:
+        `list[list[str]]`: cells in the order of `MEASURED_COLUMNS`.
+    """
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for result in results:
+        if result.method == method:
+            found.setdefault((result.protocol, result.row), []).append(result.metrics)
     return [
         [f"`{protocol}`", f"`{row}`", *(_spread(runs, name) for name in GROUP_COLUMNS), str(len(runs))]
         for (protocol, row), runs in sorted(found.items())
@@ -72,4 +105,4 @@ def _spread(runs: list[dict[str, float]], name: str) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
-__all__ = ["MEASURED_COLUMNS", "card_rows", "measured_table"]
+__all__ = ["MEASURED_COLUMNS", "Result", "card_rows", "measured_table", "read_results"]

@@ -21,6 +21,7 @@ from pathlib import Path
 from hf_ltr.methods import METHODS
 
 from .markdown import with_blocks
+from .measured import read_results
 from .overviews import measured_rows, methods_index, methods_table, recipe_results, runs_index
 from .page import method_page
 from .recipe_configs import read_configs
@@ -31,17 +32,19 @@ RECIPE_TABLES = {"mem_vit": ("digits_lt_mae", "cifar100_lt_mae", "grocery96_mae"
 
 def files(repository: Path) -> dict[Path, str]:
     """Every generated file and its content: the pages of methods, and the pages with generated blocks."""
-    configs = read_configs(repository)
+    configs, results = read_configs(repository), read_results(repository)
     blocks = {
         repository / "README.md": {
             "methods": methods_table(repository, configs),
-            "measured": measured_rows(repository),
+            "measured": measured_rows(results),
         },
         repository / "docs" / "README.md": {"methods": methods_index(), "runs": runs_index(repository)},
     }
     for recipe, tables in RECIPE_TABLES.items():
         blocks[repository / "recipes" / f"{recipe}.md"] = {"measured": recipe_results(repository, tables)}
-    pages = {repository / "recipes" / f"{name}.md": method_page(name, repository, configs) for name in METHODS}
+    pages = {
+        repository / "recipes" / f"{name}.md": method_page(name, repository, configs, results) for name in METHODS
+    }
     return pages | {page: with_blocks(page, content) for page, content in blocks.items()}
 
 

@@ -11,7 +11,7 @@ from hf_ltr.methods import METHODS
 
 from .facts import stage_names
 from .markdown import table, title
-from .measured import MEASURED_COLUMNS, measured_table
+from .measured import MEASURED_COLUMNS, Result, measured_table
 from .recipe_configs import RecipeConfig, config_to_show
 
 # Whose rows the README shows; the others are on the pages.
@@ -30,9 +30,9 @@ def methods_table(repository: Path, configs: list[RecipeConfig]) -> str:
     return table(["name", "what it does", "paper", "stages", "settings"], rows)
 
 
-def measured_rows(repository: Path) -> str:
+def measured_rows(results: list[Result]) -> str:
     """README's measured rows: those of its protocol, best first."""
-    rows = [row[1:] for name in METHODS for row in measured_table(repository, name) if README_PROTOCOL in row[0]]
+    rows = [row[1:] for name in METHODS for row in measured_table(results, name) if README_PROTOCOL in row[0]]
     if not rows:
         return "Nothing was measured yet."
     return table(MEASURED_COLUMNS[1:], sorted(rows, key=lambda row: -float(row[1].split()[0])))

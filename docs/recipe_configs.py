@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hf_ltr.reading import read_yaml
+from hf_ltr.reading import parse_yaml
 from hf_ltr.recipe import ParsedOptions, TrainOptions
 from hf_ltr.recipe.stages import TrainingPlan
 from hf_ltr.recipe.training import given_pretraining, parse_training
@@ -52,17 +52,8 @@ class RecipeConfig:
 
     @classmethod
     def read(cls, path: Path) -> RecipeConfig:
-        """Read a file; its folder has the name of the script it belongs to."""
-        lines = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if not line.startswith("#"):
-                break
-            lines.append(line.lstrip("#").strip())
-        options = parse_training(["--config", str(path)], defaults=script_defaults(path.parent.name))
-        recipe = options.build(TrainOptions)
-        plan = TrainingPlan.make(recipe, given_pretraining(options), options.sections, EXAMPLE_COUNTS)
-        named = "method" in read_yaml(path)
-        return cls(path, " ".join(" ".join(lines).split()), named, options, plan)
+        """Read a file; its folder has the name of the script it belongs to. Read again, it is the same object."""
+        return _read_config(path, path.read_text(encoding="utf-8"))
 
     @property
     def script(self) -> str:
@@ -115,6 +106,20 @@ class RecipeConfig:
         if len(found) == 1:
             return [(None, found[0][1])]
         return [(name, settings) for name, settings in found if self.stage in (None, name)]
+
+
+@cache
+def _read_config(path: Path, text: str) -> RecipeConfig:
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    options = parse_training(["--config", str(path)], defaults=script_defaults(path.parent.name))
+    recipe = options.build(TrainOptions)
+    plan = TrainingPlan.make(recipe, given_pretraining(options), options.sections, EXAMPLE_COUNTS)
+    named = "method" in parse_yaml(text, str(path))
+    return RecipeConfig(path, " ".join(" ".join(lines).split()), named, options, plan)
 
 
 @cache

@@ -17,6 +17,7 @@ import dataclasses
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..naming import unknown_name
@@ -81,9 +82,15 @@ class OptionField:
         return value
 
 
+@lru_cache(maxsize=32)
+def _type_hints(dataclass_type: type) -> dict[str, Any]:
+    """Text of annotations is evaluated once: training arguments have some hundred."""
+    return typing.get_type_hints(dataclass_type)
+
+
 def own_fields(dataclass_type: type) -> list[OptionField]:
     """The options of a dataclass, in their order."""
-    hints = typing.get_type_hints(dataclass_type)
+    hints = _type_hints(dataclass_type)
     more = getattr(dataclass_type, "OPTION_METADATA", {})
     return [
         OptionField(item.name, hints[item.name], _default(item), {**item.metadata, **more.get(item.name, {})})

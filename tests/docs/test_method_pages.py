@@ -107,7 +107,7 @@ def test_a_readme_without_markers_and_a_folder_that_is_no_checkout_are_refused(t
 
 
 def test_a_method_without_configs_and_results_says_so(tmp_path):
-    page = method_page("mem", tmp_path, [])
+    page = method_page("mem", tmp_path, [], [])
     assert page.endswith("## Ours\n\nnot run\n") and "## Remarks" not in page
 
 
