@@ -68,11 +68,13 @@ def run(argv: list[str]) -> None:
     """Run what is missing and report."""
     options = parse_options(argv, [TableOptions], description=HELP, program="hf-ltr table").build(TableOptions)
     overrides = options.overrides
-    from ..table.completion import complete
     from ..table.protocol import default_protocol, load_protocol
-    from ..table.runs import Table
 
     protocol = load_protocol(options.protocol or default_protocol(options.dataset), **overrides)
+    # Below the protocol, whose misspelt name is refused before torch is imported.
+    from ..table.completion import complete
+    from ..table.runs import Table
+
     folder = options.output_dir or f"outputs/table/{protocol.folder_name}"
     command = command_line(argv, sub_command("table"), made_up_folders=True)
     complete(

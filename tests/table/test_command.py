@@ -76,6 +76,13 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys, monkeypatch
     assert message in error and "Traceback" not in error
 
 
+def test_a_misspelt_protocol_is_refused_before_torch_is_imported(repository):
+    arguments = ["table", "--methods", "cross_entropy", "--protocol", "cifar100_lt_40e"]
+    script = f"import sys; from hf_ltr.cli.main import main; print(main({arguments}), 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["2", "False"] and "'cifar100_lt_40ep'" in answer.stderr
+
+
 def test_what_did_not_diverge_is_reported(write_protocol, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("HF_LTR_TRACEBACK", raising=False)
     path = write_protocol(methods={"balanced_softmax": {"arguments": {"learning_rate": 1e30}}})
