@@ -109,6 +109,3 @@ def _meaning(name: str, text: str, documented: type, others: list[type]) -> str:
             if other.__name__ == match[1].rsplit(".", 1)[-1] and other is not documented:
                 return read_docstring(other, others).arguments.get(name, plain_links(text))
     return plain_links(text.strip())
-
-
-__all__ = ["Documentation", "options", "plain_links", "read_docstring", "undocumented"]

@@ -94,6 +94,3 @@ def _takes_empty_classes(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-__all__ = ["EXAMPLE_COUNTS", "example", "method_facts", "stage_names"]

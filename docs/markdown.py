@@ -41,6 +41,3 @@ def title(page: Path) -> str:
     """The first heading of a page."""
     lines = page.read_text(encoding="utf-8").splitlines()
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), page.stem)
-
-
-__all__ = ["table", "title", "with_blocks"]

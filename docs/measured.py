@@ -103,6 +103,3 @@ def _spread(runs: list[dict[str, float]], name: str) -> str:
     if not values:
         return ""
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
-
-
-__all__ = ["MEASURED_COLUMNS", "Result", "card_rows", "measured_table", "read_results"]

@@ -76,6 +76,3 @@ def _short(paper: Mapping[str, Any]) -> str:
     """`Cao et al. 2019`."""
     last = [author.split()[-1] for author in paper["authors"].split(", ")]
     return f"{' and '.join(last) if len(last) < 3 else f'{last[0]} et al.'} {paper['year']}"
-
-
-__all__ = ["measured_rows", "methods_index", "methods_table", "recipe_results", "runs_index"]

@@ -119,6 +119,3 @@ def _ours(name: str, repository: Path, results: list[Result]) -> str:
         "the package; a card has its settings inside."
     )
     return f"{intro}\n\n{table(MEASURED_COLUMNS, rows)}"
-
-
-__all__ = ["method_page"]

@@ -134,6 +134,3 @@ def _what(row: Mapping[str, Any], options: Mapping[str, Any]) -> str:
             continue
         parts.append(re.sub(r"^mae_epochs=(\d+)$", r"MAE of \1 epochs", part).replace("resolution=", "pixels "))
     return "; ".join(part for part in [*parts, row.get("note", "")] if part)
-
-
-__all__ = ["PUBLISHED_COLUMNS", "published_table"]

@@ -205,15 +205,3 @@ def _augmentation(settings: dict[str, Any]) -> str:
         if settings.get(field_name):
             names.append(f"{title} {float(settings[field_name]):g}")
     return ", ".join(names) or "none"
-
-
-__all__ = [
-    "DATASET_TITLES",
-    "RecipeConfig",
-    "as_stage",
-    "config_to_show",
-    "configs_of",
-    "read_configs",
-    "settings_row",
-    "training_defaults",
-]
