@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..data import ClassCounts
 
 
 @dataclass
@@ -31,7 +35,7 @@ class DataOptions:
     subset_seed: int = field(default=0, metadata={"help": "Seed of the chosen rows, apart from the training seed."})
     group_scheme: str = field(default="thresholds", metadata={"help": "thresholds, or auto when a group is empty."})
 
-    def counts(self, data: Any) -> Any:
+    def counts(self, data: Any) -> ClassCounts:
         """The class counts of the training split, grouped as asked."""
         from ..data import ClassCounts, class_counts
 
@@ -42,19 +46,6 @@ class DataOptions:
         """The `DatasetDict`; `check_lists` as in [`load_long_tailed`]."""
         from ..data import load_long_tailed
 
-        return load_long_tailed(
-            self.dataset,
-            imbalance_factor=self.imbalance_factor,
-            imbalance_type=self.imbalance_type,
-            order_column=self.order_column,
-            data_dir=self.data_dir,
-            list_dir=self.list_dir,
-            image_column=self.image_column,
-            label_column=self.label_column,
-            labels_from=self.labels_from,
-            splits=self.splits,
-            dataset_config=self.dataset_config,
-            validation_per_class=self.validation_per_class,
-            seed=self.subset_seed,
-            check_lists=check_lists,
-        )
+        others = ("dataset", "group_scheme", "subset_seed")
+        own = {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in others}
+        return load_long_tailed(self.dataset, **own, seed=self.subset_seed, check_lists=check_lists)

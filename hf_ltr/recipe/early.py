@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..naming import check_initial_checkpoint
 from .data_options import DataOptions
 from .options import ParsedOptions, glance
 from .train_options import TrainOptions, pretraining_options
+
+if TYPE_CHECKING:
+    from ..data import ClassCounts
 
 # A made-up training set on which methods and models are built before the real one is opened: every group has classes.
 _PLACEHOLDER = [1000 // (1 + index) + 1 for index in range(200)]
@@ -60,7 +63,7 @@ def data_source(options: ParsedOptions, also: Sequence[str] = ()) -> DataOptions
     return None
 
 
-def placeholder_counts(group_scheme: str) -> Any:
+def placeholder_counts(group_scheme: str) -> ClassCounts:
     """Class counts to build methods and networks for, as long as the data are not open."""
     from ..data.class_counts import ClassCounts
 
@@ -106,7 +109,7 @@ def check_options(options: ParsedOptions, recipe: TrainOptions, pretraining: Map
         check_length(stage.method, args)
 
 
-def _require_no_pretraining(options: ParsedOptions, recipe: TrainOptions, counts: Any) -> None:
+def _require_no_pretraining(options: ParsedOptions, recipe: TrainOptions, counts: ClassCounts) -> None:
     """
     Refuse options of pretraining where a run has none. A config may describe the pretraining that a method is run
     without; whoever asks for it on the command line is mistaken.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..naming import check_initial_checkpoint
+
+if TYPE_CHECKING:
+    from ..data import ClassCounts
+    from ..models import LongTailConfig
 
 
 @dataclass
@@ -30,7 +34,7 @@ class ModelOptions:
     head_init_std: float | None = field(default=None, metadata={"help": "Of a new head; 2e-5 in MAE fine-tuning."})
     masked_autoencoder: dict | None = field(default=None, metadata={"help": "Decoder options, JSON."})
 
-    def config(self, class_counts: Any) -> Any:
+    def config(self, class_counts: ClassCounts) -> LongTailConfig:
         """The [`LongTailConfig`] for these classes."""
         from ..models import LongTailConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .commands import command_line
 from .data_options import DataOptions
@@ -13,6 +13,9 @@ from .early import check_options, check_paths, placeholder_counts
 from .model_options import ModelOptions
 from .options import ParsedOptions, check_names, glance, parse_options
 from .train_options import TrainOptions, may_be_pretraining, pretraining_options
+
+if TYPE_CHECKING:
+    from ..data import ClassCounts
 
 
 def train(
@@ -120,7 +123,7 @@ def given_pretraining(options: ParsedOptions) -> dict[str, Any]:
     return {name: own for name, own in options.of(pretraining_options()).items() if own is not None}
 
 
-def _labelled_stages(method: str, counts: Any) -> tuple[str, ...]:
+def _labelled_stages(method: str, counts: ClassCounts) -> tuple[str, ...]:
     from ..methods import get_method
 
     return tuple(stage.name for stage in get_method(method, class_counts=counts).stages() if stage.method.uses_labels)
