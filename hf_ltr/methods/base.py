@@ -255,10 +255,21 @@ class LongTailMethod(nn.Module):
         published = type(self)(self.class_counts, **self.parts(), **options)
         return published.describe()["options"] == self.describe()["options"]
 
+    def published_part(self) -> LongTailMethod | None:
+        """
+        The method inside that stands beside this one where a published number is of both, in the column `method` or
+        `combined_with`. None where it goes without saying: a teacher, for example.
+        """
+        return next(iter(self.parts().values()), None)
+
     # ------------------------------------------------------------------ identity
     def parts(self) -> dict[str, LongTailMethod]:
-        """The methods inside this one by their argument: what is wrapped (`base`), or trained before."""
-        return {name: getattr(self, name) for name in self.part_names}
+        """
+        The methods inside this one by their argument: what is wrapped (`base`), or trained before. One that may be
+        left out is kept as `None`, and is not among them.
+        """
+        parts = {name: getattr(self, name) for name in self.part_names}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @classmethod
     def option_names(cls) -> list[str]:

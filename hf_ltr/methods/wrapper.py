@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import torch
 from torch import nn
 
-from .base import LongTailMethod
+from .base import LongTailMethod, Stage
 from .batch import Batch
 from .host import MethodHost
 
@@ -60,11 +61,13 @@ class MethodWrapper(LongTailMethod):
 
     def __init__(self, base: LongTailMethod):
         super().__init__(base.class_counts)
-        if len(base.stages()) > 1:
+        names = [stage.name for stage in base.stages()]
+        if len(names) > 1:
+            inside = next(iter(base.parts()), None)
+            example = f", for example get_method({base.name!r}, {inside}=<wrapped method>)" if inside else ""
             raise ValueError(
-                f"{type(self).__name__} cannot wrap {base.name!r}, which has the stages "
-                f"{', '.join(stage.name for stage in base.stages())}. Wrap the method of one stage instead, for "
-                f"example get_method({base.name!r}, representation=<wrapped method>)."
+                f"{self.name or type(self).__name__} cannot wrap {base.name!r}, which has the stages "
+                f"{', '.join(names)}. Wrap the method of one stage instead{example}."
             )
         self.base = base
 
@@ -97,3 +100,6 @@ class MethodWrapper(LongTailMethod):
 
     def computes_model(self) -> bool:
         return self.base.computes_model()
+
+    def stages(self) -> list[Stage]:
+        return [dataclasses.replace(stage, method=self) for stage in self.base.stages()]

@@ -205,7 +205,7 @@ def _published_names(method: LongTailMethod, post_hoc: str | None) -> list[tuple
     if post_hoc is not None:
         # Printed as methods of their own.
         return [(method.published_post_hoc, method.published_inside)] if method.published_post_hoc else []
-    part = _part(method)
+    part = method.published_part()
     if part is None or part.published_inside:
         partners = method.published_with + (part.published_inside if part is not None else ())
         return [(names, partners)] if names else []
@@ -214,14 +214,9 @@ def _published_names(method: LongTailMethod, post_hoc: str | None) -> list[tuple
     return [pair for pair in ((names, partners), (mirrored, names)) if pair[0] and pair[1]]
 
 
-def _part(method: LongTailMethod) -> LongTailMethod | None:
-    """The method inside, if there is one."""
-    return next(iter(method.parts().values()), None)
-
-
 def _same_variant(method: LongTailMethod, row: Mapping[str, Any]) -> bool:
     """Whether a row was made with the options of the method, and of the one inside it."""
-    part = _part(method)
+    part = method.published_part()
     if part is None or part.published_inside:
         return method.is_published_as(row)
     # Which of the two a source calls the method and which the combination differs.

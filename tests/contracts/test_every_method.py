@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors import safe_open
 from timm.layers import DropPath
 
 from hf_ltr import METHODS, LongTailForImageClassification, class_counts, get_method
-from hf_ltr.methods import MethodWrapper
+from hf_ltr.methods import MethodWrapper, Stage
 from hf_ltr.methods.base import LongTailMethod
 
 from .builders import (
@@ -241,7 +242,7 @@ def test_options_are_kept_under_their_names_and_documented(name):
 def test_a_wrapper_forwards_every_hook():
     """One forgotten hook (the base's schedule, say) would fail silently."""
     # What a wrapper is, has and was published with is its own, not its base's.
-    own = ("describe", "parts", "extra_repr", "stages", "published_options", "is_published_as")
+    own = ("describe", "parts", "extra_repr", "stages", "published_options", "is_published_as", "published_part")
     hooks = [
         name
         for name, member in vars(LongTailMethod).items()
@@ -297,9 +298,43 @@ def test_a_wrapper_has_the_facts_of_its_base():
         assert getattr(wrapper, fact) == other, fact
 
 
+class Student(LongTailMethod):
+    """Of two stages where it says how its teacher is trained."""
+
+    name, part_names = "student", ("teacher",)
+
+    def __init__(self, class_counts, teacher=None):
+        super().__init__(class_counts)
+        self.teacher = teacher
+
+    def stages(self):
+        return [Stage("teacher", self.teacher or LongTailMethod(self.class_counts)), Stage("student", self)]
+
+
 def test_a_multi_stage_method_is_not_wrapped():
     with pytest.raises(ValueError, match="cannot wrap 'crt'.*representation=<wrapped method>"):
         MethodWrapper(get_method("crt", class_counts=[3, 2]))
+    with pytest.raises(ValueError, match="stages teacher, student. Wrap the method of one stage instead.$"):
+        MethodWrapper(Student([3, 2]))
+    with pytest.raises(ValueError, match="'student', teacher=<wrapped method>"):
+        MethodWrapper(Student([3, 2], get_method("focal", class_counts=[3, 2])))
+
+
+def test_a_wrapper_runs_the_stage_of_its_base():
+    """Its model, its arguments and its place are those of the stage; only the method is another."""
+    (own,) = get_method("masked_autoencoding", class_counts=[3, 2]).stages()
+    wrapper = MethodWrapper(own.method)
+    (stage,) = wrapper.stages()
+    assert stage == dataclasses.replace(own, method=wrapper) and stage.model_class is not None
+    (stage,) = MethodWrapper(wrapper).stages()
+    assert stage.model_class is own.model_class
+
+
+def test_a_part_may_be_left_out():
+    assert Student([3, 2]).parts() == {}
+    assert Student([3, 2]).describe() == {"name": "student", "options": {}}
+    teacher = get_method("focal", class_counts=[3, 2])
+    assert Student([3, 2], teacher).describe()["teacher"] == teacher.describe()
 
 
 @pytest.mark.parametrize("name", METHOD_NAMES)

@@ -172,6 +172,22 @@ def test_rows_of_several_experts_are_left_out():
     assert published_targets(SingleRIDE(COUNTS), PLACE) == []
 
 
+@pytest.mark.parametrize("names_its_teacher", [True, False])
+def test_a_part_that_goes_without_saying_is_not_looked_for_in_a_row(names_its_teacher):
+    class Student(CrossEntropy):
+        published_names, part_names = ("dive",), ("teacher",)
+
+        def __init__(self, class_counts, teacher=None):
+            super().__init__(class_counts)
+            self.teacher = teacher or get_method("balanced_softmax", class_counts=class_counts)
+
+        def published_part(self):
+            return super().published_part() if names_its_teacher else None
+
+    found = published_targets(Student(COUNTS), {**PLACE, "epochs": 200.0})
+    assert {row["method"] for row in found} == (set() if names_its_teacher else {"dive"})
+
+
 def test_post_hoc_adjustment_is_a_method_of_its_own():
     found = published_targets(get_method("cross_entropy", class_counts=COUNTS), PLACE, post_hoc="logit_adjustment")
     assert {row["method"] for row in found} == {"la_posthoc", "pc_softmax"}
