@@ -78,6 +78,12 @@ def test_the_rooms_that_contributors_read_of_are_those_of_the_contract(repositor
     assert re.findall(r"^\| `(\w+)` \|", _text(repository, "CONTRIBUTING.md"), re.MULTILINE) == rooms[:-1]
 
 
+def test_files_that_contributors_are_sent_to_exist(repository):
+    named = re.findall(r"`((?:hf_ltr|tests|recipes|docs)/[\w./]+)`", _text(repository, "CONTRIBUTING.md"))
+    assert len(named) > 5
+    assert [name for name in named if not (repository / name).exists()] == []
+
+
 def test_the_package_needs_nothing_that_is_not_in_the_wheel(repository):
     find = tomllib.loads(_text(repository, "pyproject.toml"))["tool"]["setuptools"]["packages"]["find"]
     assert find["include"] == ["hf_ltr*"]
