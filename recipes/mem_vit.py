@@ -4,8 +4,9 @@ MEM on a ViT: masked autoencoding on the long-tailed images, fine-tuning, and th
     accelerate launch recipes/mem_vit.py                                     # digits-LT, minutes on two CPU cores
     accelerate launch recipes/mem_vit.py --dataset path/to/my_images         # with configs/mem_vit/own_images.yaml
     accelerate launch recipes/mem_vit.py --config recipes/configs/mem_vit/cifar100_lt.yaml --data_dir path/to/cifar100
-    accelerate launch recipes/mem_vit.py --config recipes/configs/mem_vit/own_images.yaml --dataset path/to/my_images \\
-        --initial_checkpoint facebook/vit-mae-base --backbone vit_base_patch16_224 --image_size 224
+    accelerate launch recipes/mem_vit.py --config recipes/configs/mem_vit/own_images.yaml \\
+        --dataset path/to/my_images --initial_checkpoint facebook/vit-mae-base --backbone vit_base_patch16_224 \\
+        --image_size 224
 
 Classifier re-training and post-hoc logit adjustment on the same representation are run and reported beside MEM:
 without them a gain of MEM proves nothing. Started again after an interruption, the same command continues where it
