@@ -103,4 +103,11 @@ def may_be_pretraining(option: str) -> bool:
 
 
 def _scalars(options: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (options or {}).items() if not isinstance(value, list | dict)}
+    kept = {}
+    for name, value in (options or {}).items():
+        if isinstance(value, dict) and "name" in value:  # a method inside of the method
+            own = value.get("options")
+            kept[name] = _scalars(value) | ({"options": _scalars(own)} if isinstance(own, dict) else {})
+        elif not isinstance(value, list | dict):
+            kept[name] = value
+    return kept

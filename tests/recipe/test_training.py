@@ -9,10 +9,10 @@ import pytest
 
 from hf_ltr import METHODS, ClassCounts, LongTailTrainingArguments
 from hf_ltr.cli.main import main
-from hf_ltr.recipe import TrainOptions
+from hf_ltr.recipe import DataOptions, TrainOptions
 from hf_ltr.recipe.early import check_options
 from hf_ltr.recipe.stages import TrainingPlan
-from hf_ltr.recipe.training import given_pretraining, parse_training
+from hf_ltr.recipe.training import given_pretraining, parse_training, train
 
 COUNTS = ClassCounts([200, 50, 5])
 TINY = ["--mixed_precision_mode", "no", "--disable_tqdm", "true", "--cpu_threads", "1", "--use_cpu", "true"]
@@ -98,6 +98,19 @@ def test_mistakes_are_one_line_and_leave_nothing(argv, message, tmp_path, capsys
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_method_inside_is_looked_at_before_the_data_are_opened(monkeypatch):
+    monkeypatch.setattr(DataOptions, "load", lambda self: pytest.fail("the data were opened"))
+    for base, message in {
+        '{"name": "focl"}': "Unknown method: 'focl'",
+        '{"name": "focal", "options": {"gama": 1}}': "Unknown option of focal: 'gama'",
+        '{"name": "focal", "options": {"gamma": -1}}': "must not be negative",
+        '{"name": "crt"}': "deferred_reweighting cannot wrap 'crt'",
+        '{"name": "deferred_reweighting", "base": {"name": "focl"}}': "Unknown method: 'focl'",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            train(["deferred_reweighting", "--method_options", f'{{"base": {base}}}'])
 
 
 def test_a_run_is_repeated_by_the_config_in_its_folder(tmp_path, capsys, monkeypatch):
