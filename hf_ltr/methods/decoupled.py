@@ -118,11 +118,16 @@ def retraining_options(method: DecoupledMethod, row: PublishedRow) -> dict[str, 
 def configure_network(representation: LongTailMethod, config: LongTailConfig) -> None:
     """
     What the method of an earlier stage demands of the network. How inference corrects the logits of its own classifier
-    (`pc_softmax`) stays with its stage: the classifier of the next one would be corrected twice.
+    (`pc_softmax`) stays with its stage: the classifier of the next one would be corrected twice. So do auxiliary
+    networks that only its training needed.
     """
+    # Not above, because importing models takes seconds that listing the methods need not.
+    from ..models.modules import modules_for_inference
+
     adjustment = config.logit_adjustment
     representation.configure(config)
     config.logit_adjustment = adjustment
+    config.modules = modules_for_inference(config.modules)
 
 
 def use_scaled_head(config: LongTailConfig, representation: LongTailMethod, who: str) -> None:

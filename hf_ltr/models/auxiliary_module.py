@@ -83,12 +83,15 @@ class AuxiliaryModule(nn.Module):
         options (`dict[str, Any]`): Those of this one, complete and checked.
         metric_names (`tuple[str, ...]`): Of the metrics that its `metrics()` compute.
         reads_tokens (`bool`): Whether `contribute` needs tokens, which cost something to hand over.
+        training_only (`bool`): Whether inference does without it (a projection head): it contributes in training mode
+            alone, and what training leaves behind does not have it.
     """
 
     name: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]] = {}
     metric_names: ClassVar[tuple[str, ...]] = ()
     reads_tokens: bool = False
+    training_only: ClassVar[bool] = False
 
     def __init__(self, config: ClassifierFields):
         super().__init__()

@@ -25,7 +25,7 @@ from .class_order import names_in_config, order_of, reorder_fields, reorder_head
 from .configuration import LongTailConfig
 from .freezing import FreezableMixin
 from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, Head, ScaledHead, initialize_linear_head
-from .modules import MODULES
+from .modules import MODULES, modules_for_inference
 from .pretrained_model import LongTailPreTrainedModel
 from .prior_offset import prior_offset
 
@@ -146,7 +146,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         if self.config.logit_adjustment is not self._applied_adjustment:
             self._apply_logit_adjustment()
         pixel_values = pixel_values.to(self.classifier.weight.dtype)
-        modules = self.auxiliary_modules
+        modules = [module for module in self.auxiliary_modules if self.training or not module.training_only]
         reads_tokens = any(module.reads_tokens for module in modules)
         features, tokens = extract_features(self.backbone, pixel_values, with_tokens=reads_tokens)
         raw_logits = base_logits = self.classifier(features)
@@ -173,6 +173,13 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
     def auxiliary_modules(self) -> list[AuxiliaryModule]:
         """The networks that `config.modules` asks for, in the order in which they see the logits."""
         return [getattr(self, name) for name in self._auxiliary_names]
+
+    def drop_training_modules(self) -> None:
+        """Take off, here and in the config, the auxiliary networks that only training needs."""
+        self.config.modules = modules_for_inference(self.config.modules)
+        for name in set(self._auxiliary_names).difference(self.config.modules or ()):
+            delattr(self, name)
+        self._auxiliary_names = tuple(self.config.modules or ())
 
     def reset_classifier(self) -> None:
         """

@@ -39,6 +39,11 @@ def modules_for_other_classes(modules: Mapping[str, Any]) -> tuple[dict[str, Any
     return {name: options for name, options in kept.items() if options is not None} or None, dropped
 
 
+def modules_for_inference(modules: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """`config.modules` without those that only training needs."""
+    return {name: options for name, options in (modules or {}).items() if not MODULES[name].training_only} or None
+
+
 def gather_modules(fields: dict[str, Any], modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     Fields of a config with every module in `modules`: before there was that field, a module was a field of its own

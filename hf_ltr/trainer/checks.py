@@ -20,6 +20,7 @@ from ..methods.double_correction import warn_of_training_corrections
 from ..models import LongTailConfig, LongTailImageProcessor, MaskedAutoencoder
 from ..models.class_matching import match_classes, other_classes
 from ..models.class_order import names_in_config, order_of
+from ..models.modules import modules_for_inference
 from .agreement import (
     agreed_config,
     check_method_counts,
@@ -176,15 +177,22 @@ def check_run(model: Any, method: LongTailMethod, args: Any, train_dataset: Any,
         agreed = agreed_config(config, counts, is_trained(model))
     built = copy.deepcopy(agreed or config)
     method.configure(built)
-    for name in _ARCHITECTURE:
-        if getattr(built, name) != getattr(config, name):
+    needed, found = (_architecture(one, to_train=train_dataset is not None) for one in (built, config))
+    for name, value in needed.items():
+        if value != found[name]:
             raise ValueError(
-                f"{method.name} needs config.{name}={getattr(built, name)!r} but the model was built with "
-                f"{getattr(config, name)!r}. Call method.configure(config) before building the model."
+                f"{method.name} needs config.{name}={value!r} but the model was built with {found[name]!r}. Call "
+                "method.configure(config) before building the model."
             )
     check_arguments(method, args, config.logit_adjustment)
     check_parameter_options(args.parameter_options, [name for name, _ in model.named_parameters()])
     return agreed
+
+
+def _architecture(config: Any, to_train: bool) -> dict[str, Any]:
+    """What was built, or is to be; a finished model has left behind what only training needs."""
+    fields = {name: getattr(config, name) for name in _ARCHITECTURE}
+    return fields if to_train else {**fields, "modules": modules_for_inference(config.modules)}
 
 
 def check_label_range(dataset: Any, num_labels: int, required: bool = True) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from ..methods import LongTailMethod
 from ..methods.host import MethodHost
+from ..models import LongTailForImageClassification
 from .method_state import Progress
 
 
@@ -25,9 +26,11 @@ def begin_epoch(method: LongTailMethod, host: MethodHost, progress: Progress, ep
 
 
 def finalize(method: LongTailMethod, host: MethodHost) -> None:
-    """The method's `finalize`."""
+    """The method's `finalize`; what only training needed is no part of the model any more."""
     with _own_random_numbers(host.args.device, host.args.seed):
         method.finalize(host)
+    if isinstance(host.model, LongTailForImageClassification):
+        host.model.drop_training_modules()
 
 
 @contextlib.contextmanager
