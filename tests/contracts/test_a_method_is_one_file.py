@@ -110,7 +110,7 @@ def test_the_command_line_trains_it(package, capsys):
 
 
 def test_it_has_a_page_and_a_line_in_the_list(package, repository, capsys):
-    page = method_page(NAME, repository, [])
+    page = method_page(NAME, repository, [], [])
     assert "# hesitant" in page and "On Hesitation" in page and "| `strength` | `0.1` |" in page
     assert main(["list"]) == 0
     assert "hesitant                strength, width  (On Hesitation)" in capsys.readouterr().out
