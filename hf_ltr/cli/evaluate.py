@@ -52,7 +52,7 @@ def run(argv: list[str]) -> None:
     assert source is not None  # its dataset has to be given
     from ..files import write_metrics
     from ..markup import MODEL_COLUMNS, metrics_table
-    from ..trainer.checkpoint_evaluation import evaluate_checkpoint, require_own_model
+    from ..trainer.evaluation import evaluate_checkpoint, require_own_model
 
     require_own_model(options.checkpoint)
     classes = {

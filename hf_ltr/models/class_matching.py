@@ -20,7 +20,7 @@ def match_classes(
     trust: bool | None = None,
     subset: bool | None = None,
     spelling: str = "{}=True",
-    tell: bool = True,
+    warn: bool = True,
 ) -> list[int] | None:
     """
     The model's class for each class of the data.
@@ -34,7 +34,7 @@ def match_classes(
             was asked, and the caller has no such option.
         subset (`bool`, *optional*): Take data that have only some of the model's classes. `None` as for `trust`.
         spelling (`str`): How an option is set where it is given, such as `"--{}"`.
-        tell (`bool`): Warn; `False` for a check before the data are used.
+        warn (`bool`): `False` for a check before the data are used.
 
     Returns:
         `list[int]`, or `None` where both number the classes alike.
@@ -49,7 +49,7 @@ def match_classes(
         return None
     names, own = [str(name) for name in names], names_in_config(config)
     if own is None:
-        _check_unnamed(names, config, what, trust, spelling, tell)
+        _check_unnamed(names, config, what, trust, spelling, warn)
         return None
     if names == own:
         return None
@@ -60,19 +60,19 @@ def match_classes(
     absent = [name for name in own if name not in set(names)]
     if not unknown and not (absent and not subset):
         first = next((index for index, name in enumerate(names) if place[name] != index), None)
-        if first is not None and tell:
+        if first is not None and warn:
             _warn(
                 f"{what} numbers the model's classes differently (class {first} is {names[first]!r} there and "
                 f"{own[first]!r} in the model): they are matched by name."
             )
         return [place[name] for name in names]
     if trust and len(names) == len(own):
-        _check_trusted(names, own, what, spelling, tell)
+        _check_trusted(names, own, what, spelling, warn)
         return None
     raise ValueError(other_classes(names, own, what, trust, subset, spelling))
 
 
-def _check_unnamed(names: list[str], config: Any, what: str, trust: bool | None, spelling: str, tell: bool) -> None:
+def _check_unnamed(names: list[str], config: Any, what: str, trust: bool | None, spelling: str, warn: bool) -> None:
     number = config.num_labels
     if len(names) != number:
         raise ValueError(
@@ -88,14 +88,14 @@ def _check_unnamed(names: list[str], config: Any, what: str, trust: bool | None,
             f"If that is the model's order, say {spelling.format('trust_class_order')}; better, write the names into "
             "id2label of its config.json."
         )
-    if tell:
+    if warn:
         _warn(
             f"The model's classes have no names (LABEL_0, LABEL_1, ...): that they are in the order of "
             f"{_inside(what)} ({pairs}) could not be checked."
         )
 
 
-def _check_trusted(names: list[str], own: list[str], what: str, spelling: str, tell: bool) -> None:
+def _check_trusted(names: list[str], own: list[str], what: str, spelling: str, warn: bool) -> None:
     both = set(names) & set(own)
     wrong = [index for index, name in enumerate(names) if name in both and own[index] != name]
     if wrong:
@@ -105,7 +105,7 @@ def _check_trusted(names: list[str], own: list[str], what: str, spelling: str, t
             f"is {names[first]!r} there, which is class {own.index(names[first])} of the model. Give the classes "
             "the same names in both; they are then matched by name."
         )
-    if not tell:
+    if not warn:
         return
     pairs = [f"{a!r} as {b!r}" for a, b in zip(names, own, strict=True) if a != b]
     _warn(f"{what} has other class names than the model, taken by number as you said: {some(pairs)}.")

@@ -253,14 +253,14 @@ class Table:
             alone.append(own)
             root = self.output_dir / "first_stages" / name
             folders = self._take_over(folders, [root / before.name for before in alone[:-1]])
-            run_stages(alone, output_dir=root, announce=self._log_stage, **common)
+            run_stages(alone, output_dir=root, log=self._log_stage, **common)
             folders.append(root / own.name)
         if len(plan.stages) == len(names):
             return folders
         # Taken over as finished stages of this run: run_stages compares their settings with those it needs.
         folder = self.output_dir / "runs" / f"{plan.row.file_name}_seed{plan.seed}"
         self._take_over(folders, [folder / stage.name for stage in plan.stages[: len(names)]])
-        run_stages(plan.stages, output_dir=folder, announce=self._log_stage, **common)
+        run_stages(plan.stages, output_dir=folder, log=self._log_stage, **common)
         return [folder / stage.name for stage in plan.stages]
 
     def _take_over(self, sources: list[Path], targets: list[Path]) -> list[Path]:

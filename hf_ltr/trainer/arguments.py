@@ -23,46 +23,35 @@ IMAGE_LOADING = ("auto", "resident", "workers")
 
 # Ranges of the arguments that are numbers. A rate may be 0, which trains nothing and is how a baseline is measured.
 _SHARE: dict[str, float] = {"minimum": 0, "maximum": 1}
+_BELOW_ONE: dict[str, float] = {"minimum": 0, "below": 1}
+_NOT_NEGATIVE = (
+    "learning_rate min_learning_rate weight_decay adam_epsilon max_grad_norm num_train_epochs warmup_steps "
+    "warmup_epochs lr_milestone_factor mixup_alpha cutmix_alpha eval_delay logging_steps eval_steps save_steps"
+).split()
 _NUMBERS: dict[str, dict[str, float]] = {
-    "learning_rate": {"minimum": 0},
-    "min_learning_rate": {"minimum": 0},
-    "weight_decay": {"minimum": 0},
-    "momentum": {"minimum": 0, "below": 1},
-    "adam_beta1": {"minimum": 0, "below": 1},
-    "adam_beta2": {"minimum": 0, "below": 1},
-    "adam_epsilon": {"minimum": 0},
-    "max_grad_norm": {"minimum": 0},
-    "num_train_epochs": {"minimum": 0},
-    "warmup_steps": {"minimum": 0},
-    "warmup_epochs": {"minimum": 0},
-    "lr_milestone_factor": {"minimum": 0},
-    "mixup_alpha": {"minimum": 0},
-    "cutmix_alpha": {"minimum": 0},
-    "mix_probability": _SHARE,
-    "mix_switch_probability": _SHARE,
-    "label_smoothing": {"minimum": 0, "below": 1},
-    "label_smoothing_factor": _SHARE,
-    "eval_delay": {"minimum": 0},
-    "logging_steps": {"minimum": 0},
-    "eval_steps": {"minimum": 0},
-    "save_steps": {"minimum": 0},
+    **{name: {"minimum": 0} for name in _NOT_NEGATIVE},
+    **{name: _BELOW_ONE for name in ("momentum", "adam_beta1", "adam_beta2", "label_smoothing")},
+    **{name: _SHARE for name in ("mix_probability", "mix_switch_probability", "label_smoothing_factor")},
 }
-# Of these, those that may be unset.
-_UNSET = ("warmup_epochs", "warmup_steps", "eval_delay", "eval_steps", "save_steps", "logging_steps")
-# Bounds, and whether the argument may be unset. (transformers reads -1 as unset of max_steps.)
-_WHOLE_NUMBERS: dict[str, tuple[dict[str, int], bool]] = {
-    "per_device_train_batch_size": ({"minimum": 1}, False),
-    "per_device_eval_batch_size": ({"minimum": 1}, False),
-    "gradient_accumulation_steps": ({"minimum": 1}, False),
-    "eval_accumulation_steps": ({"minimum": 1}, True),
-    "max_steps": ({"minimum": -1}, False),
-    "seed": ({"minimum": 0, "maximum": 2**32 - 1}, False),
-    "data_seed": ({"minimum": 0, "maximum": 2**32 - 1}, True),
-    "save_total_limit": ({"minimum": 0}, True),
-    "cpu_threads": ({"minimum": 1}, True),
-    "dataloader_num_workers": ({"minimum": -1}, False),
-    "dataloader_prefetch_factor": ({"minimum": 1}, True),
+_SEED = {"minimum": 0, "maximum": 2**32 - 1}
+_WHOLE_NUMBERS: dict[str, dict[str, int]] = {
+    "per_device_train_batch_size": {"minimum": 1},
+    "per_device_eval_batch_size": {"minimum": 1},
+    "gradient_accumulation_steps": {"minimum": 1},
+    "eval_accumulation_steps": {"minimum": 1},
+    "max_steps": {"minimum": -1},  # which transformers reads as unset
+    "seed": _SEED,
+    "data_seed": _SEED,
+    "save_total_limit": {"minimum": 0},
+    "cpu_threads": {"minimum": 1},
+    "dataloader_num_workers": {"minimum": -1},
+    "dataloader_prefetch_factor": {"minimum": 1},
 }
+# Of both, those that may be unset.
+_MAY_BE_UNSET = frozenset(
+    "warmup_epochs warmup_steps eval_delay eval_steps save_steps logging_steps eval_accumulation_steps data_seed "
+    "save_total_limit cpu_threads dataloader_prefetch_factor".split()
+)
 _FLAGS = ("channels_last", "nesterov", "decay_all_parameters", "bf16", "fp16", "logging_nan_inf_filter")
 
 
@@ -231,14 +220,14 @@ class LongTailTrainingArguments(TrainingArguments):
         Raises:
             `ValueError`: naming the argument and its range, before any data is read.
         """
-        for name, bounds in _NUMBERS.items():
+        for name, bounds in (_NUMBERS | _WHOLE_NUMBERS).items():
             value = getattr(self, name)
-            if value is not None or name not in _UNSET:
+            if value is None and name in _MAY_BE_UNSET:
+                continue
+            if name in _WHOLE_NUMBERS:
+                whole_number(name, value, **_WHOLE_NUMBERS[name])
+            else:
                 number(name, value, **bounds)
-        for name, (limits, optional) in _WHOLE_NUMBERS.items():
-            value = getattr(self, name)
-            if value is not None or not optional:
-                whole_number(name, value, **limits)
         for name in _FLAGS:
             value = getattr(self, name)
             if value is not None:

@@ -295,7 +295,7 @@ def evaluation_classes(
             "that is fine-tuned from it (set eval_strategy='no' for this stage)."
         )
     require_rows(dataset, what)
-    return match_classes(class_names_of(dataset), model.config, what, tell=warn, **options)
+    return match_classes(class_names_of(dataset), model.config, what, warn=warn, **options)
 
 
 def check_same_classes(there: Any, here: Any, where: str, any_order: bool = False) -> None:

@@ -1,24 +1,34 @@
-"""The data of a run: batch loaders, the data loaders over them, and the sampler of the training rows."""
+"""The data of a run: images found readable, batch loaders, data loaders over them, sampler of the training rows."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from ..data.loading.batch_loader import BatchLoader
 from ..data.loading.batches import GlobalBatchSampler, KeyedDataLoader, RowSampler, SequentialShards
+from ..data.loading.image_check import check_images, has_files
+from ..data.loading.image_sources import MAX_REPORTED, unreadable_images
 from ..data.samplers import make_sampler
 from ..distributed import available_cores
 from ..methods import LongTailMethod
 from ..models.modeling import LongTailPreTrainedModel
 from .arguments import LongTailTrainingArguments
 from .checks import evaluation_classes
-from .image_checks import require_readable_images
 from .optimization import planned_epochs
+
+logger = logging.getLogger(__name__)
+
+# Fingerprints of the datasets that this process has checked: the stages of a run share them.
+_checked: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def training_batch_loader(
@@ -104,6 +114,46 @@ class KeptBatchLoaders:
             self._known = {key: value for key, value in self._known.items() if key in kept}
             self._known[id(dataset)] = (dataset, loader)
         return loader
+
+
+def require_readable_images(splits: Mapping[str, Any], log: Callable[[str], None] = logger.info) -> None:
+    """
+    Read the headers of all images that no earlier check found in order; processes share the work.
+
+    Args:
+        splits (`dict`): Datasets by name; None, and datasets that decode by themselves, are left out.
+        log (`Callable`): Called on the main process with what was read.
+
+    Raises:
+        `ValueError`: on all processes, naming split, class, row and file of the first images that cannot be read.
+    """
+    pending = {
+        name: dataset
+        for name, dataset in splits.items()
+        if dataset is not None and has_files(dataset) and _checked.get(dataset) != dataset._fingerprint
+    }
+    if not pending:
+        return
+    state = PartialState()
+    check = check_images(
+        pending, reuse=True, part=(state.process_index, state.num_processes), progress=state.is_main_process
+    )
+    damaged = gather_object(check.damaged)
+    whole = sum(gather_object([check.whole]))
+    check.remember(complete=not damaged)
+    if damaged:
+        raise unreadable_images([str(damage) for damage in damaged[:MAX_REPORTED]], number=len(damaged))
+    _checked.update({dataset: dataset._fingerprint for dataset in pending.values()})
+    if state.is_main_process:
+        parts = ", ".join(f"{name} {number:,}" for name, number in check.images.items())
+        if whole < check.total:
+            also = f", {whole:,} of them read whole before" if whole else ""
+            log(
+                f"Images checked: headers only, {check.total:,} images ({parts}){also}; "
+                "`hf-ltr check <dataset> --full` reads them whole"
+            )
+        else:
+            log(f"Images checked: {check.total:,} images ({parts}) were read whole by `hf-ltr check --full`")
 
 
 def require_readable_data(train_dataset: Any, loading: str, eval_dataset: Any) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from accelerate import PartialState
 from transformers.trainer_utils import IntervalStrategy
 
 from ..data.class_counts import ClassCounts
@@ -71,7 +70,7 @@ def plan_stages(
     arguments: dict[str, Any],
     splits: Splits,
     output_dir: Path,
-    announce: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[StagePlan]:
     """
     The stages of a run with all that is checked of them; arguments as of [`run_stages`].
@@ -88,7 +87,7 @@ def plan_stages(
     for stage in stages:
         own_config, folder = stage_config(stage, config), output_dir / stage.name
         _check_start(stage, own_config, config, plans)
-        args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, announce))
+        args = LongTailTrainingArguments(**stage_arguments(stage, stages, arguments, folder, log))
         _check_stage(stage, own_config, args, counts, splits)
         earlier = plans.get((stage.start or "").removeprefix(REFERENCE))
         origin: dict[str, Any] = {"start": stage.start if earlier is None else earlier.identity}
@@ -170,7 +169,7 @@ def stage_arguments(
     stages: list[Stage],
     arguments: dict[str, Any],
     folder: Path,
-    announce: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """
     Training arguments of a stage: the common ones and its own.
@@ -182,14 +181,11 @@ def stage_arguments(
     common, own = _local(arguments), _local(stage.arguments)
     asked = sorted(set(stage.arguments) - set(own))
     if asked:
-        log_on_main(announce, f"{stage.name}: without {', '.join(asked)}; the final model of the run alone is pushed")
+        log(f"{stage.name}: without {', '.join(asked)}; the final model of the run alone is pushed")
     if not stage.method.accepts_soft_targets and any(other.method.accepts_soft_targets for other in stages):
         dropped = [name for name in _MIXING if common.pop(name, 0)]
         if dropped:
-            log_on_main(
-                announce,
-                f"{stage.name}: {stage.method.name} needs hard labels, so it runs without {', '.join(dropped)}",
-            )
+            log(f"{stage.name}: {stage.method.name} needs hard labels, so it runs without {', '.join(dropped)}")
     options = {"eval_strategy": "no", **merge_arguments(common, own), "output_dir": str(folder)}
     if not stage.method.uses_labels:
         options["eval_strategy"] = "no"
@@ -230,9 +226,3 @@ def _read_finished(folder: Path, name: str, facts: dict[str, Any]) -> tuple[Stag
         )
     result = StageResult(name, str(folder), record["metrics"], record["seconds"], record.get("computation"))
     return result, record["facts"]
-
-
-def log_on_main(announce: Callable[[str], None], text: str) -> None:
-    """Say something once, however many processes there are."""
-    if PartialState().is_main_process:
-        announce(text)

@@ -16,11 +16,11 @@ from ..models.quiet import quiet_loading
 from ..reporting.finished_run import StageResult
 from ..storage import naming_storage_errors
 from .checkpoints import NoCheckpointToContinue, delete_checkpoints
-from .image_checks import require_readable_images
+from .data import require_readable_images
 from .precision import computation
 from .run_folder import claim_folder
 from .stage_model import build_stage_model
-from .stage_plan import REFERENCE, STAGE_FILE, Splits, StagePlan, log_on_main, plan_stages, root_facts
+from .stage_plan import REFERENCE, STAGE_FILE, Splits, StagePlan, plan_stages, root_facts
 from .stopping import StopWhenAsked
 from .trainer import LongTailTrainer
 
@@ -36,7 +36,7 @@ def run_stages(
     output_dir: str | Path,
     callbacks: list[TrainerCallback] | None = None,
     files: Mapping[str, str] | None = None,
-    announce: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> dict[str, StageResult]:
     """
     Run the stages that are not finished, each in its own sub-folder of `output_dir`.
@@ -54,7 +54,7 @@ def run_stages(
         callbacks (`list`, *optional*): Given to every trainer.
         files (`dict[str, str]`, *optional*): Texts by name that are kept in `output_dir`, written when nothing speaks
             against the run any more.
-        announce (`Callable`, defaults to `print`): Told on the main process which stage begins.
+        log (`Callable`, defaults to `print`): Called on the main process with which stage begins.
 
     Returns:
         `dict[str, StageResult]` by stage name.
@@ -64,12 +64,13 @@ def run_stages(
             method that contradict each other in any stage, a start with other classes, a folder of another run, or
             images of any split whose header cannot be read.
     """
-    output_dir = Path(output_dir)
+    output_dir, on_main = Path(output_dir), PartialState().is_main_process
+    log = log if on_main else lambda text: None
     splits = Splits(train_dataset, validation_dataset, test_dataset)
-    plans = plan_stages(stages, config, arguments, splits, output_dir, announce)
+    plans = plan_stages(stages, config, arguments, splits, output_dir, log)
     if any(plan.finished is None for plan in plans):
-        require_readable_images(splits._asdict(), announce)
-    if PartialState().is_main_process:
+        require_readable_images(splits._asdict(), log)
+    if on_main:
         claim_folder(output_dir, root_facts(stages))
         for name, text in (files or {}).items():
             write_text(output_dir / name, text)
@@ -79,13 +80,13 @@ def run_stages(
     for number, plan in enumerate(plans, start=1):
         stage, place = plan.stage, f"[{number}/{len(plans)}] {plan.stage.name}"
         if plan.finished is not None:
-            log_on_main(announce, f"{place}: finished before, taken from {plan.folder}")
+            log(f"{place}: finished before, taken from {plan.folder}")
             results[stage.name] = plan.finished
             continue
         start = _folder_of(stage.start, output_dir)
-        log_on_main(announce, f"{place}: {stage.method.name}{f', from {start}' if start else ''}")
+        log(f"{place}: {stage.method.name}{f', from {start}' if start else ''}")
         model = build_stage_model(stage, config, start, seed=plan.args.seed)
-        trainer = _train(plan, model, splits, callbacks or [], announce, place)
+        trainer = _train(plan, model, splits, callbacks or [], log, place)
         results[stage.name] = _finish(plan, trainer, splits.test)
     return results
 
@@ -95,10 +96,10 @@ def _train(
     model: LongTailPreTrainedModel,
     splits: Splits,
     callbacks: list[TrainerCallback],
-    announce: Callable[[str], None],
+    log: Callable[[str], None],
     place: str,
 ) -> LongTailTrainer:
-    """Train a stage, or train on from its last whole checkpoint; what is announced begins with its `place`."""
+    """Train a stage, or train on from its last whole checkpoint; what is logged begins with its `place`."""
     stop = StopWhenAsked()
     trainer = LongTailTrainer(
         model=model,
@@ -113,7 +114,7 @@ def _train(
         trainer.train(resume_from_checkpoint=True)
     except NoCheckpointToContinue as error:
         text = str(error).partition(" (None can")[0]
-        log_on_main(announce, f"{place}: STARTS AGAIN FROM THE BEGINNING. {text}")
+        log(f"{place}: STARTS AGAIN FROM THE BEGINNING. {text}")
         trainer.train()
     finally:
         stop.end()

@@ -23,14 +23,20 @@ from ..models.auxiliary_module import declared_metrics
 from . import checks, data
 from .agreement import follow_training
 from .arguments import LongTailTrainingArguments
-from .attached import AttachedModules
 from .best_model import check_metric_for_best_model
 from .checkpoints import best_checkpoint, choose_checkpoint, clear_leftovers
 from .degenerate import check_length
 from .evaluation_loop import model_for_evaluation, read_once, run_evaluation
 from .forward import RunPrecision
-from .method_hooks import begin_epoch, finalize
-from .method_state import Progress, check_same_method, load_method_state, save_method_state
+from .method_state import (
+    AttachedModules,
+    Progress,
+    begin_epoch,
+    check_same_method,
+    finalize,
+    load_method_state,
+    save_method_state,
+)
 from .optimization import check_schedule, make_optimizer, make_schedule, planned_epochs, warmup_steps
 from .parent import release
 from .precision import used_memory_format, warn_of_emulation

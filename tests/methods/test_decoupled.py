@@ -33,7 +33,7 @@ def test_both_stages_run_and_the_result_is_loaded_by_its_own_config(name, tmp_pa
         validation_dataset=make_dataset(seed=2),
         test_dataset=make_dataset(seed=1),
         output_dir=tmp_path,
-        announce=lambda text: None,
+        log=lambda text: None,
     )
     assert list(results) == ["representation", "classifier"]
     first, second = (LongTailForImageClassification.from_pretrained(result.folder) for result in results.values())

@@ -12,9 +12,7 @@ from .decoupled_runs import make_trainer, moved, state
 def options_of(method, **common):
     """Training arguments of both stages as a run would have them."""
     stages = method.stages()
-    return [
-        stage_arguments(stage, stages, common, "folder", announce=lambda text: pytest.fail(text)) for stage in stages
-    ]
+    return [stage_arguments(stage, stages, common, "folder", log=lambda text: pytest.fail(text)) for stage in stages]
 
 
 @pytest.mark.parametrize("norm", ["train", "eval"])

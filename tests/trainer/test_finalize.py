@@ -79,7 +79,7 @@ def test_a_stage_of_no_epochs_is_set_up_finalised_and_saved(tmp_path):
     told: list[str] = []
     options = {
         **{"config": make_config(counts), "arguments": TINY, "train_dataset": dataset},
-        **{"test_dataset": make_dataset(seed=1), "output_dir": tmp_path, "announce": told.append},
+        **{"test_dataset": make_dataset(seed=1), "output_dir": tmp_path, "log": told.append},
     }
     results = run_stages(stages, **options)
     assert method.calls == ["setup", "finalize"]

@@ -65,7 +65,7 @@ def config(data):
     )
 
 
-def run(data, folder, announce, **arguments):
+def run(data, folder, log, **arguments):
     method = get_method("cross_entropy", class_counts=class_counts(data["train"]))
     return run_stages(
         method.stages(),
@@ -75,7 +75,7 @@ def run(data, folder, announce, **arguments):
         validation_dataset=data["validation"],
         test_dataset=data["test"],
         output_dir=folder,
-        announce=announce,
+        log=log,
     )
 
 

@@ -7,9 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from hf_ltr import get_method
-from hf_ltr.trainer.attached import AttachedModules
 from hf_ltr.trainer.checkpoint_files import METHOD_FACTS, METHOD_TENSORS
-from hf_ltr.trainer.method_state import load_method_state, save_method_state
+from hf_ltr.trainer.method_state import AttachedModules, load_method_state, save_method_state
 
 COUNTS = [9, 4, 2]
 

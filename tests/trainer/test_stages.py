@@ -138,7 +138,7 @@ def test_what_is_reported_is_measured_on_the_test_set(tmp_path):
             validation_dataset=validation,
             test_dataset=test,
             output_dir=tmp_path,
-            announce=lambda text: None,
+            log=lambda text: None,
         )
     assert [dataset is test for dataset in seen] == [True]
     model = LongTailForImageClassification.from_pretrained(tmp_path / "train")

@@ -65,7 +65,7 @@ def run(folder, *callbacks, **changes):
         validation_dataset=make_dataset(seed=1),
         output_dir=folder,
         callbacks=list(callbacks),
-        announce=lambda text: None,
+        log=lambda text: None,
     )
 
 
