@@ -11,6 +11,9 @@ from __future__ import annotations
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from .backbone_sizes import BackboneShape, backbone_shape
+from .backbones.convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS
+from .backbones.resnet_cifar import CIFAR_RESNETS
+from .backbones.vision_transformers import SMALL_VISION_TRANSFORMERS
 from .configuration import LongTailConfig
 from .heads import CentroidHead, CosineHead, ScaledHead, as_linear
 from .image_processor import LongTailImageProcessor, LongTailImageProcessorPil
@@ -29,17 +32,7 @@ AutoImageProcessor.register(
 register_pipeline()
 
 # Networks this package adds to timm.
-OWN_BACKBONES = (
-    "resnet20_cifar",
-    "resnet32_cifar",
-    "resnet44_cifar",
-    "resnet56_cifar",
-    "vit_pico_patch4_16",
-    "vit_tiny_patch4_32",
-    "vit_tiny_patch8_96",
-    "convvit_tiny_patch4_32",
-    "convvit_base_patch16_224",
-)
+OWN_BACKBONES = (*CIFAR_RESNETS, *SMALL_VISION_TRANSFORMERS, *CONVOLUTIONAL_VISION_TRANSFORMERS)
 
 __all__ = [
     "OWN_BACKBONES",

@@ -17,23 +17,18 @@ from .backbone_sizes import backbone_shape
 from .checkpoints.code_files import SavesCode
 from .checkpoints.initial_weights import check_initial_weights
 from .checkpoints.vit_checkpoints import VIT_MODEL_TYPES, convert_vit_config
-from .config_fields.class_fields import (
-    check_num_labels,
-    checked_history,
-    count_list,
-    label_fields,
-    replace_classes,
-)
-from .config_fields.foreign_fields import check_foreign_fields
-from .config_fields.head_fields import check_head, complete_head_options
-from .config_fields.image_fields import (
+from .class_fields import check_num_labels, checked_history, count_list, label_fields, replace_classes
+from .config_fields import (
+    check_foreign_fields,
+    check_head,
     check_image,
+    complete_head_options,
+    complete_masked_autoencoder_options,
     resolve_crop_ratio,
     resolve_image_size,
     resolve_interpolation,
     resolve_statistics,
 )
-from .config_fields.masked_autoencoder_fields import complete_masked_autoencoder_options
 from .modules import MODULES, complete_modules, gather_modules
 from .prior_offset import check_logit_adjustment
 from .size_limits import MOST_CHANNELS, MOST_EXPERTS

@@ -28,6 +28,7 @@ def fetch_image(source: Any, timeout: float | None = None) -> Any:
     if not isinstance(source, str):
         return open_image(source)
     if source.startswith(_WEB):
+        # Not in a file that defines a model's class: transformers wants all that such a file imports to be there.
         import httpx
 
         return open_image(httpx.get(source, timeout=timeout, follow_redirects=True).raise_for_status().content)

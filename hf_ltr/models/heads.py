@@ -168,14 +168,6 @@ Head = nn.Linear | CosineHead | ScaledHead | CentroidHead
 
 
 @torch.no_grad()
-def initialize_linear_head(head: nn.Linear | ScaledHead, std: float) -> None:
-    """Truncated normal weights of the given standard deviation and zero bias (MAE fine-tuning uses 2e-5)."""
-    nn.init.trunc_normal_(head.weight, std=std)
-    if head.bias is not None:
-        nn.init.zeros_(head.bias)
-
-
-@torch.no_grad()
 def as_linear(head: nn.Module) -> nn.Linear:
     """
     A new linear layer, with bias, that gives the probabilities of `head`: what a plain timm or transformers checkpoint

@@ -58,7 +58,8 @@ class _ChannelsMixin(SavesCode, BaseImageProcessor):
 
         Args:
             config ([`LongTailConfig`]): Image size, crop ratio, interpolation, mean, std and channels are taken from
-            it. overrides: Attributes to set differently, for example `do_center_crop=False`; also `crop_ratio`.
+                it.
+            overrides: Attributes to set differently, for example `do_center_crop=False`; also `crop_ratio`.
         """
         crop_ratio = overrides.pop("crop_ratio", config.crop_ratio)
         options = {
@@ -129,7 +130,7 @@ class LongTailImageProcessor(_ChannelsMixin, TorchvisionBackend):
     """
     Prepares images for [`LongTailForImageClassification`] with torchvision.
 
-    Images are decoded as in training (`hf_ltr/data/decoding.py`: upright, 16 bits scaled to 8, `num_channels`
+    Images are decoded as in training (`hf_ltr/data/loading/decoding.py`: upright, 16 bits scaled to 8, `num_channels`
     channels, grey with Pillow's weights); arrays and tensors hold 0..255 (uint8 or float) or 0..65535 (uint16). Their
     shorter side is resized to `size["shortest_edge"]`, the centre of `crop_size` is cut out, and values are scaled to
     0..1 and normalised.

@@ -24,13 +24,11 @@ from .checkpoints.initialization import (
 from .class_order import names_in_config, order_of, reorder_fields, reorder_head
 from .configuration import LongTailConfig
 from .freezing import FreezableMixin
-from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, Head, ScaledHead, initialize_linear_head
+from .heads import DEFAULT_COSINE_SCALE, CentroidHead, CosineHead, Head, ScaledHead
 from .modules import MODULES, modules_for_inference
 from .pretrained_model import LongTailPreTrainedModel
 from .prior_offset import prior_offset
 
-# Fields of the config that have one part per class.
-_CLASSWISE = ("class_counts", "previous_class_counts", "logit_adjustment", "modules")
 # Standard deviation of a linear head on a backbone whose timm classifier is not one linear layer.
 _FALLBACK_HEAD_STD = 0.02
 
@@ -188,10 +186,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         """
         self.forget_normalization()
         self.has_new_classifier = True
-        if self._has_timm_head():
-            self._copy_head(self._create_twin()[1])
-        else:
-            self._initialize_head(self.classifier)
+        self._renew_head(self._create_twin()[1] if self._has_timm_head() else None)
 
     @torch.no_grad()
     def reorder_classes(self, names: Sequence[str]) -> None:
@@ -211,8 +206,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             raise ValueError(
                 f"{list(names)[:5]} ... are not the classes of this model, {self.config.class_names([0])}"
             )
-        fields = {name: getattr(self.config, name) for name in _CLASSWISE}
-        for name, value in reorder_fields(fields, order).items():
+        for name, value in reorder_fields(vars(self.config), order).items():
             setattr(self.config, name, value)
         self.config.id2label = dict(enumerate(names))
         self.config.label2id = {name: index for index, name in enumerate(names)}
@@ -289,7 +283,9 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         if isinstance(head, CosineHead | CentroidHead):
             head.reset_parameters()
             return
-        initialize_linear_head(head, self.config.head_init_std or _FALLBACK_HEAD_STD)
+        nn.init.trunc_normal_(head.weight, std=self.config.head_init_std or _FALLBACK_HEAD_STD)
+        if head.bias is not None:
+            nn.init.zeros_(head.bias)
         if isinstance(head, ScaledHead):
             head.scale.fill_(1.0)
 
@@ -299,7 +295,8 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             return create_backbone(self.config.backbone, backbone_arguments(self.config), self.config.num_labels)
 
     @torch.no_grad()
-    def _copy_head(self, twin_head: nn.Linear | None) -> None:
+    def _renew_head(self, twin_head: nn.Linear | None) -> None:
+        """Initial values: timm's own, if given."""
         if twin_head is None:
             self._initialize_head(self.classifier)
             return
@@ -334,10 +331,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
             copy_tensors(missing, twin)
         self.has_new_classifier = head_is_missing
         if head_is_missing:
-            if use_timm_head:
-                self._copy_head(twin_head)
-            else:
-                self._initialize_head(self.classifier)
+            self._renew_head(twin_head if use_timm_head else None)
         else:
             # What a checkpoint with these weights does not have is what it did without.
             with torch.no_grad():

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from .convolutional_patch_embedding import ConvolutionalPatchEmbed
 
-# Name and image size.
-CONVOLUTIONAL_VISION_TRANSFORMERS = {"convvit_tiny_patch4_32": 32, "convvit_base_patch16_224": 224}
+CONVOLUTIONAL_VISION_TRANSFORMERS = ("convvit_tiny_patch4_32", "convvit_base_patch16_224")
 
 
 class ConvolutionalVisionTransformer(VisionTransformer):

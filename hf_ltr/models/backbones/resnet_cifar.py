@@ -11,6 +11,9 @@ from timm.layers import DropPath, create_classifier
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+# Name and residual blocks in each of the three stages.
+CIFAR_RESNETS = {"resnet20_cifar": 3, "resnet32_cifar": 5, "resnet44_cifar": 7, "resnet56_cifar": 9}
+
 # Channel statistics of the CIFAR-100 training images (50,000 images, scale 0..1).
 CIFAR_MEAN = (0.5071, 0.4865, 0.4409)
 CIFAR_STD = (0.2673, 0.2564, 0.2762)
@@ -152,49 +155,48 @@ class ResNetCifar(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def _cfg() -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 100,
-        "input_size": (3, 32, 32),
-        "pool_size": (8, 8),
-        "crop_pct": 1.0,
-        "interpolation": "bilinear",
-        "mean": CIFAR_MEAN,
-        "std": CIFAR_STD,
-        "first_conv": "conv1",
-        "classifier": "fc",
-    }
-
-
 default_cfgs = generate_default_cfgs(
-    {name: _cfg() for name in ("resnet20_cifar", "resnet32_cifar", "resnet44_cifar", "resnet56_cifar")}
+    dict.fromkeys(
+        CIFAR_RESNETS,
+        {
+            "url": "",
+            "num_classes": 100,
+            "input_size": (3, 32, 32),
+            "pool_size": (8, 8),
+            "crop_pct": 1.0,
+            "interpolation": "bilinear",
+            "mean": CIFAR_MEAN,
+            "std": CIFAR_STD,
+            "first_conv": "conv1",
+            "classifier": "fc",
+        },
+    )
 )
 
 
-def _create(variant: str, blocks_per_stage: int, pretrained: bool, **kwargs: Any) -> ResNetCifar:
-    return build_model_with_cfg(ResNetCifar, variant, pretrained, blocks_per_stage=blocks_per_stage, **kwargs)
+def _create(variant: str, pretrained: bool, **kwargs: Any) -> ResNetCifar:
+    return build_model_with_cfg(ResNetCifar, variant, pretrained, blocks_per_stage=CIFAR_RESNETS[variant], **kwargs)
 
 
 @register_model
 def resnet20_cifar(pretrained: bool = False, **kwargs: Any) -> ResNetCifar:
     """ResNet-20 for 32 pixel images."""
-    return _create("resnet20_cifar", 3, pretrained, **kwargs)
+    return _create("resnet20_cifar", pretrained, **kwargs)
 
 
 @register_model
 def resnet32_cifar(pretrained: bool = False, **kwargs: Any) -> ResNetCifar:
     """ResNet-32 for 32 pixel images: 463,504 parameters, 470,004 with a linear classifier for 100 classes."""
-    return _create("resnet32_cifar", 5, pretrained, **kwargs)
+    return _create("resnet32_cifar", pretrained, **kwargs)
 
 
 @register_model
 def resnet44_cifar(pretrained: bool = False, **kwargs: Any) -> ResNetCifar:
     """ResNet-44 for 32 pixel images."""
-    return _create("resnet44_cifar", 7, pretrained, **kwargs)
+    return _create("resnet44_cifar", pretrained, **kwargs)
 
 
 @register_model
 def resnet56_cifar(pretrained: bool = False, **kwargs: Any) -> ResNetCifar:
     """ResNet-56 for 32 pixel images."""
-    return _create("resnet56_cifar", 9, pretrained, **kwargs)
+    return _create("resnet56_cifar", pretrained, **kwargs)

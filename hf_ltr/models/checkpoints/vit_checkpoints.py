@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig
+from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.utils import cached_file, logging
 
 from ...reading import read_json
@@ -21,25 +21,6 @@ logger = logging.get_logger(__name__)
 # Model types of transformers whose encoder is a plain vision transformer with a class token.
 VIT_MODEL_TYPES = ("vit_mae", "vit")
 
-# What transformers means by a field that a config.json leaves out.
-_DEFAULTS: dict[str, Any] = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12,
-    "image_size": 224,
-    "patch_size": 16,
-    "num_channels": 3,
-    "qkv_bias": True,
-    "decoder_num_attention_heads": 16,
-    "decoder_hidden_size": 512,
-    "decoder_num_hidden_layers": 8,
-    "decoder_intermediate_size": 2048,
-    "mask_ratio": 0.75,
-    "norm_pix_loss": False,
-}
 # Width, blocks, heads and patch size of timm's architectures, all with an MLP of four times the width.
 _ARCHITECTURES = {
     (192, 12, 3, 16): "vit_tiny_patch16_224",
@@ -130,7 +111,10 @@ def convert_vit_config(stored: dict[str, Any], source: str, **hub: Any) -> dict[
     Raises:
         `ValueError`: naming what timm's vision transformer cannot express.
     """
-    sizes = {**_DEFAULTS, **{key: value for key, value in stored.items() if key in _DEFAULTS}}
+    # A config.json leaves out what is transformers' default.
+    defaults = CONFIG_MAPPING[stored["model_type"]]().to_dict()
+    sizes = {**defaults, **stored}
+    is_masked_autoencoder = stored["model_type"] == "vit_mae"
     width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
     patch_size, image_size = _side(source, "patch_size", sizes), _side(source, "image_size", sizes)
     if sizes["hidden_act"] != "gelu":
@@ -154,7 +138,7 @@ def convert_vit_config(stored: dict[str, Any], source: str, **hub: Any) -> dict[
         arguments["qkv_bias"] = False
     fields = {
         "model_type": "long_tail",
-        "architectures": stored.get("architectures") or [_default_class(stored)],
+        "architectures": stored.get("architectures") or ["ViTMAEModel" if is_masked_autoencoder else "ViTModel"],
         "backbone": backbone,
         "backbone_kwargs": arguments,
         "image_size": image_size,
@@ -162,8 +146,16 @@ def convert_vit_config(stored: dict[str, Any], source: str, **hub: Any) -> dict[
         **_statistics(stored, source, sizes["num_channels"], hub),
         "initial_weights": weights_of_checkpoint(source, stored),
     }
-    if stored["model_type"] == "vit_mae":
-        fields["masked_autoencoder"] = _decoder_options(sizes)
+    if is_masked_autoencoder:
+        # Who reads features with transformers sets the ratio to 0; nothing can be pretrained so.
+        masked = 0 < sizes["mask_ratio"] < 1
+        fields["masked_autoencoder"] = {
+            "mask_ratio": sizes["mask_ratio"] if masked else defaults["mask_ratio"],
+            "norm_pix_loss": sizes["norm_pix_loss"],
+            "decoder_dim": sizes["decoder_hidden_size"],
+            "decoder_depth": sizes["decoder_num_hidden_layers"],
+            "decoder_heads": sizes["decoder_num_attention_heads"],
+        }
     for name in ("dtype", "torch_dtype"):
         if stored.get(name) is not None:
             fields[name] = stored[name]
@@ -224,36 +216,18 @@ def _side(source: str, name: str, sizes: dict[str, Any]) -> int:
     return int(sides[0])
 
 
-def _default_class(stored: dict[str, Any]) -> str:
-    return "ViTMAEModel" if stored["model_type"] == "vit_mae" else "ViTModel"
-
-
-def _decoder_options(sizes: dict[str, Any]) -> dict[str, Any]:
-    width = sizes["decoder_hidden_size"]
-    # Who reads features with transformers sets the ratio to 0; nothing can be pretrained so.
-    mask_ratio = sizes["mask_ratio"] if 0 < sizes["mask_ratio"] < 1 else _DEFAULTS["mask_ratio"]
-    return {
-        "mask_ratio": mask_ratio,
-        "norm_pix_loss": sizes["norm_pix_loss"],
-        "decoder_dim": width,
-        "decoder_depth": sizes["decoder_num_hidden_layers"],
-        "decoder_heads": sizes["decoder_num_attention_heads"],
-    }
-
-
 def _statistics(stored: dict[str, Any], source: str, channels: int, hub: dict[str, Any]) -> dict[str, list[float]]:
     """Mean and standard deviation of the images that the checkpoint was trained with."""
     try:
-        place = cached_file(str(Path(source).parent) if Path(source).is_file() else source, _PROCESSOR_FILE, **hub)
+        place = cached_file(
+            str(Path(source).parent) if Path(source).is_file() else source, "preprocessor_config.json", **hub
+        )
         processor = read_json(place, strict=False) if place else {}
     except (OSError, ValueError):
         processor = {}
     if all(len(processor.get(name) or ()) == channels for name in _IMAGENET):
         return {name: [float(value) for value in processor[name]] for name in _IMAGENET}
     return dict(_IMAGENET) if stored["model_type"] == "vit_mae" and channels == 3 else {}
-
-
-_PROCESSOR_FILE = "preprocessor_config.json"
 
 
 def _check_decoder_positions(table: Tensor, grid: tuple[int, int] | None) -> None:

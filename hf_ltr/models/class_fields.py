@@ -7,15 +7,14 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ...naming import shown
-from ...validation import mapping, plain, sequence, text, whole_number
-from ..class_order import counts_history, order_of, reorder_fields
-from ..modules import modules_for_other_classes
-from ..size_limits import MOST_CLASSES
+from ..naming import shown
+from ..validation import mapping, plain, sequence, text, whole_number
+from .class_order import counts_history, order_of, reorder_fields
+from .modules import modules_for_other_classes
+from .size_limits import MOST_CLASSES
 
 logger = logging.get_logger(__name__)
 
-CLASS_FIELDS = ("num_labels", "class_counts", "id2label")
 # What is of no use to other classes.
 _FOR_CLASSES = ("class_counts", "logit_adjustment", "num_labels")
 # More images than any class has; sums stay exact in 64 bits.
@@ -130,12 +129,13 @@ def replace_classes(stored: Mapping[str, Any], replaced: Mapping[str, Any]) -> d
     (names, counts, logit adjustment, and modules that were made for them) is dropped, with a warning.
     """
     fields = dict(stored)
-    if all(replaced.get(key) is None for key in CLASS_FIELDS):
+    after = _number_in(replaced)
+    if after is None:
         return fields
-    before = _stored_num_labels(fields)
-    after = _number_of_labels(*(replaced.get(key) for key in CLASS_FIELDS))
+    # A config.json leaves `id2label` out when it is the library's default of two.
+    before = _number_in(fields) or 2
     renamed = _names_of(replaced.get("class_counts")) is not None or "id2label" in replaced
-    fields |= _stored_classes(fields, replaced)
+    fields |= _stored_classes(fields, replaced, same_number=after == before)
     if after != before or renamed:
         for key in ("id2label", "label2id"):
             fields.pop(key, None)
@@ -149,17 +149,16 @@ def replace_classes(stored: Mapping[str, Any], replaced: Mapping[str, Any]) -> d
     return fields
 
 
-def _stored_classes(stored: dict[str, Any], replaced: Mapping[str, Any]) -> dict[str, Any]:
+def _stored_classes(stored: dict[str, Any], replaced: Mapping[str, Any], same_number: bool) -> dict[str, Any]:
     """What a stored config says about its classes, in the order of those that replace them, and its counts as past."""
     names, own = (_names_of_fields(fields) for fields in (replaced, stored))
     order = order_of(names, own)
     changed = {} if order is None else reorder_fields(stored, order)
-    number = _number_of_labels(*(replaced.get(key) for key in CLASS_FIELDS))
-    if replaced.get("class_counts") is None and number == _stored_num_labels(stored):
+    counts = count_list(replaced.get("class_counts"))
+    if counts is None and same_number:
         return changed
-    counts = None if replaced.get("class_counts") is None else count_list(replaced["class_counts"])
     # Without names of their own, as many classes are the old ones, and another number are others.
-    names = names or (own if number == _stored_num_labels(stored) else [])
+    names = names or (own if same_number else [])
     past = counts_history(stored.get("previous_class_counts"), stored.get("class_counts"), own, counts, names)
     return changed | {"previous_class_counts": past}
 
@@ -176,6 +175,10 @@ def _names_of_fields(fields: Mapping[str, Any]) -> list[str] | None:
     return None if not names or all(name == f"LABEL_{i}" for i, name in enumerate(names)) else list(names)
 
 
+def _number_in(fields: Mapping[str, Any]) -> int | None:
+    return _number_of_labels(fields.get("num_labels"), fields.get("class_counts"), fields.get("id2label"))
+
+
 def _number_of_labels(num_labels: int | None, class_counts: Any, id2label: Any) -> int | None:
     """The number of classes on which all given fields agree; `None` if none is given."""
     given = {
@@ -188,9 +191,3 @@ def _number_of_labels(num_labels: int | None, class_counts: Any, id2label: Any) 
         described = ", ".join(f"{name}: {number}" for name, number in given.items())
         raise ValueError(f"the number of classes is not clear ({described}); they must agree, in the same class order")
     return next(iter(given.values()), None)
-
-
-def _stored_num_labels(config_dict: dict[str, Any]) -> int:
-    """Number of classes of a stored config, which leaves `id2label` out when it is the library's default of two."""
-    number = _number_of_labels(*(config_dict.get(key) for key in CLASS_FIELDS))
-    return 2 if number is None else number
