@@ -6,7 +6,16 @@ from .base import LongTailMethod, PriorCorrection, Stage
 from .deferred_reweighting import DeferredReweighting
 from .host import MethodHost
 from .loss_method import LossMethod
-from .registry import BASELINE, METHODS, PRETRAINING, check_options, described_parts, get_method
+from .registry import (
+    BASELINE,
+    METHODS,
+    PRETRAINING,
+    all_options,
+    all_papers,
+    check_options,
+    described_parts,
+    get_method,
+)
 from .wrapper import MethodWrapper
 
 __all__ = [
@@ -21,6 +30,8 @@ __all__ = [
     "PriorCorrection",
     "Stage",
     "check_options",
+    "all_options",
+    "all_papers",
     "described_parts",
     "get_method",
 ]

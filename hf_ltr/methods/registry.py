@@ -142,6 +142,24 @@ def described_parts(description: Mapping[str, Any]) -> dict[str, Mapping[str, An
     }
 
 
+def all_options(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a described method, and under the names of its parts the methods inside it with theirs."""
+    options = dict(description.get("options", {}))
+    for part, inside in described_parts(description).items():
+        options[part] = inside.get("name")
+        options |= {f"{part}.{name}": value for name, value in all_options(inside).items()}
+    return options
+
+
+def all_papers(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sources of a described method and of those inside it, as far as they are in `METHODS`; each once."""
+    method_class = METHODS.get(description.get("name", ""))
+    papers = [method_class.paper] if method_class is not None and method_class.paper else []
+    for inside in described_parts(description).values():
+        papers += [paper for paper in all_papers(inside) if paper not in papers]
+    return papers
+
+
 def _named(name: str | Mapping[str, Any], options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and options; of a description, with other options in the place of its own."""
     if not isinstance(name, Mapping):

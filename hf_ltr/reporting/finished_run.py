@@ -13,6 +13,7 @@ from ..data.class_counts import ClassCounts
 from ..environment import git_commit, hardware, package_versions
 from ..files import write_metrics
 from ..hub import CLASSIFIER, CardFacts, has_own_card, write_eval_results, write_model_card
+from ..methods import all_options, all_papers
 from .figures import plot_group_accuracy, plot_per_class_accuracy
 from .group_figures import plot_group_errors, plot_group_given
 
@@ -50,7 +51,6 @@ class FinishedRun:
         folder (`Path`): Holds the model.
         config ([`LongTailConfig`]): Of the model.
         method (`dict`, *optional*): As [`LongTailMethod.describe`] gives it.
-        papers (sequence of mappings): Of the method.
         kind (`str`): See [`CardFacts`].
         dataset (`str`, *optional*): Hub id, name or folder of the data.
         imbalance_factor (`float`, *optional*): Of the tail that was cut.
@@ -72,7 +72,6 @@ class FinishedRun:
     folder: Path
     config: Any
     method: Mapping[str, Any] | None = None
-    papers: Sequence[Mapping[str, Any]] = ()
     kind: str = CLASSIFIER
     dataset: str | None = None
     imbalance_factor: float | None = None
@@ -140,8 +139,8 @@ class FinishedRun:
             kind=self.kind,
             model_id=self.model_id or self.folder.resolve().name,
             method=name,
-            options={} if self.method is None else self.method["options"],
-            papers=self.papers,
+            options={} if self.method is None else all_options(self.method),
+            papers=[] if self.method is None else all_papers(self.method),
             backbone=self.config.backbone,
             initial_weights=self.config.initial_weights,
             dataset=self.dataset,

@@ -116,7 +116,6 @@ class RunReport:
             self.output_dir,
             config,
             method=method.describe(),
-            papers=[method.paper] if method.paper else [],
             dataset=self.dataset,
             imbalance_factor=None if "changed" in self.info else self.info.get("imbalance_factor"),
             split="test",

@@ -18,7 +18,6 @@ from ..data.record import read_record
 from ..files import clear_temporaries
 from ..hub import AUTOENCODER, CLASSIFIER
 from ..hub.pushing import push_errors
-from ..methods import METHODS
 from ..models import MaskedAutoencoder
 from ..models.modeling import LongTailPreTrainedModel
 from ..redaction import is_secret
@@ -171,7 +170,6 @@ class PublishingTrainer(HookedTrainer):
         config, training = self.model.config, self.record.training
         info = (long_tail_info(self.train_dataset, hash_contents=False) if training else None) or {}
         description = config.method
-        known = METHODS.get(description["name"]) if description else None
         split, metrics = self.record.last_evaluation(self.model)
         per_class = metrics.pop("per_class_accuracy", None)
         row = description["name"] if description else Path(folder).resolve().name
@@ -179,7 +177,6 @@ class PublishingTrainer(HookedTrainer):
             Path(folder),
             config,
             method=description,
-            papers=[known.paper] if known is not None and known.paper else [],
             kind=AUTOENCODER if isinstance(self.model, MaskedAutoencoder) else CLASSIFIER,
             dataset=info.get("source"),
             # That of a tail from which rows were taken since is another one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hf_ltr import METHODS, get_method
-from hf_ltr.methods import BASELINE, PRETRAINING, check_options, described_parts
+from hf_ltr.methods import BASELINE, PRETRAINING, all_options, all_papers, check_options, described_parts
 
 COUNTS = [5, 40, 12]
 
@@ -48,3 +48,14 @@ def test_an_option_inside_is_checked_too():
         check_options("deferred_reweighting", {"base": {"name": "ldam", "options": {"scal": 1}}})
     with pytest.raises(ValueError, match="base of deferred_reweighting must be a method, a name or a description"):
         check_options("deferred_reweighting", {"base": 3})
+
+
+def test_what_a_card_says_of_methods_inside():
+    inside = {"name": "deferred_reweighting", "options": {"beta": 0.9}, "base": {"name": "focal"}}
+    description = get_method("crt", class_counts=COUNTS, representation=inside).describe()
+    options = all_options(description)
+    assert options["sampler"] == "class_aware" and options["representation"] == "deferred_reweighting"
+    assert options["representation.beta"] == 0.9
+    assert options["representation.base"] == "focal" and options["representation.base.gamma"] == 2.0
+    assert [paper["year"] for paper in all_papers(description)] == [2020, 2019, 2017]
+    assert all_options({"name": "somebody's"}) == {} and all_papers({"name": "somebody's"}) == []
