@@ -59,7 +59,8 @@ class MethodHost(Protocol):
 
     def attach_frozen(self, module: nn.Module) -> nn.Module:
         """
-        The module, from now on without gradients, in evaluation mode and part of no state: a teacher, or a copy that
-        follows the model. A method may keep it as an attribute; it attaches it in `setup`, in a resumed run too.
+        The module, from now on without gradients, in evaluation mode and part of no state: a teacher. A method may
+        keep it as an attribute; it attaches it in `setup`, in a resumed run too. A copy that follows the model is not
+        attached: it changes, so it is state of the method, to be kept as a module without gradients.
         """
         ...

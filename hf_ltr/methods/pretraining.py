@@ -10,8 +10,9 @@ def with_pretraining(stages: list[Stage], method: LongTailMethod) -> list[Stage]
     Stages of a method behind pretraining on the same images.
 
     Args:
-        stages (`list[Stage]`): The first one starts from scratch. A system that begins with pretraining itself does so
-            with `method` instead.
+        stages (`list[Stage]`): The first one starts from scratch; it, and others that do (the student behind a
+            teacher), start from what was pretrained. A system that begins with pretraining itself does so with
+            `method` instead.
         method ([`LongTailMethod`]): Of one stage, without labels.
 
     Raises:
@@ -24,5 +25,6 @@ def with_pretraining(stages: list[Stage], method: LongTailMethod) -> list[Stage]
         raise ValueError(
             f"Stage {stages[0].name!r} starts from {stages[0].start!r}, so there is nothing for pretraining to begin"
         )
-    stages[0].start = f"stage:{pretraining.name}"
+    for stage in stages:
+        stage.start = stage.start or f"stage:{pretraining.name}"
     return [pretraining, *stages]

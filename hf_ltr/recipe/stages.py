@@ -54,7 +54,8 @@ class TrainingPlan:
         method = build_method(options, counts)
         stages = method.stages()
         if options.initial_checkpoint is not None:
-            stages[0].start, stages[0].new_classifier = options.initial_checkpoint, options.new_classifier
+            for stage in (stage for stage in stages if stage.start is None):
+                stage.start, stage.new_classifier = options.initial_checkpoint, options.new_classifier
         for name, own in pretraining.items():
             stages = with_pretraining(stages, get_method(name, class_counts=counts, **own))
         last = stages[-1]

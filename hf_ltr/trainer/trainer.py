@@ -327,7 +327,8 @@ class LongTailTrainer(PublishingTrainer):
     # ------------------------------------------------------------------ what a method may ask for
     def attach_frozen(self, module: nn.Module) -> nn.Module:
         """
-        Attach a network that a method reads and never trains: a teacher, or a copy that follows the model.
+        Attach a network that a method reads and that never changes: a teacher. (A copy that follows the model is state
+        of the method, without which a run does not resume.)
 
         Args:
             module (`nn.Module`): Put on the device of the run, in evaluation mode and without gradients. The method
