@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..markup import column_title, figure_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,3 +56,32 @@ def save(figure: Figure, path: str | Path) -> Path:
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(path, dpi=150, format="png")
     return path
+
+
+def group_bars(path: str | Path, columns: Sequence[str], bars: Sequence[tuple[str, Mapping[str, float], Any]]) -> Path:
+    """
+    Accuracies side by side, a cluster of bars for each metric.
+
+    Args:
+        path (`str` or `Path`): The PNG file to write.
+        columns (sequence of `str`): The metrics, from left to right.
+        bars (sequence of `(name, accuracy in [0, 1] by metric, colour)`): A metric that is absent has no bar.
+    """
+    # Every bar gets room for its number.
+    figure = new_figure(max(7, 0.8 + 0.3 * len(columns) * (len(bars) + 1)), 4)
+    axes = figure.add_subplot()
+    width = 0.8 / max(1, len(bars))
+    for number, (name, values, colour) in enumerate(bars):
+        shift = (number - (len(bars) - 1) / 2) * width
+        drawn = axes.bar(
+            [columns.index(column) + shift for column in values],
+            [100 * value for value in values.values()],
+            width,
+            label=figure_text(name),
+            color=colour,
+        )
+        axes.bar_label(drawn, fmt="%.1f", fontsize=7)
+    axes.set_xticks(range(len(columns)), [column_title(column) for column in columns])
+    axes.set(ylabel="accuracy on test images (%)", ylim=(0, 108))
+    add_legend(figure, len(bars))
+    return save(figure, path)

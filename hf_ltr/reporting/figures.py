@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.class_counts import ClassCounts
 from ..markup import GROUP_COLUMNS, column_title, figure_text
-from .drawing import add_legend, colour_of, new_figure, save
+from .drawing import add_legend, colour_of, group_bars, new_figure, save
 
 
 def plot_per_class_accuracy(
@@ -77,24 +77,11 @@ def plot_group_accuracy(
         `Path`: `path`.
     """
     columns = [column for column in columns if any(column in metrics for metrics in rows.values())]
-    # Every bar gets room for its number.
-    figure = new_figure(max(7, 0.8 + 0.3 * len(columns) * (len(rows) + 1)), 4)
-    axes = figure.add_subplot()
-    width = 0.8 / max(1, len(rows))
-    for number, (name, metrics) in enumerate(rows.items()):
-        shown = [(place, 100 * metrics[column]) for place, column in enumerate(columns) if column in metrics]
-        bars = axes.bar(
-            [place + (number - (len(rows) - 1) / 2) * width for place, _ in shown],
-            [value for _, value in shown],
-            width,
-            label=figure_text(name),
-            color=colour_of(number),
-        )
-        axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    axes.set_xticks(range(len(columns)), [column_title(column) for column in columns])
-    axes.set(ylabel="accuracy on test images (%)", ylim=(0, 108))
-    add_legend(figure, len(rows))
-    return save(figure, path)
+    bars = [
+        (name, {column: metrics[column] for column in columns if column in metrics}, colour_of(number))
+        for number, (name, metrics) in enumerate(rows.items())
+    ]
+    return group_bars(path, columns, bars)
 
 
 def plot_group_intervals(

@@ -12,7 +12,7 @@ from typing import Any
 from ..data.class_counts import ClassCounts
 from ..environment import git_commit, hardware, package_versions
 from ..files import write_metrics
-from ..hub import CLASSIFIER, CardFacts, has_own_card, write_eval_results, write_model_card
+from ..hub import CardFacts, has_own_card, write_eval_results, write_model_card
 from ..methods import all_options, all_papers
 from .figures import plot_group_accuracy, plot_per_class_accuracy
 from .group_figures import plot_group_errors, plot_group_given
@@ -51,45 +51,31 @@ class FinishedRun:
         folder (`Path`): Holds the model.
         config ([`LongTailConfig`]): Of the model.
         method (`dict`, *optional*): As [`LongTailMethod.describe`] gives it.
-        kind (`str`): See [`CardFacts`].
         dataset (`str`, *optional*): Hub id, name or folder of the data.
         imbalance_factor (`float`, *optional*): Of the tail that was cut.
-        split (`str`, *optional*): That the results are for.
         counts ([`ClassCounts`], *optional*): Of the training split, with the groups that the results are for.
         row_hash (`str`, *optional*): Of the training rows.
         rows (`dict` of metrics): Results by name; the last one is the model's. Empty where it was not evaluated.
         per_class (`dict` of lists): Accuracy per class of each row.
         seconds (`dict`): Training time by stage.
         selection (`str`): Which weights were kept, for metrics.json.
-        selection_in_words (`str`, *optional*): The same for the card.
-        arguments (`dict`): Training arguments for the card.
-        command (`str`, *optional*): Command line for the card.
-        model_id (`str`, *optional*): What `from_pretrained` takes; the name of the folder if not given.
-        seed, epochs, steps (*optional*): For the card.
         computation (`dict`): What each stage, and `"evaluation"`, used: precision, memory format, device, capability.
+        card (`dict`): What else the card may say, fields of [`CardFacts`].
     """
 
     folder: Path
     config: Any
     method: Mapping[str, Any] | None = None
-    kind: str = CLASSIFIER
     dataset: str | None = None
     imbalance_factor: float | None = None
-    split: str | None = None
     counts: ClassCounts | None = None
     row_hash: str | None = None
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     per_class: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     selection: str = "last epoch"
-    selection_in_words: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    command: str | None = None
-    model_id: str | None = None
-    seed: int | None = None
-    epochs: float | None = None
-    steps: int | None = None
     computation: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, *, keep_own_card: bool = False, **card: Any) -> None:
         """
@@ -134,33 +120,26 @@ class FinishedRun:
         """For the card."""
         name = None if self.method is None else self.method["name"]
         title = " on ".join(part for part in (name, self.dataset) if part)
-        return CardFacts(
-            model_name=title or self.folder.resolve().name,
-            kind=self.kind,
-            model_id=self.model_id or self.folder.resolve().name,
-            method=name,
-            options={} if self.method is None else all_options(self.method),
-            papers=[] if self.method is None else all_papers(self.method),
-            backbone=self.config.backbone,
-            initial_weights=self.config.initial_weights,
-            dataset=self.dataset,
-            dataset_name=self._dataset_in_words(),
-            test_split=self.split,
-            class_counts=self.counts,
-            row_hash=self.row_hash,
-            metrics=self.metrics,
-            comparisons={name: self.rows[name] for name in list(self.rows)[:-1]},
-            selection=self.selection_in_words,
-            arguments=self.arguments,
-            command=self.command,
-            commit=git_commit(),
-            seed=self.seed,
-            epochs=self.epochs,
-            steps=self.steps,
-            wall_time=sum(self.seconds.values()) if self.seconds else None,
-            hardware=" in ".join(part for part in (hardware(), self._precisions()) if part),
-            versions=package_versions(),
-        )
+        known: dict[str, Any] = {
+            "model_name": title or self.folder.resolve().name,
+            "model_id": self.folder.resolve().name,
+            "method": name,
+            "options": {} if self.method is None else all_options(self.method),
+            "papers": [] if self.method is None else all_papers(self.method),
+            "backbone": self.config.backbone,
+            "initial_weights": self.config.initial_weights,
+            "dataset": self.dataset,
+            "dataset_name": self._dataset_in_words(),
+            "class_counts": self.counts,
+            "row_hash": self.row_hash,
+            "metrics": self.metrics,
+            "comparisons": {name: self.rows[name] for name in list(self.rows)[:-1]},
+            "commit": git_commit(),
+            "wall_time": sum(self.seconds.values()) if self.seconds else None,
+            "hardware": " in ".join(part for part in (hardware(), self._precisions()) if part),
+            "versions": package_versions(),
+        }
+        return CardFacts(**{**known, **self.card})
 
     def _precisions(self) -> str:
         used = [facts["precision"] for facts in self.computation.values() if facts]

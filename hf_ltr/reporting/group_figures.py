@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.class_counts import GROUP_NAMES
-from ..markup import GROUP_COLUMNS, column_title, figure_text
-from .drawing import add_legend, colour_of, new_figure, save
+from ..markup import GROUP_COLUMNS, figure_text
+from .drawing import colour_of, group_bars, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,24 +112,13 @@ def plot_group_given(
     columns = [column for column in columns if any(column in own for own in both.values())]
     if not columns:
         raise ValueError("No result has an accuracy with the group given (`oracle_accuracy`, `oracle_many`, ...)")
-    figure = new_figure(max(7, 0.8 + 0.3 * len(columns) * (2 * len(rows) + 1)), 4)
-    axes = figure.add_subplot()
-    width = 0.8 / (2 * len(rows))
+    bars: list[tuple[str, Mapping[str, float], Any]] = []
     for number, (name, metrics) in enumerate(rows.items()):
-        for given, prefix in enumerate(("", "oracle_")):
-            middle = (2 * number + given - (2 * len(rows) - 1) / 2) * width
-            bars = axes.bar(
-                [columns.index(column) + middle for column in both[name]],
-                [100 * metrics[f"{prefix}{column}"] for column in both[name]],
-                width,
-                label=figure_text(f"{name}, group given" if given else name),
-                color=(*colour_of(number), 0.4) if given else colour_of(number),
-            )
-            axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    axes.set_xticks(range(len(columns)), [column_title(column) for column in columns])
-    axes.set(ylabel="accuracy on test images (%)", ylim=(0, 108))
-    add_legend(figure, 2 * len(rows))
-    return save(figure, path)
+        colour = colour_of(number)
+        bars.append((name, {column: metrics[column] for column in both[name]}, colour))
+        given = {column: metrics[f"oracle_{column}"] for column in both[name]}
+        bars.append((f"{name}, group given", given, (*colour, 0.4)))
+    return group_bars(path, columns, bars)
 
 
 def _heat_map(axes: Axes, percent: np.ndarray, names: Sequence[str], texts: Sequence[Sequence[str]]) -> Any:

@@ -118,20 +118,24 @@ class RunReport:
             method=method.describe(),
             dataset=self.dataset,
             imbalance_factor=None if "changed" in self.info else self.info.get("imbalance_factor"),
-            split="test",
             counts=self.class_counts,
             row_hash=self.info.get("row_hash"),
             rows=self.rows,
             per_class=self.per_class,
             seconds={stage.name: stage.seconds for stage in stages},
             selection=kept or FinishedRun.selection,
-            selection_in_words=in_words,
-            arguments={key: _without_point_zero(value) for key, value in {**self.arguments, **sections}.items()},
-            command=self.command,
-            model_id=None if push_to is None else push_to.repo_id,
-            seed=self.arguments.get("seed", 42),
-            epochs=self.arguments.get("num_train_epochs"),
             computation={stage.name: stage.computation for stage in stages if stage.computation},
+            card={
+                "test_split": "test",
+                "selection": in_words,
+                "arguments": {
+                    key: _without_point_zero(value) for key, value in {**self.arguments, **sections}.items()
+                },
+                "command": self.command,
+                "seed": self.arguments.get("seed", 42),
+                "epochs": self.arguments.get("num_train_epochs"),
+                **({} if push_to is None else {"model_id": push_to.repo_id}),
+            },
         )
 
     def _best_of(self, result: StageResult) -> str | None:

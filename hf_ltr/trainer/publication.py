@@ -167,34 +167,40 @@ class PublishingTrainer(HookedTrainer):
         )
 
     def _finished_run(self, folder: str | Path) -> FinishedRun:
-        config, training = self.model.config, self.record.training
+        training, description = self.record.training, self.model.config.method
         info = (long_tail_info(self.train_dataset, hash_contents=False) if training else None) or {}
-        description = config.method
         split, metrics = self.record.last_evaluation(self.model)
         per_class = metrics.pop("per_class_accuracy", None)
         row = description["name"] if description else Path(folder).resolve().name
+        card: dict[str, Any] = {
+            "kind": AUTOENCODER if isinstance(self.model, MaskedAutoencoder) else CLASSIFIER,
+            "test_split": split,
+        }
+        if model_id := getattr(self, "hub_model_id", None) or self.args.hub_model_id:
+            card["model_id"] = model_id
+        if training:
+            card |= {
+                "selection": training.selection,
+                "arguments": changed_arguments(self.args),
+                "seed": self.args.seed,
+                "epochs": round(training.epochs, 2),
+                "steps": training.steps,
+            }
         return FinishedRun(
             Path(folder),
-            config,
+            self.model.config,
             method=description,
-            kind=AUTOENCODER if isinstance(self.model, MaskedAutoencoder) else CLASSIFIER,
             dataset=info.get("source"),
             # That of a tail from which rows were taken since is another one.
             imbalance_factor=None if "changed" in info else info.get("imbalance_factor"),
-            split=split,
             counts=model_counts(self.model),
             row_hash=training.row_hash if training else None,
             rows={row: metrics} if metrics else {},
             per_class={row: per_class} if per_class is not None else {},
             seconds={"train": training.seconds} if training else {},
             selection=training.selection if training else "as loaded",
-            selection_in_words=training.selection if training else None,
-            arguments=changed_arguments(self.args) if training else {},
-            model_id=getattr(self, "hub_model_id", None) or self.args.hub_model_id,
-            seed=self.args.seed if training else None,
-            epochs=round(training.epochs, 2) if training else None,
-            steps=training.steps if training else None,
             computation=self._computation(evaluated=bool(metrics)),
+            card=card,
         )
 
     def _computation(self, *, evaluated: bool) -> dict[str, dict[str, str]]:
