@@ -29,7 +29,8 @@ class DeferredReweighting(MethodWrapper):
     change it.
 
     Any loss can be deferred: `get_method("deferred_reweighting", base="focal", class_counts=...)`. What is weighted is
-    the loss of each row: weights that the base itself puts on rows (those of `class_balanced` or `cdb`) are replaced.
+    the loss of each row: weights that the base itself puts on rows (those of `class_balanced` or `cdb`) are replaced,
+    further terms of its loss stay.
 
     Args:
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
@@ -99,9 +100,14 @@ class DeferredReweighting(MethodWrapper):
         return self.class_weights[batch["labels"]] * sample_weights(batch)
 
     def training_loss(self, model: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], Any]:
-        outputs = model(pixel_values=batch["pixel_values"])
+        terms, outputs = super().training_loss(model, batch)
+        if "supervised" not in terms:
+            raise ValueError(
+                f"deferred_reweighting weights the term 'supervised' of its base, but {self.base.name} has "
+                f"{', '.join(terms)}; use another base"
+            )
         losses = self.row_losses(outputs, batch)
-        return {"supervised": weighted_mean(losses, self._sample_weights(batch))}, outputs
+        return {**terms, "supervised": weighted_mean(losses, self._sample_weights(batch))}, outputs
 
     def term_mass(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"supervised": self._sample_weights(batch).sum()}
+        return {**super().term_mass(batch), "supervised": self._sample_weights(batch).sum()}

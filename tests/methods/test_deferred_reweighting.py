@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from hf_ltr import METHODS, get_method
+from hf_ltr.methods import DeferredReweighting
+from hf_ltr.methods.cross_entropy import CrossEntropy
 
 from .fixtures import FixedModel, batch_of, outputs_of
 
@@ -86,6 +88,31 @@ def test_the_loss_of_any_base_is_weighted(base):
     terms, _ = method.training_loss(FixedModel(logits), batch)
     torch.testing.assert_close(terms["supervised"], (rows * weights).sum() / weights.sum(), rtol=1e-6, atol=0)
     assert rows.shape == (10,)
+
+
+@pytest.mark.parametrize("term", ["supervised", "individual"])
+def test_further_terms_of_the_base_stay(term):
+    class Regularised(CrossEntropy):
+        name = "regularised"
+
+        def training_loss(self, model, batch):
+            terms, outputs = super().training_loss(model, batch)
+            return {term: terms["supervised"], "decay": outputs.raw_logits.square().mean()}, outputs
+
+        def term_mass(self, batch):
+            return {"decay": torch.tensor(3.0)}
+
+    method = DeferredReweighting(COUNTS, Regularised(COUNTS), defer_until=0.0).double()
+    method.on_epoch(trainer_with(4), 0)
+    logits, labels = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3, 3])
+    if term != "supervised":
+        with pytest.raises(ValueError, match="the term 'supervised' of its base, but regularised has individual"):
+            method.training_loss(FixedModel(logits), batch_of(labels))
+        return
+    terms, _ = method.training_loss(FixedModel(logits), batch_of(labels))
+    expected = torch.nn.functional.cross_entropy(logits, labels, weight=method.class_weights)
+    torch.testing.assert_close(terms, {"supervised": expected, "decay": logits.square().mean()})
+    assert method.term_mass(batch_of(labels)).keys() == {"supervised", "decay"}
 
 
 def test_a_coupled_loss_has_no_rows_to_weight():
