@@ -90,6 +90,7 @@ def check_options(options: ParsedOptions, recipe: TrainOptions, pretraining: Map
     plan = TrainingPlan.make(recipe.with_scalars_only(), pretraining, sections, counts)
     if not plan.pretraining:
         _require_no_pretraining(options, recipe, counts)
+    _require_stages(options, [stage.name for stage in plan.stages])
     from ..trainer import LongTailTrainingArguments
     from ..trainer.arguments import merge_arguments
     from ..trainer.degenerate import check_length, check_precision
@@ -132,6 +133,14 @@ def _require_no_pretraining(options: ParsedOptions, recipe: TrainOptions, counts
             raise ValueError(f"--{name} is for pretraining, and this run has none")
     for name in asked:
         options.sections[name] = {}
+
+
+def _require_stages(options: ParsedOptions, names: Sequence[str]) -> None:
+    """Refuse options of the command line for a stage that a run has not; a config may serve several runs."""
+    for name in sorted(options.on_command_line):
+        section, dot, _ = name.partition(".")
+        if dot and section not in names:
+            raise ValueError(f"--{name} is for a stage that this run does not have; it has {', '.join(names)}")
 
 
 def _local(arguments: Mapping[str, Any]) -> dict[str, Any]:

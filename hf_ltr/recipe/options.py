@@ -25,11 +25,10 @@ from ..redaction import public
 from .config_text import config_text
 from .fields import REQUIRED, OptionField, option_fields, other_forms
 from .help import help_text, usage_line
-from .settings import ON_COMMAND_LINE, Setting, normal, read_settings
+from .settings import ON_COMMAND_LINE, Setting, asks_for_help, asks_to_print, normal, read_settings
 
 # The dataclass of each section by its name, or what finds them from the flat options.
 Sections = Mapping[str, type] | Callable[[Mapping[str, Any]], Mapping[str, type]]
-_PRINT = "print_config"
 T = TypeVar("T")
 
 
@@ -99,11 +98,11 @@ def parse_options(
     """
     fields = option_fields(dataclass_types, without)
     defaults = dict(defaults or {})
-    if any(argument in ("-h", "--help") for argument in argv):
+    if any(map(asks_for_help, argv)):
         found = _sections(sections, {**defaults, **glance(argv, dataclass_types)})
         usage = f"{usage_line(program, fields.values())}\n\n" if program else ""
         _print_and_end(usage + help_text(description, dataclass_types, found, defaults=defaults, without=without))
-    settings = read_settings([word for word in argv if not _asks_to_print(word)], fields)
+    settings = read_settings(argv, fields)
     parsed = ParsedOptions(defaults, types=dataclass_types, without=without)
     found = _sections(sections, {**defaults, **_readable(settings, fields)})
     section_fields = {name: option_fields([kind]) for name, kind in found.items()}
@@ -113,7 +112,7 @@ def parse_options(
             _store(one, fields, section_fields, parsed)
     _require(fields, parsed.values)
     public([parsed.values, parsed.sections])  # from here on, secrets among them are hidden wherever they turn up
-    if any(_asks_to_print(word) for word in argv):
+    if any(map(asks_to_print, argv)):
         _print_and_end(parsed.text.rstrip("\n"))
     return parsed
 
@@ -139,10 +138,10 @@ def check_names(argv: Sequence[str], dataclass_types: Sequence[type], more: Call
     Raises:
         `ValueError`: as [`parse_options`].
     """
-    if any(argument in ("-h", "--help") for argument in argv):
+    if any(map(asks_for_help, argv)):
         return
     fields = option_fields(dataclass_types)
-    for setting in read_settings([word for word in argv if not _asks_to_print(word)], fields):
+    for setting in read_settings(argv, fields):
         of_section = "." in setting.key or setting.raw is None or isinstance(setting.raw, dict)
         if not (setting.key in fields or of_section or more(setting.key)):
             raise unknown_name(f"option {setting.where}", setting.key, fields)
@@ -158,10 +157,6 @@ def _require(fields: Mapping[str, OptionField], values: Mapping[str, Any]) -> No
     for item in fields.values():
         if item.default is REQUIRED and item.name not in values:
             raise ValueError(f"{'' if item.positional else '--'}{item.name} is missing: {item.help}")
-
-
-def _asks_to_print(word: str) -> bool:
-    return normal(word) == f"__{_PRINT}"
 
 
 def _sections(sections: Sections | None, values: Mapping[str, Any]) -> Mapping[str, type]:

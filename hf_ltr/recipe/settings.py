@@ -14,6 +14,8 @@ from .conversion import NO_VALUE
 from .fields import OptionField, old_names
 
 ON_COMMAND_LINE = "on the command line"
+CONFIG = "config"
+PRINT_CONFIG = "print_config"
 _FLAG_WORDS = ("true", "false", "yes", "no", "1", "0", "on", "off")
 
 
@@ -42,21 +44,30 @@ def read_settings(argv: Sequence[str], fields: Mapping[str, OptionField]) -> lis
             `--config` that is not there.
     """
     renamed = old_names(fields)
-    pairs = [(renamed.get(key, key), raw) for key, raw in _pairs(argv, fields)]
+    words = [word for word in argv if not (asks_for_help(word) or asks_to_print(word))]
+    pairs = [(renamed.get(key, key), raw) for key, raw in _pairs(words, fields)]
     settings: list[Setting] = []
     for key, raw in pairs:
-        if key == "config":
+        if key == CONFIG:
             if not isinstance(raw, str):
                 raise ValueError("--config needs the path of one YAML file; it may be repeated")
             path = Path(raw).expanduser()
             keys = ((normal(str(name)), value) for name, value in _read_config(path).items())
             settings += [Setting(renamed.get(name, name), value, f"in {path}") for name, value in keys]
-    return settings + [Setting(key, raw, ON_COMMAND_LINE) for key, raw in pairs if key != "config"]
+    return settings + [Setting(key, raw, ON_COMMAND_LINE) for key, raw in pairs if key != CONFIG]
 
 
 def normal(name: str) -> str:
     """Names may be spelt with hyphens."""
     return name.replace("-", "_")
+
+
+def asks_for_help(word: str) -> bool:
+    return word in ("-h", "--help")
+
+
+def asks_to_print(word: str) -> bool:
+    return normal(word) == f"__{PRINT_CONFIG}"
 
 
 def _pairs(argv: Sequence[str], fields: Mapping[str, OptionField]) -> list[tuple[str, Any]]:
@@ -84,7 +95,7 @@ def _pairs(argv: Sequence[str], fields: Mapping[str, OptionField]) -> list[tuple
         while end < len(argv) and not argv[end].startswith("--"):
             end += 1
         words = list(argv[position:end])
-        taken = _taken(fields.get(normal(name)), words, len(places) - len(alone))
+        taken = _taken(normal(name), fields, words, len(places) - len(alone))
         alone += words[taken:]
         words = words[:taken]
         pairs.append((normal(name), NO_VALUE if not words else words[0] if len(words) == 1 else words))
@@ -92,11 +103,12 @@ def _pairs(argv: Sequence[str], fields: Mapping[str, OptionField]) -> list[tuple
     return [*zip(places, alone, strict=False), *pairs]
 
 
-def _taken(item: OptionField | None, words: list[str], open_places: int) -> int:
+def _taken(name: str, fields: Mapping[str, OptionField], words: list[str], open_places: int) -> int:
     """How many of the words behind an option are its value; others may be arguments that stand without a name."""
-    if item is None or item.takes_many or not open_places:
+    item = fields.get(name.rpartition(".")[2])  # what a section holds are options that stand outside of it, too
+    if not open_places or (name != CONFIG and (item is None or item.takes_many)):
         return len(words)
-    own = 1 if not item.is_flag or (words and words[0].lower() in _FLAG_WORDS) else 0
+    own = 0 if item is not None and item.is_flag and not (words and words[0].lower() in _FLAG_WORDS) else 1
     return own if len(words) - own <= open_places else len(words)
 
 

@@ -54,14 +54,12 @@ def train(
     command = command_line(argv, program)
     argv = _with_default_config(list(argv), default_config, own_images_config)
     check_paths(argv)
-    defaults = dict(defaults or {})
-    method = glance(argv, [TrainOptions]).get("method", defaults.get("method"))
-    defaults.setdefault("output_dir", output_dir.format(method=method))
     options = parse_training(
         argv,
         defaults=defaults,
         stages=stages,
         otherwise=otherwise,
+        output_dir=output_dir,
         description=description,
         program=" ".join(program or ()),
     )
@@ -92,6 +90,7 @@ def parse_training(
     defaults: Mapping[str, Any] | None = None,
     stages: Sequence[str] | None = None,
     otherwise: str = "",
+    output_dir: str | None = None,
     description: str = "",
     program: str = "",
 ) -> ParsedOptions:
@@ -115,6 +114,10 @@ def parse_training(
         return dict.fromkeys(names, LongTailTrainingArguments)
 
     kinds = [TrainOptions, first, DataOptions, ModelOptions, LongTailTrainingArguments]
+    defaults = dict(defaults or {})
+    if output_dir is not None:
+        method = glance(argv, kinds).get("method", defaults.get("method", "<method>"))
+        defaults.setdefault("output_dir", output_dir.format(method=method))
     return parse_options(argv, kinds, sections=sections, defaults=defaults, description=description, program=program)
 
 

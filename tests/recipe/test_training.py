@@ -70,6 +70,38 @@ def test_pretraining_and_initial_checkpoints_exclude_each_other():
         plan("mem", "--start", "owner/vit", "--method_options", '{"pretraining": true}')
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--max_steps", "3", "crt"],
+        ["--backbone_pretrained", "crt", "--max_steps", "3"],
+        ["--classifier.max_steps", "3", "crt"],
+        ["--classifier.bf16", "crt"],
+        ["--masked_autoencoding", "{}", "crt"],
+        ["--config", "EMPTY", "crt", "--config", "EMPTY"],
+        ["--print_config", "crt"],
+    ],
+)
+def test_a_method_may_stand_behind_options(argv, tmp_path, capsys):
+    empty = tmp_path / "empty.yaml"
+    empty.touch()
+    words = [str(empty) if word == "EMPTY" else word for word in argv]
+    with pytest.raises(SystemExit):
+        train([*words, "--print_config"])
+    printed = capsys.readouterr().out
+    assert "\nmethod: crt\n" in printed and "\noutput_dir: outputs/crt\n" in printed
+
+
+@pytest.mark.parametrize(
+    "argv", [["crt", "--help"], ["crt", "-h"], ["--help", "crt"], ["--max_steps", "3", "crt", "-h"]]
+)
+def test_help_shows_the_stages_of_the_method_wherever_it_is_asked_for(argv, capsys):
+    with pytest.raises(SystemExit):
+        train(argv)
+    printed = capsys.readouterr().out
+    assert "--classifier.<option>" in printed
+
+
 def test_the_old_name_of_an_initial_checkpoint_is_read_in_yaml(tmp_path):
     (tmp_path / "config.yaml").write_text("start: owner/vit\n")
     options = parse_training(["focal", "--config", str(tmp_path / "config.yaml")])
@@ -84,6 +116,8 @@ def test_the_old_name_of_an_initial_checkpoint_is_read_in_yaml(tmp_path):
         (["--methd", "focal"], "Unknown option on the command line: 'methd'. Did you mean 'method'"),
         (["focal", "crt"], "Unexpected argument 'crt'"),
         (["focal", "--modulator.max_steps", "3"], "Unknown section on the command line: 'modulator'"),
+        (["focal", "--classifier.max_steps", "3"], "a stage that this run does not have; it has train"),
+        (["lws", "--compare", "ncm", "--crt.max_steps", "3"], "it has representation, ncm, classifier"),
         (["focal", "--representation_method", "ldam"], "Unknown option of focal: 'representation'"),
         (["crt", "--representation_options", "{}", "--dataset", "digit"], "Unknown dataset: 'digit'"),
         (["focal", "--pretraining_model", '{"image_size": 8}'], "masked_autoencoding is not set"),
