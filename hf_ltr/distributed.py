@@ -82,10 +82,10 @@ def check_world_size(num_processes: int) -> None:
         )
 
 
-def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """`tensor` summed over all processes, in place; itself where there is one process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(tensor)
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(tensor)
     return tensor
 
 

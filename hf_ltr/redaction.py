@@ -100,7 +100,8 @@ def remember_secret(value: Any) -> None:
 
 def without_secrets(text: str) -> str:
     """`text` without values that are known, or look, to be secret."""
-    for value in sorted(_known | _of_environment(), key=len, reverse=True):
+    environment = tuple(sorted(os.environ.items()))
+    for value in sorted(_known | _secrets_in(environment), key=len, reverse=True):
         for written in {value, json.dumps(value)[1:-1]}:
             text = text.replace(written, HIDDEN)
     for form in (_FORMS, _IN_URL, _BEARER):
@@ -150,8 +151,11 @@ def public(value: Any, name: str = "") -> Any:
         for key, item in value.items():
             if isinstance(key, str) and is_secret(key, item):
                 remember_secret(item)
-        return {_key(key): public(item, key if isinstance(key, str) else "") for key, item in value.items()}
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return {
+            without_secrets(key) if isinstance(key, str) else key: public(item, key if isinstance(key, str) else "")
+            for key, item in value.items()
+        }
+    if type(value) in (list, tuple):
         return type(value)(public(item, name) for item in value)
     if isinstance(value, Path):
         return name_of_place(value)
@@ -255,14 +259,6 @@ def _script(word: str) -> str:
     if found is None and Path(word).parent.name == "recipes":
         found = f"recipes/{Path(word).name}"
     return found or (_last_part(word) if is_place(word) else word)
-
-
-def _key(key: Any) -> Any:
-    return without_secrets(key) if isinstance(key, str) else key
-
-
-def _of_environment() -> set[str]:
-    return _secrets_in(tuple(sorted(os.environ.items())))
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ..data.class_counts import ClassCounts
+from ..distributed import all_reduce_sum
 from .groups import error_shares
 from .metrics import accuracies, class_means, summarize
 
@@ -82,10 +82,6 @@ class StreamingMetrics:
         numbers = torch.arange(groups, device=self.device)
         # By group, the classes that are not in it.
         self._outside_group = numbers.unsqueeze(1) != self._group_of_class
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self.state.zero_()
 
     @torch.no_grad()
     def update(
@@ -189,15 +185,9 @@ class StreamingMetrics:
         pieces = zip(logits.split(rows), outside.split(rows), strict=True)
         return torch.cat([piece.masked_fill(mask, -torch.inf).argmax(dim=1) for piece, mask in pieces])
 
-    def tensors(self) -> list[Tensor]:
-        """The state to be summed, in place, over processes."""
-        return [self.state]
-
     def all_reduce(self) -> None:
         """Sum the state over all processes; nothing to do in a single one. Call it once, before `compute`."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            for tensor in self.tensors():
-                dist.all_reduce(tensor)
+        all_reduce_sum(self.state)
 
     def compute(self, per_class: bool = False) -> dict[str, Any]:
         """

@@ -54,6 +54,16 @@ def as_probabilities(labels: Tensor, logits: Tensor) -> Tensor:
     return torch.zeros_like(logits).scatter(1, labels.unsqueeze(1), 1.0)
 
 
+def expected_loss(losses: Tensor, labels: Tensor) -> Tensor:
+    """
+    From the loss that each class would give as the label, `(batch, classes)`, those of the labels, `(batch,)`; the
+    expectation where the labels are soft.
+    """
+    if labels.is_floating_point():
+        return (labels * losses).sum(dim=1)
+    return losses.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
 def reduce_losses(losses: Tensor, reduction: str) -> Tensor:
     """
     Reduce per-row losses of shape `(batch,)`: `"none"` returns them, `"mean"` divides by the number of rows, `"sum"`

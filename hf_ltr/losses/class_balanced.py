@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
 from ..validation import choice
-from .base import ClassCountLoss, as_probabilities
+from .base import ClassCountLoss, as_probabilities, expected_loss
 from .class_weights import check_beta, weights_of_counts
-from .focal import check_gamma, expected_loss, log_complement
+from .focal import check_gamma, log_complement
 
 CLASS_BALANCED_FORMS = ("softmax", "focal", "sigmoid", "softmax_bce")
 

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
 from ..validation import number
-from .base import ClassCountLoss, as_probabilities
-from .focal import expected_loss
+from .base import ClassCountLoss, as_probabilities, expected_loss
 
 
 class _RareClassLoss(ClassCountLoss):

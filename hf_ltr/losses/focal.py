@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..validation import flag, number
-from .base import ClassificationLoss
+from .base import ClassificationLoss, expected_loss
 
 
 def check_gamma(gamma: float) -> float:
@@ -31,16 +31,6 @@ def log_complement(log_probabilities: Tensor) -> Tensor:
     others = log_probabilities.scatter(1, top, torch.finfo(log_probabilities.dtype).min)
     complement_of_top = torch.logsumexp(others, dim=1, keepdim=True)
     return torch.log1p(-others.exp()).scatter(1, top, complement_of_top)
-
-
-def expected_loss(losses: Tensor, labels: Tensor) -> Tensor:
-    """
-    From the loss that each class would give as the label, `(batch, classes)`, those of the labels, `(batch,)`; the
-    expectation where the labels are soft.
-    """
-    if labels.is_floating_point():
-        return (labels * losses).sum(dim=1)
-    return losses.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 class FocalLoss(ClassificationLoss):

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from ..data.class_counts import ClassCounts
 from ..validation import choice, flag, number
-from .base import ClassCountLoss
-from .focal import expected_loss
+from .base import ClassCountLoss, expected_loss
 
 SMOOTHING_SHAPES = ("concave", "linear", "convex", "exp")
 

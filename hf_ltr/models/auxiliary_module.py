@@ -141,7 +141,7 @@ class AuxiliaryModule(nn.Module):
         it; inside loading, torch's initialisers leave alone what the checkpoint has.)
         """
         missing = missing_tensors(self)
-        random = needs_random_numbers(self, list(missing))
+        random = needs_random_numbers(self, missing)
         with torch.device("cpu"), torch.random.fork_rng(devices=[], enabled=not random):
             copy_tensors(missing, type(self)(config))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ..validation import choice
+from ..validation import choice, whole_number
 
 GROUP_STRATEGIES = ("auto", "thresholds", "cardinality", "random")
 
@@ -47,8 +47,7 @@ def class_groups(
     """
     classes = len(class_counts)
     choice("group strategy", strategy, GROUP_STRATEGIES)
-    if not isinstance(num_groups, int) or isinstance(num_groups, bool):
-        raise ValueError(f"num_groups must be a whole number, got {num_groups!r}")
+    num_groups = whole_number("num_groups", num_groups)
     if strategy == "thresholds" and num_groups != 3:
         raise ValueError(
             f"the thresholds make three groups, but num_groups is {num_groups}; for another number use the strategy "

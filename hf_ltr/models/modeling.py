@@ -325,7 +325,7 @@ class LongTailForImageClassification(FreezableMixin, LongTailPreTrainedModel):
         use_timm_head = self._has_timm_head()
         twin_head = None
         if missing or (head_is_missing and use_timm_head):
-            random = head_is_missing or needs_random_numbers(self.backbone, list(missing))
+            random = head_is_missing or needs_random_numbers(self.backbone, missing)
             with torch.random.fork_rng(devices=[], enabled=not random):
                 twin, twin_head = self._create_twin()
             copy_tensors(missing, twin)

@@ -172,18 +172,15 @@ class MutualExclusiveModulator(AuxiliaryModule):
         self.fill_buffers()
 
     def initialize(self, config: ClassifierFields) -> None:
-        """As for a new one."""
-        self.reset_parameters()
-        self.fill_buffers()
-
-    def reset_parameters(self) -> None:
-        """Draw all parameters again; afterwards every group weight is 1."""
+        """As for a new one; the groups are the config's, whatever the checkpoint says."""
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.LayerNorm)):
                 module.reset_parameters()
         self._initialize_fusion()
+        self.fill_buffers()
 
     def _initialize_fusion(self) -> None:
+        """Every group weight is 1 at first."""
         last = cast(nn.Linear, self.fusion[-1])
         one = {"softplus": math.log(math.e - 1.0), "none": 1.0, "exp": 0.0, "sigmoid2": 0.0}[self.activation]
         nn.init.zeros_(last.weight)

@@ -9,18 +9,12 @@ from ..validation import choice, flag, mapping, number, sequence, whole_number
 from .class_groups import class_groups
 from .size_limits import MOST_BLOCKS, WIDEST, check_parameters
 
-ACTIVATIONS = ("softplus", "none", "exp", "sigmoid2")
-LOGIT_REFERENCES = ("none", "min", "mean", "log_softmax")
-POOLINGS = ("mean", "cls")
-TOKENS = ("all", "pooled")
-FUSION_NORMALIZATIONS = ("layer", "none")
-
 _CHOICES = {
-    "activation": ACTIVATIONS,
-    "logit_reference": LOGIT_REFERENCES,
-    "tokens": TOKENS,
-    "pooling": POOLINGS,
-    "fusion_normalization": FUSION_NORMALIZATIONS,
+    "activation": ("softplus", "none", "exp", "sigmoid2"),
+    "logit_reference": ("none", "min", "mean", "log_softmax"),
+    "tokens": ("all", "pooled"),
+    "pooling": ("mean", "cls"),
+    "fusion_normalization": ("layer", "none"),
 }
 
 # What the paper leaves open is filled with the choices that the modulator's docstring explains.

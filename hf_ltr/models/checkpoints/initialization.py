@@ -3,13 +3,12 @@ What loading leaves behind on the meta device, filled in.
 
 `from_pretrained` builds a model on the meta device. Afterwards, tensors found in the checkpoint carry the flag
 `_is_hf_initialized`; all others, non-persistent buffers included, hold garbage and are ours to fill. timm computes its
-own initial values only at construction (recent versions can recompute non-persistent buffers, 1.0.20 cannot), so the
-one source that is right for every architecture and version is a freshly built twin.
+own initial values only at construction, so a freshly built twin is the one source that is right for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import torch
@@ -31,7 +30,7 @@ def missing_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in _tensors(module) if not is_loaded(tensor)}
 
 
-def needs_random_numbers(module: nn.Module, names: Iterator[str] | list[str]) -> bool:
+def needs_random_numbers(module: nn.Module, names: Iterable[str]) -> bool:
     """Whether one of the named tensors is a parameter (a buffer's value never depends on the random state)."""
     parameters = {name for name, _ in module.named_parameters()}
     return any(name in parameters for name in names)
