@@ -59,8 +59,16 @@ class MethodHost(Protocol):
 
     def attach_frozen(self, module: nn.Module) -> nn.Module:
         """
-        The module, from now on without gradients, in evaluation mode and part of no state: a teacher. A method may
-        keep it as an attribute; it attaches it in `setup`, in a resumed run too. A copy that follows the model is not
-        attached: it changes, so it is state of the method, to be kept as a module without gradients.
+        Attach a network that the method reads and that never changes: a teacher.
+
+        Args:
+            module (`nn.Module`): Put on the device of the run, in evaluation mode and without gradients. The method
+                may keep it as an attribute: it is part of no state, neither the method's nor the model's, and of no
+                optimizer. [`~LongTailMethod.setup`] is the place to attach it, in a resumed run too. (A copy that
+                follows the model is not attached: it changes, so it is state of the method, to be kept as a module
+                without gradients.)
+
+        Returns:
+            `nn.Module`: the same.
         """
         ...

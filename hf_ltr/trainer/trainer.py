@@ -327,16 +327,7 @@ class LongTailTrainer(PublishingTrainer):
     # ------------------------------------------------------------------ what a method may ask for
     def attach_frozen(self, module: nn.Module) -> nn.Module:
         """
-        Attach a network that a method reads and that never changes: a teacher. (A copy that follows the model is state
-        of the method, without which a run does not resume.)
-
-        Args:
-            module (`nn.Module`): Put on the device of the run, in evaluation mode and without gradients. The method
-                may keep it as an attribute: it is part of no state, neither the method's nor the model's, and of no
-                optimizer. [`~LongTailMethod.setup`] is the place to attach it, in a resumed run too.
-
-        Returns:
-            `nn.Module`: the same.
+        See [`~hf_ltr.methods.MethodHost.attach_frozen`].
 
         Raises:
             `ValueError`: for what the run trains.
