@@ -21,7 +21,7 @@ OWN = {
     *(f"hf_ltr/methods/{name}.py" for name in ("registry", *METHODS)),
     "hf_ltr/models/modules.py",
     "hf_ltr/models/__init__.py",
-    "hf_ltr/models/modulator.py",
+    *(f"{kind.__module__.replace('.', '/')}.py" for kind in MODULES.values()),
     "hf_ltr/models/modulator_options.py",
 }
 # Names that mean something else, where they do.
