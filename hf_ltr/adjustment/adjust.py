@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.class_counts import ClassCounts
 from ..data.labels import class_names_of
-from ..data.map_style import number_of_rows, require_map_style
+from ..data.map_style import require_rows
 from ..methods.double_correction import prior_corrections, warn_of_double_correction
 from ..models import LongTailForImageClassification
 from ..models.class_matching import match_classes
@@ -182,9 +182,7 @@ def _check_request(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     used = [split for split in ("train", "validation", "test") if split in data and (split != "test" or evaluate_test)]
     for split in used:
-        require_map_style(data[split], f"The {split} split")
-        if number_of_rows(data[split]) == 0:
-            raise ValueError(f"The {split} split has no rows")
+        require_rows(data[split], f"The {split} split")
     return used
 
 

@@ -61,6 +61,13 @@ def require_map_style(dataset: Any, what: str = "The dataset", length: bool = Tr
         )
 
 
+def require_rows(dataset: Any, what: str) -> None:
+    """Refuse what is no map-style dataset, or an empty one."""
+    require_map_style(dataset, what)
+    if number_of_rows(dataset) == 0:
+        raise ValueError(f"{what} has no rows")
+
+
 def number_of_rows(dataset: Any) -> int:
     """Rows of a map-style dataset; of a dict of arrays their length."""
     return len(next(iter(dataset.values()), ())) if isinstance(dataset, Mapping) else len(dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,26 @@ from ..naming import is_hub_id
 FOLDER = ".eval_results"
 
 
+def reportable(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """
+    The metrics that the Hub is told, rounded.
+
+    Raises:
+        `ValueError`: for a value that is not finite, by its name.
+    """
+    found = {column: metrics[column] for column in MODEL_COLUMNS if metrics.get(column) is not None}
+    for column, value in found.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{column!r} is {value}, not a number that can be reported.")
+    return {column: round(float(value), 6) for column, value in found.items()}
+
+
 def write_eval_results(
     folder: str | Path,
     metrics: Mapping[str, Any],
     *,
     dataset: str | None,
-    dataset_revision: str | None = None,
     notes: str | None = None,
-    columns: Sequence[str] = MODEL_COLUMNS,
 ) -> Path | None:
     """
     Write `.eval_results/<owner>--<name>.yaml` into a model folder, from where a push takes it to the Hub.
@@ -33,9 +45,7 @@ def write_eval_results(
         metrics (mapping): Metrics in [0, 1] as [`long_tail_metrics`] returns them, on the test split.
         dataset (`str`, *optional*): What the model was tested on. Only a Hub id can be linked: for a folder, an
             embedded data set or None nothing is written.
-        dataset_revision (`str`, *optional*): Commit of the data set on the Hub.
         notes (`str`, *optional*): One line about the protocol.
-        columns (sequence of `str`): The metrics to write; those that are missing are left out.
 
     Returns:
         `Path` or `None`: the file, None if there was nothing to write.
@@ -45,22 +55,10 @@ def write_eval_results(
     """
     if not is_hub_id(dataset):
         return None
-    entries = []
-    for column in columns:
-        value = metrics.get(column)
-        if value is None:
-            continue
-        if not math.isfinite(value):
-            raise ValueError(f"{column!r} is {value}, not a number that can be reported.")
-        entries.append(
-            EvalResultEntry(
-                dataset_id=dataset,
-                task_id=f"long_tailed_{column}",
-                value=round(float(value), 6),
-                dataset_revision=dataset_revision,
-                notes=notes,
-            )
-        )
+    entries = [
+        EvalResultEntry(dataset_id=dataset, task_id=f"long_tailed_{column}", value=value, notes=notes)
+        for column, value in reportable(metrics).items()
+    ]
     if not entries:
         return None
     path = Path(folder) / FOLDER / f"{dataset.replace('/', '--')}.yaml"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from ..markup import MODEL_COLUMNS, one_line
+from ..markup import one_line
 from ..naming import is_hub_id
+from .eval_results import reportable
 from .facts import CLASSIFIER, CardFacts
 
 TAGS = ("hf_ltr", "long-tailed-recognition", "class-imbalance", "image-classification")
@@ -55,27 +55,22 @@ def metadata(facts: CardFacts) -> ModelCardData:
 
 
 def _results(facts: CardFacts) -> list[EvalResult]:
-    found = []
-    for column in MODEL_COLUMNS:
-        value = facts.metrics.get(column)
-        if value is None:
-            continue
-        if not math.isfinite(value):
-            raise ValueError(f"{column!r} is {value}, not a number that can be reported.")
-        if facts.data_in_words:
-            found.append(
-                EvalResult(
-                    task_type="image-classification",
-                    # The Hub wants an id here; for data that is not on the Hub, its name in the form of one.
-                    dataset_type=facts.dataset if is_hub_id(facts.dataset) else slug(facts.data_in_words),
-                    dataset_name=one_line(facts.data_in_words),
-                    dataset_split=one_line(facts.test_split) if facts.test_split else None,
-                    metric_type="accuracy",
-                    metric_name=METRIC_NAMES[column],
-                    metric_value=round(float(value), 6),
-                )
-            )
-    return found
+    metrics = reportable(facts.metrics)
+    if not facts.data_in_words:
+        return []
+    return [
+        EvalResult(
+            task_type="image-classification",
+            # The Hub wants an id here; for data that is not on the Hub, its name in the form of one.
+            dataset_type=facts.dataset if is_hub_id(facts.dataset) else slug(facts.data_in_words),
+            dataset_name=one_line(facts.data_in_words),
+            dataset_split=one_line(facts.test_split) if facts.test_split else None,
+            metric_type="accuracy",
+            metric_name=METRIC_NAMES[column],
+            metric_value=value,
+        )
+        for column, value in metrics.items()
+    ]
 
 
 def _license(license: str | None) -> dict[str, str]:

@@ -13,9 +13,8 @@ from ..losses import CrossEntropyLoss, difficulty_weights
 from ..validation import choice
 from .base import Counts, PublishedRow
 from .batch import Batch, sample_weights, weighted_mean
-from .host import MethodHost
+from .host import MethodHost, validation_split
 from .loss_method import LossMethod
-from .validation import validation_split
 
 logger = logging.getLogger(__name__)
 

@@ -84,17 +84,13 @@ class PCSoftmax(LossMethod):
 
 def _same_adjustment(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Whether two adjustments do the same, counts and shares being equal ways to write a prior."""
-    removes = first.get("remove") is not None or second.get("remove") is not None
-    if removes and not math.isclose(first.get("tau", 1.0), second.get("tau", 1.0)):
+    # Here, because importing models takes seconds that listing the methods need not.
+    from ..models.prior_offset import same_prior
+
+    pairs = [(first.get(part), second.get(part)) for part in ("remove", "add")]
+    if pairs[0] != (None, None) and not math.isclose(first.get("tau", 1.0), second.get("tau", 1.0)):
         return False
-    return all(_same_prior(first.get(part), second.get(part)) for part in ("remove", "add"))
-
-
-def _same_prior(first: Sequence[float] | None, second: Sequence[float] | None) -> bool:
-    if first is None or second is None or len(first) != len(second):
-        return first is second
-    ratios = [a / b for a, b in zip(first, second, strict=True)]
-    return math.isclose(min(ratios), max(ratios), rel_tol=1e-6)
+    return all(one is other if one is None or other is None else same_prior(one, other) for one, other in pairs)
 
 
 def _shown(adjustment: dict[str, Any]) -> str:

@@ -11,9 +11,8 @@ from ..distributed import all_reduce_sum
 from ..losses import tau_normalize
 from .base import Counts, LongTailMethod, PriorCorrection, PublishedRow
 from .decoupled import KANG_2020, DecoupledMethod, configure_network
-from .host import MethodHost
+from .host import MethodHost, validation_split
 from .network import require_linear_head
-from .validation import validation_split
 
 if TYPE_CHECKING:
     from ..models import LongTailConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,6 +46,13 @@ def prior_offset(
     if add is not None:
         offset = offset + _log_prior(add, "add")
     return offset
+
+
+def same_prior(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether two priors are one, counts and shares being equal ways to write it."""
+    if len(first) != len(second) or not sum(first) or not sum(second):
+        return False
+    return bool(np.allclose(np.asarray(first) / sum(first), np.asarray(second) / sum(second), rtol=1e-6, atol=0))
 
 
 def _log_prior(values: Sequence[float], name: str) -> Tensor:

@@ -19,6 +19,7 @@ from ..data.class_counts import ClassCounts, class_counts, count_labels, counts_
 from ..data.labels import LABEL_COLUMNS, class_names_of, read_labels
 from ..methods import LongTailMethod
 from ..models.class_order import counts_history, names_in_config, order_of
+from ..models.prior_offset import same_prior
 
 
 def training_counts(dataset: Any, config: Any) -> tuple[ClassCounts | None, torch.Tensor | None]:
@@ -155,10 +156,10 @@ def _follow_prior(agreed: Any, config: Any, after: list[int], counts: ClassCount
     """The prior of the training images that `logit_adjustment` removes."""
     adjustment = config.logit_adjustment or {}
     removed = adjustment.get("remove")
-    if removed is None or _same_prior(removed, after):
+    if removed is None or same_prior(removed, after):
         return
     past = [config.class_counts, *(entry.get("class_counts") for entry in config.previous_class_counts or [])]
-    if any(known is not None and _same_prior(removed, known) for known in past):
+    if any(known is not None and same_prior(removed, known) for known in past):
         agreed.logit_adjustment = {**adjustment, "remove": after}
         return
     shares = [np.asarray(values, dtype=np.float64) / np.sum(values) for values in (removed, after)]
@@ -174,12 +175,6 @@ def _follow_prior(agreed: Any, config: Any, after: list[int], counts: ClassCount
         )
     if warn:
         warnings.warn(f"{text}. It stays as it is.", UserWarning, stacklevel=5)
-
-
-def _same_prior(first: Sequence[float], second: Sequence[float]) -> bool:
-    if len(first) != len(second) or not sum(first) or not sum(second):
-        return False
-    return bool(np.allclose(np.asarray(first) / sum(first), np.asarray(second) / sum(second), rtol=1e-6, atol=0))
 
 
 def is_trained(model: Any) -> bool:

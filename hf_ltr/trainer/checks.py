@@ -12,12 +12,12 @@ import torch
 
 from ..data.class_counts import ClassCounts
 from ..data.labels import LABEL_COLUMNS, class_names_of, read_labels
-from ..data.map_style import number_of_rows, require_map_style
+from ..data.map_style import number_of_rows, require_rows
 from ..data.provenance import explain_counts
 from ..data.transforms.mixing import require_even
 from ..methods import BASELINE, METHODS, LongTailMethod, get_method
 from ..methods.double_correction import warn_of_training_corrections
-from ..models import LongTailConfig, LongTailImageProcessor, MaskedAutoencoder
+from ..models import LongTailConfig, MaskedAutoencoder
 from ..models.class_matching import match_classes, other_classes
 from ..models.class_order import names_in_config, order_of
 from ..models.modules import modules_for_inference
@@ -118,11 +118,6 @@ def complete_config(model: Any, counts: ClassCounts | None) -> None:
         config.label2id = {name: index for index, name in enumerate(names)}
 
 
-def default_processor(model: Any) -> Any:
-    """The image processor that repeats what evaluation does to an image."""
-    return LongTailImageProcessor.from_config(model.config)
-
-
 def check_model(model: Any) -> None:
     """Refuse, by name, what is not a model of this package."""
     if not isinstance(getattr(model, "config", None), LongTailConfig):
@@ -200,13 +195,6 @@ def check_label_range(dataset: Any, num_labels: int, required: bool = True) -> N
     if hasattr(dataset, "column_names"):
         names = class_names_of(dataset)
         read_labels(dataset, LABEL_COLUMNS, num_labels if names is None else len(names), required=required)
-
-
-def require_rows(dataset: Any, what: str) -> None:
-    """Refuse what is no map-style dataset, or an empty one."""
-    require_map_style(dataset, what)
-    if number_of_rows(dataset) == 0:
-        raise ValueError(f"{what} has no rows")
 
 
 def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:

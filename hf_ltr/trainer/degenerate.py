@@ -45,10 +45,8 @@ def check_length(method: LongTailMethod, args: Any) -> None:
 def check_rows(args: Any, rows: int) -> None:
     """
     Raises:
-        `ValueError`: for a training set without rows, or one smaller than a batch where such batches are dropped.
+        `ValueError`: for a training set smaller than a batch where such batches are dropped.
     """
-    if rows == 0:
-        raise ValueError("The training set has no rows")
     batch = args.per_device_train_batch_size * max(1, args.world_size)
     if args.dataloader_drop_last and rows < batch:
         raise ValueError(

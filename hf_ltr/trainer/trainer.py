@@ -18,7 +18,7 @@ from ..data.loading.batches import KeyedDataLoader, RowSampler
 from ..distributed import check_world_size, set_cpu_threads
 from ..methods import LongTailMethod
 from ..methods.batch import Batch
-from ..models import LongTailForImageClassification
+from ..models import LongTailForImageClassification, LongTailImageProcessor
 from ..models.auxiliary_module import declared_metrics
 from . import checks, data
 from .agreement import follow_training
@@ -115,7 +115,8 @@ class LongTailTrainer(PublishingTrainer):
         # Both ways: a model that another trainer has used comes in that one's format.
         model = model.to(memory_format=getattr(torch, used_memory_format(args)))
         if processing_class is None:
-            processing_class = checks.default_processor(model)
+            # Repeats what evaluation does to an image.
+            processing_class = LongTailImageProcessor.from_config(model.config)
         super().__init__(
             model=model,
             args=args,
@@ -173,11 +174,11 @@ class LongTailTrainer(PublishingTrainer):
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("LongTailTrainer.evaluate() needs eval_dataset=")
-        batch_loader = self._eval_batch_loaders.get(dataset, self.eval_dataset, self._eval_batch_loader)
-        return data.evaluation_loader(batch_loader, self.args)
 
-    def _eval_batch_loader(self, dataset: Any) -> BatchLoader:
-        return data.evaluation_batch_loader(dataset, self.model, self.args, self.class_options)
+        def make(dataset: Any) -> BatchLoader:
+            return data.evaluation_batch_loader(dataset, self.model, self.args, self.class_options)
+
+        return data.evaluation_loader(self._eval_batch_loaders.get(dataset, self.eval_dataset, make), self.args)
 
     def get_test_dataloader(self, test_dataset: Any) -> KeyedDataLoader:
         """As in the parent."""
