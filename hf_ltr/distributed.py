@@ -66,12 +66,8 @@ def available_cores() -> int:
 
 def check_world_size(num_processes: int) -> None:
     """
-    Refuse a run in which a launcher started several processes that do not know of each other.
-
-    Each of them would train on all the rows and write to the same folder.
-
-    Raises:
-        `RuntimeError`: when `WORLD_SIZE` and the number of processes in the distributed state differ.
+    Refuse a run in which a launcher started several processes (`WORLD_SIZE`) that do not know of each other: each of
+    them would train on all the rows and write to the same folder.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched > 1 and num_processes == 1:

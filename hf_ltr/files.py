@@ -31,16 +31,7 @@ def write_json(path: str | Path, content: Any) -> Path:
 
 def write_metrics(path: str | Path, metrics: Mapping[str, Any]) -> Path:
     """
-    Write metrics as JSON. The file is replaced in one step: a reader or an interrupted run finds the old or the new
-    one, never half of it.
-
-    Args:
-        path (`str` or `Path`): The file to write; its folder is made.
-        metrics (mapping): Numbers, strings, `None`, lists and mappings of them; NumPy and zero-dimensional tensors are
-            turned into numbers.
-
-    Returns:
-        `Path`: `path`.
+    [`write_json`] of numbers, strings, `None`, lists and mappings of them; NumPy and tensors become numbers.
 
     Raises:
         `ValueError`: for a value that is NaN or infinite, by its name; nothing is written then.

@@ -35,9 +35,9 @@ def nearest_names(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """The valid names closest in spelling to `name`, best first; empty when nothing is close."""
     # Longer ones are no slips of the pen, and comparing them takes the square of their length.
     name, valid = str(name)[:100], sorted(valid)
-    matches = difflib.get_close_matches(str(name), valid, n=count, cutoff=0.5)
+    matches = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
     if not matches:
-        lowered = str(name).lower()
+        lowered = name.lower()
         matches = [option for option in valid if lowered and (lowered in option.lower() or option.lower() in lowered)]
     return matches[:count]
 
@@ -81,20 +81,12 @@ def is_hub_id(name: str | None, *, bare: bool = False) -> TypeGuard[str]:
 
 
 def require_folder_or_hub_id(place: str | None) -> None:
-    """
-    Raises:
-        `FileNotFoundError`: for what is given and neither a folder nor could be a Hub id.
-    """
+    """Raise `FileNotFoundError` for what is given and neither a folder nor could be a Hub id."""
     if place is not None and not is_hub_id(place) and not Path(place).exists():
         raise FileNotFoundError(f"There is no folder {place!r}; a Hub id has the form owner/name")
 
 
 def check_initial_checkpoint(place: str) -> None:
-    """
-    Refuse a checkpoint to start from that is not there, before anything is loaded.
-
-    Raises:
-        `FileNotFoundError`: for what lies nowhere on this machine and is no Hub id either.
-    """
+    """Raise `FileNotFoundError` for what lies nowhere on this machine and is no Hub id, before anything is loaded."""
     if not is_hub_id(place, bare=True) and not Path(place).exists():
         raise FileNotFoundError(f"There is no checkpoint folder {place!r} to start from")

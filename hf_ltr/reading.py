@@ -33,10 +33,7 @@ def read_text(path: str | Path, largest: int = LARGEST_YAML) -> str:
 
 
 def decoded(content: bytes | bytearray, where: str) -> str:
-    """
-    Raises:
-        `ValueError`: with the line whose bytes are no UTF-8.
-    """
+    """UTF-8 as text; a `ValueError` says in which line of `where` bytes are none."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -79,13 +76,7 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def json_form(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
-    """
-    `value` as it comes back from a file of JSON.
-
-    Args:
-        value: Of types that JSON has, tuples among them.
-        default (`Callable`, *optional*): What others are written as.
-    """
+    """`value` as it comes back from a file of JSON; `default` says what other types than JSON's are written as."""
     return json.loads(json.dumps(value, default=default))
 
 

@@ -71,12 +71,7 @@ def number(
 
 
 def whole_number(name: str, value: Any, *, minimum: int | None = None, maximum: int | None = None) -> int:
-    """
-    An integer in a range; no `bool`, no text and no floating-point number.
-
-    Raises:
-        `ValueError`: for anything else, with the range.
-    """
+    """An integer in a range; no `bool`, no text and no floating-point number."""
     value = plain(value)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         whole = int(value)
@@ -133,12 +128,7 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
 
 
 def choice(kind: str, value: Any, valid: Iterable[str], hint: str = "") -> str:
-    """
-    One of some names.
-
-    Raises:
-        `ValueError`: with the nearest valid names, see [`~hf_ltr.naming.unknown_name`].
-    """
+    """One of some names; the error of another one is [`~hf_ltr.naming.unknown_name`]."""
     valid = list(valid)
     if not isinstance(value, str) or value not in valid:
         raise unknown_name(kind, value, valid, hint)
@@ -168,10 +158,7 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
 
 
 def check_type(name: str, value: Any, kind: Any) -> None:
-    """
-    Raises:
-        `ValueError`: unless `value` is of the annotated type `kind`.
-    """
+    """Refuse a value that is not of the annotated type `kind`."""
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     kinds = typing.get_args(kind) if union else (kind,)
     if value is None and type(None) in kinds:

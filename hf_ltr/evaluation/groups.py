@@ -71,13 +71,7 @@ def group_errors(
 
 
 def error_shares(errors: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """
-    The result of [`group_errors`] from numbers of misclassified images.
-
-    Args:
-        errors (`np.ndarray` of shape `(groups, groups)`): By true group (rows) and predicted group.
-        names (sequence of `str`): Of the groups.
-    """
+    """The result of [`group_errors`] from numbers of misclassified images by true group (rows) and predicted one."""
     return {
         name: {other: float(100 * number / row.sum()) for other, number in zip(names, row, strict=True)}
         for name, row in zip(names, errors, strict=True)

@@ -63,14 +63,7 @@ def per_class_accuracy(logits: Any, labels: Any, class_counts: ClassCounts | Seq
 
 
 def summarize(correct: np.ndarray, total: np.ndarray, class_counts: ClassCounts) -> Metrics:
-    """
-    The metrics of [`long_tail_metrics`] from sums per class.
-
-    Args:
-        correct (`np.ndarray` of shape `(classes,)`): Images of each class that were classified correctly.
-        total (`np.ndarray` of shape `(classes,)`): Test images of each class, not all zero.
-        class_counts (`ClassCounts`): Training images, for the groups.
-    """
+    """The metrics of [`long_tail_metrics`] from the correctly classified and all test images of every class."""
     if not total.sum() > 0:
         raise ValueError("There are no test images to compute metrics of.")
     metrics: Metrics = {"accuracy": float(correct.sum() / total.sum()), **class_means(correct, total, class_counts)}
@@ -81,13 +74,9 @@ def summarize(correct: np.ndarray, total: np.ndarray, class_counts: ClassCounts)
 
 def class_means(sums: np.ndarray, total: np.ndarray, class_counts: ClassCounts) -> dict[str, float]:
     """
-    Means over classes of the mean of each class: over all (`balanced_accuracy`) and over those of each group. Classes
-    without test images are left out, groups without tested classes are absent.
-
-    Args:
-        sums (`np.ndarray` of shape `(classes,)`): Of a value per test image, by class.
-        total (`np.ndarray` of shape `(classes,)`): Test images of each class.
-        class_counts (`ClassCounts`): Training images, for the groups.
+    Means over classes of the mean of each class (the sum of a value per test image over their number): over all
+    (`balanced_accuracy`) and over those of each group. Classes without test images are left out, groups without tested
+    classes are absent.
     """
     tested = total > 0
     mean = np.divide(sums, total, out=np.zeros(len(total)), where=tested)

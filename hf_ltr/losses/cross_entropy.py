@@ -10,16 +10,8 @@ from .base import ClassificationLoss
 
 def row_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
-    `-sum_c t_c log softmax(z)_c` of each row.
-
-    Not `torch.nn.functional.cross_entropy`: that one silently drops rows labelled -100.
-
-    Args:
-        logits (`torch.Tensor` of shape `(batch, classes)`).
-        labels (`torch.Tensor`): int64 of shape `(batch,)`, or probabilities of shape `(batch, classes)`.
-
-    Returns:
-        `torch.Tensor` of shape `(batch,)`.
+    `-sum_c t_c log softmax(z)_c` of each row; arguments as of [`ClassificationLoss.row_losses`]. Not
+    `torch.nn.functional.cross_entropy`: that one silently drops rows labelled -100.
     """
     log_probabilities = F.log_softmax(logits, dim=-1)
     if labels.is_floating_point():

@@ -22,9 +22,6 @@ def log_complement(log_probabilities: Tensor) -> Tensor:
     Only the most probable class of a row can exceed 1/2: its complement is summed up from the other classes, and
     `log1p(-p)` is safe for the rest. Powers are then `exp(gamma * log(1 - p))`, which, unlike `(1 - p) ** gamma`, has
     no infinite derivative at 1 for `gamma` below 1.
-
-    Args:
-        log_probabilities (`torch.Tensor` of shape `(batch, classes)`): Of a softmax.
     """
     top = log_probabilities.argmax(dim=1, keepdim=True)
     # A finite number in place of -inf keeps the gradient of a single class at 0 instead of NaN.

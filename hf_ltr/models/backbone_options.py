@@ -77,11 +77,7 @@ _FORBIDDEN = re.compile(r"pretrained(_(?!window_sizes$).*)?|checkpoint.*|cache_d
 
 def check_backbone_options(options: Any) -> dict[str, Any]:
     """
-    Args:
-        options (`dict`): `config.backbone_kwargs`.
-
-    Returns:
-        `dict`: a copy.
+    A copy of `config.backbone_kwargs`.
 
     Raises:
         `ValueError`: for an argument that is not in `BACKBONE_OPTIONS`, a value that is no plain number, word or list

@@ -16,12 +16,7 @@ MODULES: dict[str, type[AuxiliaryModule]] = {
 
 
 def complete_modules(modules: Mapping[str, Any] | None, config: ClassifierFields) -> dict[str, dict[str, Any]] | None:
-    """
-    `config.modules` with every option of every module, or `None` where there is none.
-
-    Raises:
-        `ValueError`: for an unknown module or option, or a wrong value.
-    """
+    """`config.modules` with every option of every module, checked; `None` where there is none."""
     if modules is None:
         return None
     return {name: module.complete_options(options, config) for name, module, options in _each(modules)} or None
@@ -67,12 +62,7 @@ def metric_names(modules: Mapping[str, Any] | None) -> list[str]:
 
 
 def _each(modules: Mapping[str, Any]) -> Iterator[tuple[str, type[AuxiliaryModule], dict[str, Any]]]:
-    """
-    Name, class and options of every module, in the order of `MODULES`.
-
-    Raises:
-        `ValueError`: for an unknown module, or options that are no dict.
-    """
+    """Name, class and options of every module, in the order of `MODULES`; refuses a name that is not among them."""
     given = mapping("modules", modules)
     for name in given:
         choice("module", name, MODULES)

@@ -42,10 +42,7 @@ class TooLarge(ValueError):
 
 
 def check_parameters(what: str, number: float, most: int = MOST_OWN_PARAMETERS) -> None:
-    """
-    Raises:
-        `ValueError`: for more than `most` (`int`, *optional*, defaults to `MOST_OWN_PARAMETERS`).
-    """
+    """Refuse more than `most` parameters of a network, which the message calls `what`."""
     if number > most:
         raise TooLarge(
             f"{what} would have {number:.1e} parameters or more, and at most {most:.0e} are built here: "
@@ -81,12 +78,6 @@ _CREATION = {
 
 @contextmanager
 def limited_size(what: str, most: int) -> Iterator[None]:
-    """
-    Refuse, inside, to create tensors of more than `most` elements in all, before the first that is too much.
-
-    Args:
-        what (`str`): What is created, for the message.
-        most (`int`): Of elements.
-    """
+    """Refuse, inside, to create tensors of more than `most` elements in all, before the first that is too much."""
     with _Counting(what, most):
         yield

@@ -21,13 +21,8 @@ _CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)[/\\]snapshots[/\\]")
 
 def weights_of_timm(backbone: nn.Module) -> dict[str, Any]:
     """
-    Name and licence of the published weights that timm loaded into a backbone, as timm records them.
-
-    Args:
-        backbone (`nn.Module`): Created by `timm.create_model(..., pretrained=True)`.
-
-    Returns:
-        `dict`: `name` (the Hub id where there is one) and `license` (as the Hub names it, or `None` if unknown).
+    Name (the Hub id where there is one) and licence (as the Hub names it, or `None`) of the published weights that
+    timm loaded into a backbone, as it records them.
     """
     record = getattr(backbone, "pretrained_cfg", None) or {}
     parts = [record.get("architecture") or type(backbone).__name__, record.get("tag")]
@@ -39,16 +34,9 @@ def weights_of_timm(backbone: nn.Module) -> dict[str, Any]:
 
 def weights_of_checkpoint(source: str, stored: dict[str, Any]) -> dict[str, Any]:
     """
-    Name and licence of a checkpoint of transformers.
-
-    Args:
-        source (`str`): Hub id or folder.
-        stored (`dict`): Content of its `config.json`.
-
-    Returns:
-        `dict`: `name` and `license` as in [`weights_of_timm`]. The licence is known for the released masked
-        autoencoders (`facebook/vit-mae-*`, and what says that it was made from them): CC-BY-NC 4.0. For everybody
-        else's checkpoints it is `None`.
+    Name and licence of a checkpoint of transformers at a Hub id or folder, whose `config.json` holds `stored`. The
+    licence is known for the released masked autoencoders (`facebook/vit-mae-*`, and what says that it was made from
+    them); for everybody else's checkpoints it is `None`.
     """
     name, made_from = _name_of(source), str(stored.get("_name_or_path") or "")
     if not is_hub_id(name) and is_hub_id(made_from):
@@ -58,10 +46,7 @@ def weights_of_checkpoint(source: str, stored: dict[str, Any]) -> dict[str, Any]
 
 
 def check_initial_weights(value: Any) -> None:
-    """
-    Raises:
-        `ValueError`: unless `value` is `None` or a `dict` with a `name` and a `license` that may be `None`.
-    """
+    """Refuse what is neither `None` nor a `dict` with a `name` and a `license` that may be `None`."""
     if value is None:
         return
     fits = isinstance(value, dict) and set(value) == {"name", "license"} and isinstance(value["name"], str)

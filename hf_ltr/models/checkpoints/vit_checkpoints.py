@@ -82,12 +82,7 @@ def is_vit_checkpoint(names: Iterable[str]) -> bool:
 
 
 def knows_no_classes(config: PretrainedConfig) -> bool:
-    """
-    Whether only the encoder of a checkpoint is used, so that its classes do not matter.
-
-    Args:
-        config ([`LongTailConfig`]): Read with `from_pretrained`.
-    """
+    """Whether only the encoder of a checkpoint with this config is used, so that its classes do not matter."""
     return any(name == "MaskedAutoencoder" or name.startswith("ViT") for name in config.architectures or [])
 
 
