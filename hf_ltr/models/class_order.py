@@ -46,16 +46,7 @@ def _class_tensors(head: nn.Module) -> list[tuple[Tensor, int]]:
 
 
 def reorder_fields(fields: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
-    """
-    What a config says class by class, in another order.
-
-    Args:
-        fields (`dict`): Some fields of a config.
-        order (sequence of `int`): Present place of every class.
-
-    Returns:
-        `dict`: the fields that change.
-    """
+    """Those of some fields of a config that speak of single classes, after class `i` is what was `order[i]`."""
     changed: dict[str, Any] = {}
     if fields.get("class_counts") is not None:
         changed["class_counts"] = _picked(fields["class_counts"], order)
@@ -112,42 +103,30 @@ def counts_history(
 
 def match_head(head: nn.Module, config: Any, stored: Any, source: str) -> None:
     """
-    Bring a head that was loaded under the names of another config into their order.
-
-    Args:
-        head (`nn.Module`): Loaded, in the order of the checkpoint.
-        config ([`LongTailConfig`]): Of the model.
-        stored ([`LongTailConfig`]): Of the checkpoint.
-        source (`str`): The checkpoint, for messages.
-
-    Warns:
-        `UserWarning`: saying what was done, or that the head is that of other classes.
+    Bring a head that was loaded from the checkpoint `source`, whose config is `stored`, into the order of the classes
+    of `config`, with a warning that says what was done, or that the head is that of other classes.
     """
     names, own = names_in_config(config), names_in_config(stored)
     if names is None or names == own or stored.num_labels != config.num_labels:
         return
     if own is None:
-        warnings.warn(
+        message = (
             f"The classes of {source} have no names (LABEL_0, LABEL_1, ...): that they are in the order of this "
-            f"config (class 0 is {names[0]!r}, ...) could not be checked.",
-            UserWarning,
-            stacklevel=3,
+            f"config (class 0 is {names[0]!r}, ...) could not be checked."
         )
-        return
-    order = order_of(names, own)
-    first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
-    if order is None:
-        warnings.warn(
-            f"The classifier of {source} was trained for other classes: class {first} is {own[first]!r} there and "
-            f"{names[first]!r} here. Train it on these, or begin anew with model.reset_classifier().",
-            UserWarning,
-            stacklevel=3,
-        )
-        return
-    warnings.warn(
-        f"{source} has the same classes in another order (class {first} is {own[first]!r} there and {names[first]!r} "
-        "here): the rows of its classifier were brought into this one by name.",
-        UserWarning,
-        stacklevel=3,
-    )
-    reorder_head(head, order)
+    else:
+        order = order_of(names, own)
+        first = next(index for index, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
+        differ = f"class {first} is {own[first]!r} there and {names[first]!r} here"
+        if order is None:
+            message = (
+                f"The classifier of {source} was trained for other classes: {differ}. Train it on these, or begin "
+                "anew with model.reset_classifier()."
+            )
+        else:
+            reorder_head(head, order)
+            message = (
+                f"{source} has the same classes in another order ({differ}): the rows of its classifier were brought "
+                "into this one by name."
+            )
+    warnings.warn(message, UserWarning, stacklevel=3)

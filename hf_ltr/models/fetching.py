@@ -22,8 +22,8 @@ def fetch_image(source: Any, timeout: float | None = None) -> Any:
         timeout (`float`, *optional*): Seconds, for web addresses.
 
     Raises:
-        ValueError: for text that is none of these.
-        OSError: for a file that is no image.
+        `ValueError`: for text that is none of these.
+        `OSError`: for a file that is no image.
     """
     if not isinstance(source, str):
         return open_image(source)

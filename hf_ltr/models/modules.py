@@ -42,11 +42,8 @@ def modules_for_inference(modules: Mapping[str, Any] | None) -> dict[str, Any] |
 def gather_modules(fields: dict[str, Any], modules: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     Fields of a config with every module in `modules`: before there was that field, a module was a field of its own
-    (`LongTailConfig(modulator={...})`), which config.json files and keyword arguments may still have.
-
-    Args:
-        fields (`dict`): Some fields of a config.
-        modules (`dict`, *optional*): What fields without `modules` are added to.
+    (`LongTailConfig(modulator={...})`), which config.json files and keyword arguments may still have. Where `fields`
+    have no `modules`, those modules are added to the given ones.
     """
     own = {name: fields[name] for name in MODULES if name in fields}
     if not own:

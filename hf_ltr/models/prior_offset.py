@@ -70,17 +70,7 @@ def _log_prior(values: Sequence[float], name: str) -> Tensor:
 def check_logit_adjustment(
     adjustment: Mapping[str, Any], num_labels: int, class_names: Callable[[Sequence[int]], str]
 ) -> None:
-    """
-    Compare `config.logit_adjustment` with what [`prior_offset`] takes.
-
-    Args:
-        adjustment (`dict`): The field.
-        num_labels (`int`): Classes.
-        class_names (`Callable`): Names of some classes for a message.
-
-    Raises:
-        `ValueError`: naming the entry, and the classes whose prior is not positive.
-    """
+    """Refuse a `config.logit_adjustment` that [`prior_offset`] does not take, naming entry and classes."""
     fields = ("tau", "remove", "add")
     for name in mapping("logit_adjustment", adjustment):
         choice("field of logit_adjustment", name, fields)

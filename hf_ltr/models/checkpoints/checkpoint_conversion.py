@@ -88,12 +88,8 @@ def check_same_encoder(stored: BackboneFields, given: BackboneFields, where: str
 
     Tensors of other shapes are refused by the loader anyway; another number of blocks or heads it would not notice.
 
-    Args:
-        stored, given ([`LongTailConfig`]): Of the checkpoint and of the model.
-        where (`str`): The checkpoint, for the message.
-
     Raises:
-        `ValueError`: naming the sizes that differ.
+        `ValueError`: naming the checkpoint (`where`) and the sizes that differ.
     """
     if _architecture(stored) == _architecture(given):
         return
@@ -122,11 +118,7 @@ def check_same_encoder(stored: BackboneFields, given: BackboneFields, where: str
 
 
 def encoder_sizes(config: BackboneFields) -> tuple[Any, ...] | None:
-    """
-    Name of the class, width, number of blocks, heads, width of the MLP, patch size and number of prefix tokens of the
-    vision transformer that a [`LongTailConfig`] describes; `None` for other backbones. Built once per process, without
-    weights.
-    """
+    """`_SIZES` of the vision transformer that a config describes; `None` for other backbones. Measured once."""
     return _cached_sizes(*_architecture(config))
 
 
