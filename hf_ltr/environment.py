@@ -77,19 +77,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def git_commit(folder: str | Path | None = None) -> str | None:
+def git_commit() -> str | None:
     """
-    The commit checked out in `folder`, with `-dirty` behind it when tracked files differ from it.
-
-    Args:
-        folder (`str` or `Path`, *optional*): Any folder of a working tree. By default the current one or, where that
-            is in none, the checkout that this package is run from.
-
-    Returns:
-        `str` or `None`: None without git, outside a repository and before its first commit.
+    The commit checked out in the current folder or, where that is in no working tree, in the checkout that this
+    package is run from, with `-dirty` behind it when tracked files differ from it; `None` where there is none.
     """
-    if folder is not None:
-        return _commit_of(Path(folder))
     commit = _commit_of(Path.cwd())
     here = Path(__file__)
     # A package installed below somebody's repository is not part of it: only a tracked file is.

@@ -28,9 +28,9 @@ def one_line(text: object, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 3].rstrip()}..."
 
 
-def markdown(text: object, longest: int = LONGEST) -> str:
+def markdown(text: object) -> str:
     """`text` in a sentence, a heading or a cell of a table: nothing in it is markup, a link or HTML."""
-    return _SPECIAL.sub(lambda match: f"\\{match.group()}", one_line(text, longest))
+    return _SPECIAL.sub(lambda match: f"\\{match.group()}", one_line(text))
 
 
 def markdown_code(text: object, longest: int = LONGEST) -> str:
@@ -81,19 +81,14 @@ def markdown_table(
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def metrics_table(
-    rows: Mapping[str, Mapping[str, Any]],
-    columns: Sequence[str] = GROUP_COLUMNS,
-    digits: int = 1,
-) -> str:
+def metrics_table(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str] = GROUP_COLUMNS) -> str:
     """
-    A table of metrics in percent.
+    A table of metrics in percent, with one digit after the point.
 
     Args:
         rows (mapping of `str` to metrics): Metrics in [0, 1] as [`long_tail_metrics`] returns them, by name.
         columns (sequence of `str`): The metrics to show, see [`column_title`]. A metric that a row lacks (a
             group without classes) is shown as "-".
-        digits (`int`, defaults to 1): Digits after the point.
 
     Returns:
         `str`: the lines of the table, without a newline at the end.
@@ -111,7 +106,7 @@ def metrics_table(
                 continue
             if not math.isfinite(value):
                 raise ValueError(f"{column!r} of {name!r} is {value}, not a number that can be reported.")
-            line.append(f"{100 * value:.{digits}f}")
+            line.append(f"{100 * value:.1f}")
         lines.append(line)
     header = ["", *map(column_title, columns)]
     return markdown_table(header, lines, align="l" + "r" * len(columns))
@@ -122,9 +117,9 @@ def column_title(metric: str) -> str:
     return "all" if metric == "accuracy" else metric.replace("_", " ")
 
 
-def figure_text(text: object, longest: int = 60) -> str:
+def figure_text(text: object) -> str:
     """`text` in a figure: dollars are no formulas, and an underscore in front does not hide the entry of a legend."""
-    line = one_line(text, longest).replace("$", r"\$")
+    line = one_line(text, longest=60).replace("$", r"\$")
     return f" {line}" if line.startswith("_") else line
 
 

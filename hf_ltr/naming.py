@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 # A message shows this much of a value.
 _LONGEST = 120
+_MOST_NEAREST = 3
 # As the Hub has it: letters, digits, `-`, `_` and `.`, with none of the last three at an end but `_`.
 _HUB_NAME = r"\w(?:[\w.-]{0,94}\w)?"
 _HUB_ID = re.compile(rf"(?P<owner>{_HUB_NAME}/)?{_HUB_NAME}", re.ASCII)
@@ -31,15 +32,15 @@ def some(items: Iterable[object], most: int = 10, separator: str = ", ") -> str:
     return separator.join(texts[:most]) + more
 
 
-def nearest_names(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
-    """The valid names closest in spelling to `name`, best first; empty when nothing is close."""
+def nearest_names(name: str, valid: Iterable[str]) -> list[str]:
+    """At most three valid names, closest in spelling to `name`, best first; empty when nothing is close."""
     # Longer ones are no slips of the pen, and comparing them takes the square of their length.
     name, valid = str(name)[:100], sorted(valid)
-    matches = difflib.get_close_matches(name, valid, n=count, cutoff=0.5)
+    matches = difflib.get_close_matches(name, valid, n=_MOST_NEAREST, cutoff=0.5)
     if not matches:
         lowered = name.lower()
         matches = [option for option in valid if lowered and (lowered in option.lower() or option.lower() in lowered)]
-    return matches[:count]
+    return matches[:_MOST_NEAREST]
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str], hint: str = "") -> ValueError:

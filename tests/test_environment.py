@@ -20,30 +20,30 @@ def test_hardware_is_one_line():
 
 
 def test_commit(tmp_path, tmp_path_factory, monkeypatch):
-    assert git_commit(tmp_path / "missing") is None
-
     def git(*arguments):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         return subprocess.run(
             ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
         ).stdout.strip()
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "file"))
+    assert git_commit() is None
     git("init", "--quiet")
-    assert git_commit(tmp_path) is None
+    assert git_commit() is None
     (tmp_path / "file").write_text("one")
     git("add", "file")
     git("commit", "--quiet", "--no-verify", "-m", "first")
     commit = git("rev-parse", "HEAD")
-    assert git_commit(tmp_path) == commit
+    assert git_commit() == commit
     (tmp_path / "other").write_text("untracked files do not count")
-    assert git_commit(tmp_path) == commit
+    assert git_commit() == commit
     (tmp_path / "file").write_text("two")
-    assert git_commit(tmp_path) == f"{commit}-dirty"
+    assert git_commit() == f"{commit}-dirty"
 
     # A run from a folder outside any working tree belongs to the checkout of the package, if it is in one.
     outside = tmp_path_factory.mktemp("outside")
     monkeypatch.chdir(outside)
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "file"))
     assert git_commit() == f"{commit}-dirty"
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "other"))
     assert git_commit() is None, "an untracked file is no part of the repository around it"

@@ -37,7 +37,7 @@ def test_metrics_are_shown_in_percent():
         ]
     )
     assert "balanced accuracy" in metrics_table(rows, columns=("balanced_accuracy",))
-    assert len(set(map(len, metrics_table({"a": {}}, digits=3).splitlines()))) == 1
+    assert len(set(map(len, metrics_table({"a": {}}).splitlines()))) == 1
 
 
 def test_table_refuses_what_is_not_a_number():
