@@ -19,15 +19,14 @@ _MODULE_OF_NAME = {
     "plot_group_confusion": "group_figures",
     "plot_group_errors": "group_figures",
     "plot_group_given": "group_figures",
-    "plot_option_sweep": "sweep_figure",
+    "plot_option_sweep": "figures",
 }
 
 __all__ = sorted((*_MODULE_OF_NAME, "metrics_table", "write_metrics"))
 
 if TYPE_CHECKING:
-    from .figures import plot_group_accuracy, plot_group_intervals, plot_per_class_accuracy
+    from .figures import plot_group_accuracy, plot_group_intervals, plot_option_sweep, plot_per_class_accuracy
     from .group_figures import plot_group_confusion, plot_group_errors, plot_group_given
     from .run_report import RunReport
-    from .sweep_figure import plot_option_sweep
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF_NAME)

@@ -1,8 +1,11 @@
-"""Evaluation that streams: counts per class are summed on the device, logits are forgotten batch by batch."""
+"""
+Evaluation that streams: counts per class are summed on the device, logits are forgotten batch by batch. Before it,
+whether the metric that chooses the best checkpoint is one that it will report.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -14,12 +17,21 @@ from transformers import EvalPrediction
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.class_counts import GROUP_NAMES, ClassCounts
+from ..data.labels import column_labels
 from ..data.loading.batches import KeyedDataLoader
 from ..evaluation import StreamingMetrics
 from ..methods.batch import Batch
 from ..models.auxiliary_module import ModuleMetrics
+from ..models.modules import metric_names as module_metric_names
+from ..naming import unknown_name
 from .arguments import LongTailTrainingArguments
 from .parent import HookedTrainer
+
+_ALWAYS = ("loss", "accuracy", "balanced_accuracy", "worst_class_accuracy")
+_ROWS = 256
+_LOWER_IS_BETTER = ("expected_calibration_error",)
+# Reported by the parent beside the metrics; numbers, but no measure of a model.
+_SPEED = ("runtime", "samples_per_second", "steps_per_second")
 
 
 def model_for_evaluation(trainer: HookedTrainer) -> nn.Module:
@@ -107,9 +119,7 @@ def run_evaluation(
             kept_labels.append(batch.get("labels", torch.empty(0, dtype=torch.int64)).cpu())
         after_batch()
     metrics.all_reduce()
-    values: dict[str, Any] = metrics.compute(per_class=True) if batch_loader.labels is not None else {}
-    if class_counts is None:
-        values = {key: value for key, value in values.items() if key not in GROUP_NAMES}
+    values = {} if batch_loader.labels is None else _reported(metrics.compute(per_class=True), class_counts)
     predictions: Any = None
     label_ids: Any = None
     if keep_logits:
@@ -136,5 +146,63 @@ def rows_of_all_processes(rows: torch.Tensor, world_size: int) -> torch.Tensor:
     return torch.cat(gathered)
 
 
+def _reported(values: dict[str, Any], class_counts: ClassCounts | None) -> dict[str, Any]:
+    """Without training counts there are no groups."""
+    return {name: value for name, value in values.items() if class_counts is not None or name not in GROUP_NAMES}
+
+
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic | torch.Tensor) and np.size(value) == 1 else value
+
+
+def check_metric_for_best_model(args: Any, config: Any, eval_dataset: Any) -> None:
+    """
+    Find a `metric_for_best_model` that no evaluation has before the first epoch, not after it.
+
+    Args:
+        args ([`LongTailTrainingArguments`]).
+        config ([`LongTailConfig`]): Of the model: its classes and groups, and its auxiliary modules.
+        eval_dataset (`datasets.Dataset` or dict of them): Names of a dict are part of the metrics' names.
+
+    Raises:
+        `ValueError`: with the nearest metrics.
+    """
+    metric = args.metric_for_best_model
+    if metric is None or args.eval_strategy == "no" or eval_dataset is None:
+        return
+    wanted = metric.removeprefix("eval_")
+    if wanted in _ALWAYS and not isinstance(eval_dataset, Mapping):
+        return
+    sets = [f"{name}_" for name in eval_dataset] if isinstance(eval_dataset, Mapping) else [""]
+    # Each set with the classes it has images of; others are absent from its metrics.
+    parts = eval_dataset.values() if isinstance(eval_dataset, Mapping) else [eval_dataset]
+    names = [
+        f"{prefix}{name}" for prefix, part in zip(sets, parts, strict=True) for name in metric_names(config, part)
+    ]
+    if wanted not in [*names, *(f"{prefix}{name}" for prefix in sets for name in _SPEED)]:
+        raise unknown_name("metric_for_best_model", metric, names)
+    lower = any(wanted == f"{prefix}{name}" for prefix in sets for name in _LOWER_IS_BETTER)
+    if lower and args.greater_is_better:
+        raise ValueError(
+            f"{metric} is better when it is lower, but greater_is_better is true (its default for every metric that "
+            "does not end with 'loss'): set greater_is_better=False."
+        )
+
+
+def metric_names(config: Any, dataset: Any) -> list[str]:
+    """The numbers an evaluation of `dataset` reports for a model of this config, without prefix."""
+    num_labels = config.num_labels
+    groups = (tuple(config.group_thresholds), config.group_scheme)
+    known = ClassCounts(config.class_counts, None, *groups) if config.class_counts else None
+    try:
+        labels = torch.from_numpy(column_labels(dataset).copy()).unique()
+        labels = labels[(labels >= 0) & (labels < num_labels)]
+    except (AttributeError, KeyError, ValueError, TypeError):
+        labels = torch.arange(num_labels)  # of a dataset without columns: every class may have images
+    metrics = StreamingMetrics(known or ClassCounts([1] * num_labels), device=torch.device("cpu"))
+    # What is reported for these classes is what is computed for one image of each.
+    for part in labels.split(_ROWS):
+        metrics.update(torch.zeros(len(part), num_labels), part)
+    values = _reported(metrics.compute(), known)
+    names = [name for name, value in values.items() if isinstance(value, int | float)]
+    return [*names, *module_metric_names(config.modules)]

@@ -11,7 +11,7 @@ from ..models.modules import gather_modules
 from ..naming import some
 from ..reading import json_form, read_json
 from .checkpoints import checkpoints
-from .exempt_arguments import EXEMPT
+from .run_facts import EXEMPT
 
 RUN_FILE = "run.json"
 # Arguments that runs did not write down before they wrote down what is at its default.

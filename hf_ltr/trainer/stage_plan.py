@@ -21,9 +21,9 @@ from ..reading import json_form
 from ..reporting.finished_run import StageResult
 from .agreement import agreed_config, check_method_counts, training_counts
 from .arguments import LongTailTrainingArguments, merge_arguments
-from .best_model import check_metric_for_best_model
 from .checks import check_arguments, check_data, check_evaluation_data
 from .degenerate import check_classes, check_length, check_rows
+from .evaluation_loop import check_metric_for_best_model
 from .optimization import check_warmup
 from .run_facts import method_default_paths, run_facts
 from .run_folder import RUN_FILE, check_folder, fact_differences, precision_hint, read_facts

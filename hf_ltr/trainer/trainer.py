@@ -23,10 +23,9 @@ from ..models.auxiliary_module import declared_metrics
 from . import checks, data
 from .agreement import follow_training
 from .arguments import LongTailTrainingArguments
-from .best_model import check_metric_for_best_model
 from .checkpoints import best_checkpoint, choose_checkpoint, clear_leftovers
 from .degenerate import check_length
-from .evaluation_loop import model_for_evaluation, read_once, run_evaluation
+from .evaluation_loop import check_metric_for_best_model, model_for_evaluation, read_once, run_evaluation
 from .forward import RunPrecision
 from .method_state import (
     AttachedModules,

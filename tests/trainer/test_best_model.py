@@ -10,7 +10,7 @@ import pytest
 
 from hf_ltr.methods import Stage
 from hf_ltr.trainer import run_stages
-from hf_ltr.trainer.best_model import check_metric_for_best_model, metric_names
+from hf_ltr.trainer.evaluation_loop import check_metric_for_best_model, metric_names
 
 from ..contracts.builders import COUNTS, make_config, make_dataset, make_method, make_model, make_trainer, weights
 

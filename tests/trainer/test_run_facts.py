@@ -8,8 +8,7 @@ import json
 import pytest
 
 from hf_ltr import LongTailTrainingArguments, class_counts, get_method
-from hf_ltr.trainer.exempt_arguments import EXEMPT, SELECTING
-from hf_ltr.trainer.run_facts import compared_arguments, json_facts, run_facts
+from hf_ltr.trainer.run_facts import EXEMPT, SELECTING, compared_arguments, json_facts, run_facts
 from hf_ltr.trainer.run_folder import RUN_FILE, check_folder, claim_folder, fact_differences, recorded_sampler
 
 from ..contracts.builders import COUNTS, make_arguments, make_config, make_dataset, make_method
