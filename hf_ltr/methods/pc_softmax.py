@@ -87,10 +87,10 @@ def _same_adjustment(first: dict[str, Any], second: dict[str, Any]) -> bool:
     # Here, because importing models takes seconds that listing the methods need not.
     from ..models.prior_offset import same_prior
 
-    pairs = [(first.get(part), second.get(part)) for part in ("remove", "add")]
-    if pairs[0] != (None, None) and not math.isclose(first.get("tau", 1.0), second.get("tau", 1.0)):
+    removes = first.get("remove") is not None or second.get("remove") is not None
+    if removes and not math.isclose(first.get("tau", 1.0), second.get("tau", 1.0)):
         return False
-    return all(one is other if one is None or other is None else same_prior(one, other) for one, other in pairs)
+    return all(same_prior(first.get(part), second.get(part)) for part in ("remove", "add"))
 
 
 def _shown(adjustment: dict[str, Any]) -> str:

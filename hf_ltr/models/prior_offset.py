@@ -48,8 +48,10 @@ def prior_offset(
     return offset
 
 
-def same_prior(first: Sequence[float], second: Sequence[float]) -> bool:
+def same_prior(first: Sequence[float] | None, second: Sequence[float] | None) -> bool:
     """Whether two priors are one, counts and shares being equal ways to write it."""
+    if first is None or second is None:
+        return first is second
     if len(first) != len(second) or not sum(first) or not sum(second):
         return False
     return bool(np.allclose(np.asarray(first) / sum(first), np.asarray(second) / sum(second), rtol=1e-6, atol=0))

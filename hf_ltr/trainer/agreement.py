@@ -159,7 +159,7 @@ def _follow_prior(agreed: Any, config: Any, after: list[int], counts: ClassCount
     if removed is None or same_prior(removed, after):
         return
     past = [config.class_counts, *(entry.get("class_counts") for entry in config.previous_class_counts or [])]
-    if any(known is not None and same_prior(removed, known) for known in past):
+    if any(same_prior(removed, known) for known in past):
         agreed.logit_adjustment = {**adjustment, "remove": after}
         return
     shares = [np.asarray(values, dtype=np.float64) / np.sum(values) for values in (removed, after)]

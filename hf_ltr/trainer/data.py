@@ -88,8 +88,7 @@ def _images_of(model: LongTailPreTrainedModel, args: LongTailTrainingArguments) 
     }
 
 
-def _augmentation(names: list[str] | str) -> list[str] | str:
-    names = [names] if isinstance(names, str) else list(names)
+def _augmentation(names: list[str]) -> list[str] | str:
     if names == ["auto"]:
         return "auto"
     return "none" if names in ([], ["none"]) else names
