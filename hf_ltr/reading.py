@@ -115,13 +115,12 @@ def parse_yaml(text: str, where: str) -> Any:
     if len(text) > LARGEST_YAML:
         raise ValueError(f"{where} has {len(text):,} characters, and at most {LARGEST_YAML:,} are read of such a file")
     try:
-        content = yaml.load(text, Loader=Loader)
+        return yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     except (ValueError, OverflowError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # Of its constructors: numbers with thousands of digits, dates that do not exist.
         raise ValueError(f"{where} is not YAML: {' '.join(str(error).split()) or type(error).__name__}") from None
-    return content
 
 
 def yaml_text(content: Any) -> str:

@@ -2,7 +2,6 @@
 
 from ..distributed import gather_rows
 from .balanced_bce import BalancedBCELoss
-from .balanced_softmax import BalancedSoftmaxLoss
 from .base import REDUCTIONS, ClassificationLoss
 from .class_balanced import CLASS_BALANCED_FORMS, ClassBalancedLoss
 from .class_weights import effective_number_weights, inverse_frequency_weights
@@ -13,7 +12,7 @@ from .focal import FocalLoss
 from .label_aware_smoothing import SMOOTHING_SHAPES, LabelAwareSmoothingLoss
 from .lade import LADELoss, lade_regularizer
 from .ldam import LDAMLoss
-from .logit_adjusted import LogitAdjustedLoss
+from .prior_losses import BalancedSoftmaxLoss, LogitAdjustedLoss
 from .priors import add_log_prior, add_log_prior_odds, log_prior, log_prior_odds
 from .regularizing_outlier import RegularizingOutlierLoss, mutual_exclusive_regularization, regularizing_outlier_loss
 from .weight_norms import max_norm, max_norm_radius, tau_normalize

@@ -62,10 +62,7 @@ def log_prior_odds(class_counts: ClassCounts | Sequence[int] | Tensor, dtype: to
 
 
 def add_log_prior(
-    logits: Tensor,
-    class_counts: ClassCounts | Sequence[int] | Tensor,
-    tau: float = 1.0,
-    epsilon: float = 0.0,
+    logits: Tensor, class_counts: ClassCounts | Sequence[int] | Tensor, tau: float = 1.0, epsilon: float = 0.0
 ) -> Tensor:
     """
     `z_c + tau * log(n_c / sum n + epsilon)`, in the type of the logits.

@@ -11,10 +11,7 @@ from .base import at_least_float32
 
 
 def mutual_exclusive_regularization(
-    magnitudes: Tensor,
-    margin_positive: float = 100.0,
-    margin_negative: float = 0.0,
-    normalize_margin: bool = False,
+    magnitudes: Tensor, margin_positive: float = 100.0, margin_negative: float = 0.0, normalize_margin: bool = False
 ) -> tuple[Tensor, Tensor]:
     """
     What each image and group contributes, as a positive and as a negative; the labels say which of the two counts.

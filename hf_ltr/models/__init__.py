@@ -26,8 +26,7 @@ from .position_embedding import resample_position_embedding, sine_cosine_positio
 AutoConfig.register(LongTailConfig.model_type, LongTailConfig)
 AutoModelForImageClassification.register(LongTailConfig, LongTailForImageClassification)
 AutoImageProcessor.register(
-    LongTailConfig,
-    image_processor_classes={"torchvision": LongTailImageProcessor, "pil": LongTailImageProcessorPil},
+    LongTailConfig, image_processor_classes={"torchvision": LongTailImageProcessor, "pil": LongTailImageProcessorPil}
 )
 register_pipeline()
 

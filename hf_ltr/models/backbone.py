@@ -19,12 +19,7 @@ from .backbone_options import BACKBONE_NAME, check_backbone_options
 from .backbones.convolutional_vision_transformer import CONVOLUTIONAL_VISION_TRANSFORMERS  # noqa: F401
 from .backbones.resnet_cifar import ResNetCifar  # noqa: F401
 from .backbones.vision_transformers import SMALL_VISION_TRANSFORMERS  # noqa: F401
-from .size_limits import (
-    MOST_OWN_PARAMETERS,
-    MOST_PARAMETERS,
-    TooLarge,
-    limited_size,
-)
+from .size_limits import MOST_OWN_PARAMETERS, MOST_PARAMETERS, TooLarge, limited_size
 
 # Arguments beside which an architecture is still the one that timm knows.
 _NATIVE = frozenset(("in_chans", "drop_rate", "drop_path_rate", "global_pool", "img_size"))
@@ -68,10 +63,7 @@ def check_backbone_name(name: str) -> None:
             f"{own!r}, and backbone_pretrained=True for timm's published weights."
         )
     raise unknown_name(
-        "backbone",
-        name,
-        timm.list_models(),
-        "Any name that timm.list_models() prints is valid, and resnet32_cifar.",
+        "backbone", name, timm.list_models(), "Any name that timm.list_models() prints is valid, and resnet32_cifar."
     )
 
 
@@ -180,7 +172,7 @@ def _create(name: str, pretrained: bool, **arguments: Any) -> Backbone:
 
 
 def _remove_classifier(model: Backbone) -> None:
-    """Replace the classifier by an identity without changing the pooling (older timm resets it to its default)."""
+    """Replace the classifier by an identity without changing the pooling (timm 1.0.26 resets that of many)."""
     parameter = inspect.signature(model.reset_classifier).parameters.get("global_pool")
     if parameter is None or parameter.default is None:
         model.reset_classifier(0)

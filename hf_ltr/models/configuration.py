@@ -52,8 +52,9 @@ class LongTailConfig(SavesCode, PretrainedConfig):
 
     Args:
         backbone (`str`, *optional*, defaults to `"resnet32_cifar"`): Any architecture that timm knows (a `.tag` of
-            published weights may follow), `resnet20_cifar` ... `resnet56_cifar`, `vit_pico_patch4_16`,
-            `vit_tiny_patch4_32` or `vit_tiny_patch8_96`.
+            published weights may follow), or one of `hf_ltr.models.OWN_BACKBONES`: `resnet20_cifar` ...
+            `resnet56_cifar`, `vit_pico_patch4_16`, `vit_tiny_patch4_32`, `vit_tiny_patch8_96`,
+            `convvit_tiny_patch4_32` or `convvit_base_patch16_224`.
         num_labels (`int`, *optional*): Number of classes; taken from `class_counts` or `id2label` if not given.
         class_counts ([`ClassCounts`] or sequence of `int`, *optional*): Training images per class. Stored as a list of
             integers; class names of a `ClassCounts` become `id2label`.
@@ -131,13 +132,7 @@ class LongTailConfig(SavesCode, PretrainedConfig):
 
     model_type = "long_tail"
     # `Trainer.predict` gathers every tensor of the output that is not named here.
-    keys_to_ignore_at_inference = [
-        "raw_logits",
-        "features",
-        "base_logits",
-        "expert_logits",
-        "extras",
-    ]
+    keys_to_ignore_at_inference = ["raw_logits", "features", "base_logits", "expert_logits", "extras"]
 
     def __init__(
         self,

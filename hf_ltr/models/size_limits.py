@@ -17,12 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 MOST_CLASSES = 1_000_000
 # Pixels per side, and channels (hyperspectral sensors have some hundreds).
 LARGEST_IMAGE = 4_096
+MOST_CHANNELS = 1_024
 # The side before a crop, which takes at least this part of it.
 SMALLEST_CROP = 0.1
 LARGEST_RESIZED = 10 * LARGEST_IMAGE
 # Mean and inverse standard deviation of pixels on a scale of 0..1.
 LARGEST_PIXEL = 1e5
-MOST_CHANNELS = 1_024
 # Patches of an image, or positions of a network's last map: 256 x 256.
 MOST_TOKENS = 65_536
 # Blocks of a network, and any of its widths.

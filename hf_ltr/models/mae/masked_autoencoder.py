@@ -23,14 +23,7 @@ from .decoder import MaskedAutoencoderDecoder, MultiScaleFusion, gather_tokens
 # Under the square root of a patch's standard deviation (facebookresearch/mae).
 _PIXEL_EPSILON = 1e-6
 # What fine-tuning may drop. Pretraining drops patches and nothing else (facebookresearch/mae).
-_DROP_RATES = (
-    "drop_rate",
-    "pos_drop_rate",
-    "patch_drop_rate",
-    "proj_drop_rate",
-    "attn_drop_rate",
-    "drop_path_rate",
-)
+_DROP_RATES = ("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate")
 
 
 @dataclass
