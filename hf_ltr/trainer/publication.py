@@ -186,6 +186,9 @@ class PublishingTrainer(HookedTrainer):
                 "epochs": round(training.epochs, 2),
                 "steps": training.steps,
             }
+        used = {"train": computation(self.args)} if training else {}
+        if metrics:
+            used["evaluation"] = computation(self.args, evaluation=True)
         return FinishedRun(
             Path(folder),
             self.model.config,
@@ -199,13 +202,9 @@ class PublishingTrainer(HookedTrainer):
             per_class={row: per_class} if per_class is not None else {},
             seconds={"train": training.seconds} if training else {},
             selection=training.selection if training else "as loaded",
-            computation=self._computation(evaluated=bool(metrics)),
+            computation=used,
             card=card,
         )
-
-    def _computation(self, *, evaluated: bool) -> dict[str, dict[str, str]]:
-        used = {"train": computation(self.args)} if self.record.training else {}
-        return used | ({"evaluation": computation(self.args, evaluation=True)} if evaluated else {})
 
     # ------------------------------------------------------------------ what is written
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
