@@ -62,7 +62,8 @@ def class_groups(
     if num_groups > classes:
         raise ValueError(f"{classes} classes cannot be divided into {num_groups} groups with a class in each")
     if strategy in ("auto", "thresholds") and num_groups == 3:
-        by_threshold = _by_threshold(class_counts, thresholds)
+        many, few = thresholds
+        by_threshold = [0 if count > many else 2 if count < few else 1 for count in class_counts]
         empty = [name for group, name in enumerate(("many", "medium", "few")) if group not in by_threshold]
         if not empty:
             return by_threshold
@@ -81,8 +82,3 @@ def class_groups(
     for rank, index in enumerate(order):
         group_of_class[index] = rank * num_groups // classes
     return group_of_class
-
-
-def _by_threshold(class_counts: Sequence[int], thresholds: Sequence[int]) -> list[int]:
-    many, few = thresholds
-    return [0 if count > many else 2 if count < few else 1 for count in class_counts]

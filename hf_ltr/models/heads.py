@@ -212,8 +212,5 @@ def as_linear(head: nn.Module) -> nn.Linear:
     like = head.weight
     linear = nn.Linear(head.in_features, head.out_features, device="meta").to_empty(device=like.device).to(like.dtype)
     linear.weight.copy_(weight)
-    if bias is None:
-        linear.bias.zero_()
-    else:
-        linear.bias.copy_(bias)
+    linear.bias.copy_(torch.zeros(()) if bias is None else bias)
     return linear

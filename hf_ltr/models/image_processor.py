@@ -86,10 +86,8 @@ class _ChannelsMixin(SavesCode, BaseImageProcessor):
 
     def _prepare_images_structure(self, images: Any, *args: Any, **kwargs: Any) -> Any:
         # transformers refuses grey arrays without a channel axis.
-        if isinstance(images, (list, tuple)):
-            images = [_with_channel_axis(image) for image in images]
-        else:
-            images = _with_channel_axis(images)
+        many = isinstance(images, (list, tuple))
+        images = [_with_channel_axis(image) for image in images] if many else _with_channel_axis(images)
         return super()._prepare_images_structure(images, *args, **kwargs)
 
     def resize(self, image: Any, size: SizeDict, *args: Any, **kwargs: Any) -> Any:

@@ -42,14 +42,8 @@ def modulator_options(
     thresholds: tuple[int, int] = (100, 20),
 ) -> dict[str, Any]:
     """
-    Complete and check the options of a modulator.
-
-    Args:
-        options (`dict`): Some of `MODULATOR_DEFAULTS`. Groups are given as `group_of_class` (one group index per
-            class) or `groups` (a list of class indices per group); without either, they follow from `class_counts`.
-        num_labels (`int`): Number of classes.
-        class_counts (sequence of `int`, *optional*): Training images per class.
-        thresholds (`tuple[int, int]`, *optional*, defaults to `(100, 20)`): Of many and few.
+    Complete and check some of `MODULATOR_DEFAULTS`. Groups are given as `group_of_class` (one group index per class)
+    or `groups` (a list of class indices per group); without either, they follow from `class_counts` and thresholds.
 
     Returns:
         `dict`: every option, with `group_of_class` as a list of `num_labels` integers and without `groups`.

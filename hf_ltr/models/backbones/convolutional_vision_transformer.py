@@ -15,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from .convolutional_patch_embedding import ConvolutionalPatchEmbed
+from .vision_transformers import vision_transformer_cfg
 
 CONVOLUTIONAL_VISION_TRANSFORMERS = ("convvit_tiny_patch4_32", "convvit_base_patch16_224")
 
@@ -171,24 +172,12 @@ def convert_released_checkpoint(
     return {**converted, **fresh}
 
 
-def _cfg(size: int, **fields: Any) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, size, size),
-        "fixed_input_size": True,
-        "interpolation": "bicubic",
-        "first_conv": "patch_embed.stages.0.proj",
-        "classifier": "head",
-        **fields,
-    }
-
-
-_HALF = (0.5, 0.5, 0.5)
+_FIRST = "patch_embed.stages.0.proj"
+_IMAGENET = {"crop_pct": 0.875, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 default_cfgs = generate_default_cfgs(
     {
-        "convvit_tiny_patch4_32": _cfg(32, crop_pct=1.0, mean=_HALF, std=_HALF),
-        "convvit_base_patch16_224": _cfg(224, crop_pct=0.875, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD),
+        "convvit_tiny_patch4_32": vision_transformer_cfg(32, first_conv=_FIRST),
+        "convvit_base_patch16_224": vision_transformer_cfg(224, first_conv=_FIRST, **_IMAGENET),
     }
 )
 

@@ -11,7 +11,8 @@ from timm.models.vision_transformer import VisionTransformer
 SMALL_VISION_TRANSFORMERS = {"vit_pico_patch4_16": 16, "vit_tiny_patch4_32": 32, "vit_tiny_patch8_96": 96}
 
 
-def _cfg(size: int) -> dict[str, Any]:
+def vision_transformer_cfg(size: int, **fields: Any) -> dict[str, Any]:
+    """What timm is told about a transformer for square images of one size; `fields` are what differs."""
     return {
         "url": "",
         "num_classes": 1000,
@@ -23,10 +24,13 @@ def _cfg(size: int) -> dict[str, Any]:
         "std": (0.5, 0.5, 0.5),
         "first_conv": "patch_embed.proj",
         "classifier": "head",
+        **fields,
     }
 
 
-default_cfgs = generate_default_cfgs({name: _cfg(size) for name, size in SMALL_VISION_TRANSFORMERS.items()})
+default_cfgs = generate_default_cfgs(
+    {name: vision_transformer_cfg(size) for name, size in SMALL_VISION_TRANSFORMERS.items()}
+)
 
 
 def _create(variant: str, pretrained: bool, architecture: dict[str, Any], kwargs: dict[str, Any]) -> VisionTransformer:
