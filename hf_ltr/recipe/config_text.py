@@ -21,7 +21,10 @@ def config_text(
     What was set, by dataclass, and as comments the own options of each dataclass that are at their defaults. Secrets
     are named in a comment and have to be given again.
     """
-    lines = [f"# Options of hf_ltr {__version__}, for --config. What is commented out is at its default."]
+    lines = [
+        f"# Options of hf_ltr {__version__}, for --config. What is commented out is at its default.",
+        "# Paths are relative to the folder in which the command is given.",
+    ]
     seen = set(without)
     for dataclass_type in dataclass_types:
         lines += ["", f"# {dataclass_type.__name__}"]

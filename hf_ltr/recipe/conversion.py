@@ -53,13 +53,14 @@ def convert(raw: Any, kind: Any, key: str, none_is_a_word: bool = False) -> Any:
     raise ValueError(f"{key} must be {expected}, got {given}{detail}")
 
 
+_KIND_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a JSON object"}
+
+
 def _kind_name(kind: Any) -> str:
-    origin = typing.get_origin(kind)
-    if origin is list:
-        return f"a list of {_kind_name(typing.get_args(kind)[0])}" if typing.get_args(kind) else "a list"
-    return {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "a JSON object"}.get(
-        kind, getattr(kind, "__name__", str(kind))
-    )
+    if typing.get_origin(kind) is list:
+        item = _kind_name(*typing.get_args(kind)[:1])
+        return f"a list of {item.removeprefix('a ').removeprefix('an ')}s"
+    return _KIND_NAMES.get(kind, getattr(kind, "__name__", str(kind)))
 
 
 def _place(kind: Any, order: list[type]) -> int:

@@ -154,9 +154,13 @@ def _print_and_end(text: str) -> NoReturn:
 
 
 def _require(fields: Mapping[str, OptionField], values: Mapping[str, Any]) -> None:
+    said = []
     for item in fields.values():
         if item.default is REQUIRED and item.name not in values:
-            raise ValueError(f"{'' if item.positional else '--'}{item.name} is missing: {item.help}")
+            what = f"one of {', '.join(item.choices)}" if item.choices else item.help.rstrip(".")
+            said.append(f"{'' if item.positional else '--'}{item.name} is missing: {what}")
+    if said:
+        raise ValueError("; ".join(said))
 
 
 def _sections(sections: Sections | None, values: Mapping[str, Any]) -> Mapping[str, type]:

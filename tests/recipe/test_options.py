@@ -188,8 +188,8 @@ def test_sections(tmp_path):
         (["--dataset", "a", "b"], r"dataset must be a string, got \['a', 'b'\]"),
         (["--imbalance_factor", "ten"], r"imbalance_factor must be a number, got 'ten'"),
         (["--pretrained", "maybe"], r"pretrained must be true or false, got 'maybe'"),
-        (["--milestones", "160", "late"], r"milestones must be a list of a number, got \['160', 'late'\]"),
-        (["--milestones", "[160, 180"], r"milestones must be a list of a number.*no JSON: Expecting"),
+        (["--milestones", "160", "late"], r"milestones must be a list of numbers, got \['160', 'late'\]"),
+        (["--milestones", "[160, 180"], r"milestones must be a list of numbers.*no JSON: Expecting"),
         (["--backbone_kwargs", "{depth: 4}"], r"backbone_kwargs must be a JSON object, got '{depth: 4}' \(no JSON"),
         (["--backbone_kwargs", "[1]"], r"backbone_kwargs must be a JSON object, got '\[1\]'"),
         (["--finetuning.max_steps", "all"], r"finetuning\.max_steps must be an integer, got 'all'"),
@@ -290,9 +290,9 @@ def test_places_are_filled_in_order_and_choices_are_checked():
 
 
 def test_what_has_to_be_given_is_named():
-    with pytest.raises(ValueError, match=r"^checkpoint is missing: Folder of it\."):
-        command("--dataset", "x")
-    with pytest.raises(ValueError, match=r"^--dataset is missing: Which images\."):
+    with pytest.raises(ValueError, match=r"^checkpoint is missing: Folder of it; --dataset is missing: Which images$"):
+        command()
+    with pytest.raises(ValueError, match=r"^--dataset is missing: Which images$"):
         command("here")
 
 
@@ -381,7 +381,7 @@ def test_misspelt_training_argument():
 
 
 def test_convert_names_what_it_expects():
-    with pytest.raises(ValueError, match="x must be true or false or a list of an integer, got 'y'"):
+    with pytest.raises(ValueError, match="x must be true or false or a list of integers, got 'y'"):
         convert("y", bool | list[int], "x")
     assert convert(None, int | None, "x") is None
     assert convert(3, str, "x") == "3"
