@@ -72,12 +72,14 @@ class StreamingMetrics:
             "not_finite": 1,
             "outside_classes": 1,
         }
-        prefixes = {_prefix(place): metric for place, metric in enumerate(module_metrics)}
-        for prefix, metric in prefixes.items():
-            self._sizes |= {prefix + name: size for name, size in metric.sizes.items()}
+        # Each with the parts of the state that are its sums.
+        self._module_metrics: list[tuple[ModuleMetrics, dict[str, str]]] = []
+        for place, metric in enumerate(module_metrics):
+            parts = {name: f"module {place}: {name}" for name in metric.sizes}
+            self._sizes |= {parts[name]: size for name, size in metric.sizes.items()}
+            self._module_metrics.append((metric, parts))
         self.state = torch.zeros(sum(self._sizes.values()), dtype=dtype, device=self.device)
         self._views = dict(zip(self._sizes, self.state.split(list(self._sizes.values())), strict=True))
-        self._module_metrics = [(metric, _part(self._views, prefix)) for prefix, metric in prefixes.items()]
         self._group_of_class = torch.as_tensor(self.class_counts.group_of_class, device=self.device)
         numbers = torch.arange(groups, device=self.device)
         # By group, the classes that are not in it.
@@ -142,8 +144,8 @@ class StreamingMetrics:
         confidence = (logits.gather(1, predicted.unsqueeze(1)).squeeze(1) - log_sum).exp().to(dtype)
         self._add_calibration(torch.where(finite, confidence, 0), correct, weight)
         self._add_groups(logits, predicted, labels, correct, weight)
-        for metric, sums in self._module_metrics:
-            metric.update(sums, extras or {}, predicted, labels, weight)
+        for metric, parts in self._module_metrics:
+            metric.update({name: state[part] for name, part in parts.items()}, extras or {}, predicted, labels, weight)
 
     def _check_shapes(self, logits: Tensor, labels: Tensor, loss: Tensor | None, weights: Tensor | None) -> None:
         num_classes = self.class_counts.num_classes
@@ -234,8 +236,8 @@ class StreamingMetrics:
         )
         metrics["worst_class_accuracy"] = min(value for value in per_class_accuracy if value is not None)
         metrics |= self._group_metrics(host)
-        for place, (metric, _) in enumerate(self._module_metrics):
-            metrics |= metric.compute(_part(host, _prefix(place)))
+        for metric, parts in self._module_metrics:
+            metrics |= metric.compute({name: host[part] for name, part in parts.items()})
         if per_class:
             metrics["per_class_accuracy"] = per_class_accuracy
             if len(self.class_counts.groups) > 1:
@@ -267,16 +269,6 @@ class StreamingMetrics:
     def _host(self) -> dict[str, np.ndarray]:
         parts = self.state.cpu().split(list(self._sizes.values()))
         return {name: part.double().numpy() for name, part in zip(self._sizes, parts, strict=True)}
-
-
-def _prefix(place: int) -> str:
-    """Of the sums of a module's metrics."""
-    return f"module {place}: "
-
-
-def _part(sums: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The sums whose names begin with `prefix`, under the rest of their names."""
-    return {name.removeprefix(prefix): values for name, values in sums.items() if name.startswith(prefix)}
 
 
 def _weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
