@@ -123,12 +123,11 @@ def convert_vit_config(stored: dict[str, Any], source: str, **hub: Any) -> dict[
             f"{source} has layer_norm_eps={sizes['layer_norm_eps']:g}, timm's vision transformers {_TIMM_EPSILON:g}: "
             "their features differ slightly."
         )
-    common = {"patch_size": patch_size, "depth": sizes["num_hidden_layers"], "num_heads": heads, "embed_dim": width}
-    backbone = _ARCHITECTURES.get((width, sizes["num_hidden_layers"], heads, patch_size))
-    if backbone is None or sizes["intermediate_size"] != 4 * width:
-        backbone, arguments = "vit_base_patch16_224", {**common, "mlp_ratio": sizes["intermediate_size"] / width}
-    else:
-        arguments = {}
+    depth, mlp_ratio = sizes["num_hidden_layers"], sizes["intermediate_size"] / width
+    backbone, arguments = _ARCHITECTURES.get((width, depth, heads, patch_size)), {}
+    if backbone is None or mlp_ratio != 4:
+        backbone, arguments = "vit_base_patch16_224", {"patch_size": patch_size, "depth": depth, "num_heads": heads}
+        arguments |= {"embed_dim": width, "mlp_ratio": mlp_ratio}
     if not sizes["qkv_bias"]:
         arguments["qkv_bias"] = False
     fields = {
