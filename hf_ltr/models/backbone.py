@@ -147,14 +147,22 @@ def create_backbone(
                 model = _create(name, pretrained, num_classes=num_labels, **arguments)
     except TooLarge:
         raise
-    except (TypeError, AssertionError, ArithmeticError, AttributeError, LookupError, RuntimeError) as error:
-        if pretrained and isinstance(error, RuntimeError):
+    except (
+        TypeError,
+        ValueError,
+        AssertionError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+    ) as wrong:
+        if pretrained and isinstance(wrong, RuntimeError | ValueError):
             # What the published weights do not fit is said better by who loads them.
             raise
         raise ValueError(
-            f"timm cannot create backbone {name!r} with {arguments}: {error}. Check backbone_kwargs, image_size, "
+            f"timm cannot create backbone {name!r} with {arguments}: {wrong}. Check backbone_kwargs, image_size, "
             "global_pool and the drop rates of the config."
-        ) from error
+        ) from wrong
     classifier = model.get_classifier()
     _remove_classifier(model)
     return model, classifier if isinstance(classifier, nn.Linear) else None

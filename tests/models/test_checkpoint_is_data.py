@@ -97,6 +97,7 @@ def test_a_backbone_is_a_name_of_an_architecture(tmp_path, backbone):
         ({"num_heads": 0}, "timm cannot create"),
         ({"num_heads": "2"}, "timm cannot create"),
         ({"depth": -1.5}, "timm cannot create"),
+        ({"embed_dim": 1.5}, "timm cannot create"),
     ],
 )
 def test_backbone_arguments_are_plain(options, message):
