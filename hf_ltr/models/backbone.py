@@ -23,6 +23,8 @@ from .size_limits import MOST_OWN_PARAMETERS, MOST_PARAMETERS, TooLarge, limited
 
 # Arguments beside which an architecture is still the one that timm knows.
 _NATIVE = frozenset(("in_chans", "drop_rate", "drop_path_rate", "global_pool", "img_size"))
+# What architectures raise over arguments they cannot use.
+_REFUSALS = (TypeError, ValueError, AssertionError, ArithmeticError, AttributeError, LookupError, RuntimeError)
 
 
 class Backbone(nn.Module):
@@ -147,22 +149,14 @@ def create_backbone(
                 model = _create(name, pretrained, num_classes=num_labels, **arguments)
     except TooLarge:
         raise
-    except (
-        TypeError,
-        ValueError,
-        AssertionError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-    ) as wrong:
-        if pretrained and isinstance(wrong, RuntimeError | ValueError):
+    except _REFUSALS as error:
+        if pretrained and isinstance(error, RuntimeError | ValueError):
             # What the published weights do not fit is said better by who loads them.
             raise
         raise ValueError(
-            f"timm cannot create backbone {name!r} with {arguments}: {wrong}. Check backbone_kwargs, image_size, "
+            f"timm cannot create backbone {name!r} with {arguments}: {error}. Check backbone_kwargs, image_size, "
             "global_pool and the drop rates of the config."
-        ) from wrong
+        ) from error
     classifier = model.get_classifier()
     _remove_classifier(model)
     return model, classifier if isinstance(classifier, nn.Linear) else None
