@@ -21,7 +21,7 @@ from ..models.class_matching import match_classes
 from ..models.class_order import names_in_config
 from ..trainer.run_folder import recorded_sampler
 from .checkpoint import LoadedClassifier, check_output, head_dtype, load_classifier, save_classifier
-from .class_counts import read_prior, training_counts
+from .class_counts import read_prior, counts_of_training
 from .features import FeatureReader
 from .linear_head import Head, LinearHead, NotLinearError, OtherHead, find_linear_head, offset_of
 from .options import DEFAULT_TAU, READS_TRAINING_IMAGES, TAUS, AdjustmentOptions
@@ -127,7 +127,7 @@ def adjust_checkpoint(
         )
         for split in splits
     }
-    counts = training_counts(config, data, class_counts, group_scheme, maps.get("train"))
+    counts = counts_of_training(config, data, class_counts, group_scheme, maps.get("train"))
     counts.require_images(method)
     prior = None if target_prior is None else read_prior(target_prior, names_in_config(config), len(counts))
     loaded.model.to(place)  # type: ignore[arg-type]  # transformers wraps the method without its types

@@ -63,7 +63,7 @@ def read_prior(
     return [value / total for value in values]
 
 
-def training_counts(
+def counts_of_training(
     config: Any, data: Mapping[str, Any], given: Any, group_scheme: str, class_map: Sequence[int] | None = None
 ) -> ClassCounts:
     """

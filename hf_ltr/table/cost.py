@@ -99,7 +99,7 @@ def measure_cost(
     rounds: int = 7,
     steps: int = 4,
     memory: bool = True,
-    announce: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """
     Paired step times and memory of rows against a baseline, written to `cost.json`.
@@ -111,7 +111,7 @@ def measure_cost(
         rounds (`int`, defaults to 7): In each, every stage takes its steps once; the median is reported.
         steps (`int`, defaults to 4): Training steps of a stage in a round.
         memory (`bool`, defaults to `True`): Also measure memory, in a fresh process per stage.
-        announce (`Callable`, defaults to `print`): Told what begins.
+        log (`Callable`, defaults to `print`): Told what begins.
 
     Returns:
         `dict`: `baseline`, `rows` (by row: `stages`, each with `name`, `ratio` to the baseline's step, `milliseconds`
@@ -128,14 +128,14 @@ def measure_cost(
     stages = {label: _trained_stages(data, label, seed) for label in dict.fromkeys([baseline, *labels])}
     contenders = dict(pair for parts in stages.values() for pair in parts)
     base = stages[baseline][-1][0]
-    announce(f"Timing {len(contenders)} stages in turn, {rounds} rounds of {steps} steps")
+    log(f"Timing {len(contenders)} stages in turn, {rounds} rounds of {steps} steps")
     times = paired_times(contenders, rounds=rounds, steps=steps)
     measured: dict[str, dict[str, Any]] = {
         label: {"stages": [_step_cost(timed.stage.name, times[key], times[base]) for key, timed in stages[label]]}
         for label in labels
     }
     if memory:
-        announce(f"Measuring the memory of {len(contenders)} stages, each in its own process")
+        log(f"Measuring the memory of {len(contenders)} stages, each in its own process")
         peaks = {key: _memory_in_child(timed.plan, timed.stage.name) for key, timed in contenders.items()}
         for label in labels:
             measured[label]["memory"] = _memory_cost([peaks[key] for key, _ in stages[label]], peaks[base])

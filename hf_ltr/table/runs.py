@@ -46,7 +46,7 @@ class Table:
         output_dir (`str` or `Path`): `results/` holds one JSON per finished run, `first_stages/` and `runs/` the
             weights.
         command (`str`, *optional*): For the record.
-        announce (`Callable`, defaults to `print`): Told on the main process what begins and what is done.
+        log (`Callable`, defaults to `print`): Told on the main process what begins and what is done.
 
     Example:
 
@@ -66,7 +66,7 @@ class Table:
         output_dir: str | Path,
         *,
         command: str | None = None,
-        announce: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ):
         self.protocol = protocol
         self.rows = expand_rows(rows, protocol.rows, f"protocol {protocol.name}")
@@ -82,7 +82,7 @@ class Table:
             raise ValueError(f"Seeds must lie in 0 ... 2**32 - 1, got {self.seeds}")
         self.output_dir = Path(output_dir)
         self.command = None if command is None else without_secrets(command)
-        self.announce = announce
+        self._log = log
         self.data = TableData(protocol)
 
     # ------------------------------------------------------------------ for users
@@ -142,7 +142,7 @@ class Table:
         [`~hf_ltr.table.cost.measure_cost`].
         """
         return measure_cost(
-            self.data, self.rows, self.seeds[0], self.output_dir, baseline=baseline, announce=self.log, **options
+            self.data, self.rows, self.seeds[0], self.output_dir, baseline=baseline, log=self.log, **options
         )
 
     @property
@@ -153,7 +153,7 @@ class Table:
     def log(self, text: str) -> None:
         """Announce on the main process."""
         if self.is_main_process:
-            self.announce(text)
+            self._log(text)
 
     # ------------------------------------------------------------------ before anything is trained
     def check(self) -> TestSet:

@@ -120,7 +120,7 @@ def test_it_is_a_row_of_a_table(package, tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(PROTOCOL))
     protocol = load_protocol(path)
-    Table(protocol, ["hesitant:strength=0.5"], [0], tmp_path / "table", announce=lambda text: None).run()
+    Table(protocol, ["hesitant:strength=0.5"], [0], tmp_path / "table", log=lambda text: None).run()
     (result,) = (tmp_path / "table" / "results").glob("*.json")
     assert json.loads(result.read_text())["description"]["options"] == {"strength": 0.5, "width": 8}
     checks = RowChecks(protocol, tmp_path, 1)

@@ -34,7 +34,7 @@ PROTOCOL = {
 
 def quiet(protocol: Protocol, rows: list[str], folder: Path, seeds: tuple[int, ...] = (0,)) -> Table:
     """A table that announces nothing."""
-    return Table(protocol, rows, seeds, folder, announce=lambda text: None)
+    return Table(protocol, rows, seeds, folder, log=lambda text: None)
 
 
 def result(folder: Path, row: str, seed: int = 0) -> dict:

@@ -26,7 +26,7 @@ COUNTS = [124, 80, 51, 33, 21, 14, 9, 5, 3, 2]
 def finished(protocol_file, tmp_path_factory):
     """Folder of a finished table of three rows and two seeds, with what it announced."""
     folder, said = tmp_path_factory.mktemp("table"), []
-    Table(load_protocol(protocol_file), ROWS, [0, 1], folder, command="hf-ltr table", announce=said.append).run()
+    Table(load_protocol(protocol_file), ROWS, [0, 1], folder, command="hf-ltr table", log=said.append).run()
     return folder, said
 
 
