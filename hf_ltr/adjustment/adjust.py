@@ -21,7 +21,7 @@ from ..models.class_matching import match_classes
 from ..models.class_order import names_in_config
 from ..trainer.run_folder import recorded_sampler
 from .checkpoint import LoadedClassifier, check_output, head_dtype, load_classifier, save_classifier
-from .class_counts import read_prior, counts_of_training
+from .class_counts import counts_of_training, read_prior
 from .features import FeatureReader
 from .linear_head import Head, LinearHead, NotLinearError, OtherHead, find_linear_head, offset_of
 from .options import DEFAULT_TAU, READS_TRAINING_IMAGES, TAUS, AdjustmentOptions

@@ -95,6 +95,7 @@ class LongTailMethod(nn.Module):
         accepts_soft_targets (`bool`): Whether mixed or smoothed targets are meaningful. If not, mixing is refused.
         batch_coupled (`bool`): The loss mixes samples of a batch, so accumulation changes it.
         sharded_parameters (`bool`): False when parameters are read outside forward (refused under FSDP and ZeRO-3).
+        stage_name (`str`): Name of its stage, where it is one; known without making it.
         uses_labels (`bool`): False for self-supervised methods, which need no label column.
         reads_experts (`bool`): `sample_loss` reads `expert_logits` itself; otherwise each expert has the loss of a
             whole model, and they are summed.
@@ -129,6 +130,7 @@ class LongTailMethod(nn.Module):
     accepts_soft_targets: bool = True
     batch_coupled: bool = False
     sharded_parameters: bool = True
+    stage_name: str = "train"
     uses_labels: bool = True
     reads_experts: bool = False
     needs_validation: bool = False
@@ -226,7 +228,7 @@ class LongTailMethod(nn.Module):
 
     def stages(self) -> list[Stage]:
         """The runs this method consists of; one for a single-stage method."""
-        return [Stage(name="train", method=self)]
+        return [Stage(name=self.stage_name, method=self)]
 
     def computes_model(self) -> bool:
         """Whether a run of no epochs makes something of the model: what `finalize` computes, without training."""

@@ -40,6 +40,7 @@ class MaskedAutoencoding(LongTailMethod):
         "Before fine-tuning a vision transformer on a long tail without a pretrained model of the domain; from "
         "scratch it would learn little. It trains no classifier and uses no labels."
     )
+    stage_name = "pretraining"
     uses_labels = False
     accepts_soft_targets = False
     paper = {
@@ -68,7 +69,7 @@ class MaskedAutoencoding(LongTailMethod):
     def stages(self) -> list[Stage]:
         from ..models import MaskedAutoencoder
 
-        return [Stage("pretraining", self, model_class=MaskedAutoencoder)]
+        return [Stage(self.stage_name, self, model_class=MaskedAutoencoder)]
 
     def setup(self, trainer: MethodHost) -> None:
         self.seed = trainer.args.seed

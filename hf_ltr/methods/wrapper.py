@@ -50,6 +50,7 @@ class MethodWrapper(LongTailMethod):
     accepts_soft_targets = OfBase[bool]()
     batch_coupled = OfBase[bool]()
     sharded_parameters = OfBase[bool]()
+    stage_name = OfBase[str]()
     uses_labels = OfBase[bool]()
     adds_prior = OfBase[bool]()
     needs_validation = OfBase[bool]()

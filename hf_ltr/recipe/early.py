@@ -115,11 +115,11 @@ def _require_no_pretraining(options: ParsedOptions, recipe: TrainOptions, counts
     Refuse options of pretraining where a run has none. A config may describe the pretraining that a method is run
     without; whoever asks for it on the command line is mistaken.
     """
-    from ..methods import get_method
+    from ..methods import METHODS, get_method
     from .model_options import ModelOptions
 
     names = [item.name for item in dataclasses.fields(pretraining_options())]
-    absent = {stage.name for name in names for stage in get_method(name, class_counts=counts).stages()}
+    absent = {METHODS[name].stage_name for name in names}
     asked = [name for name in absent if options.sections.get(name)]
     if all(stage.method.uses_labels for stage in get_method(recipe.method, class_counts=counts).stages()):
         if recipe.pretraining_model or asked:

@@ -174,10 +174,10 @@ def stage_names(options: TrainOptions, pretraining: Iterable[str], counts: Class
         pretraining (iterable of `str`): Methods that can go first.
         counts ([`ClassCounts`]): Of any training set.
     """
-    first = [stage for name in pretraining for stage in get_method(name, class_counts=counts).stages()]
+    # Making the stage of pretraining would import its model, which --help need not wait for.
+    first = [METHODS[name].stage_name for name in pretraining]
     usual = get_method(options.method, class_counts=counts).stages()
-    *before, last = dict.fromkeys(
-        stage.name for stage in (*first, *usual[:-1], *build_method(options, counts).stages())
-    )
+    own = [stage.name for stage in (*usual[:-1], *build_method(options, counts).stages())]
+    *before, last = dict.fromkeys((*first, *own))
     beside = comparable_methods()
     return list(dict.fromkeys((*before, *beside.values(), *beside, last)))

@@ -494,3 +494,10 @@ def test_a_setup_that_refuses_leaves_the_folder_free(tmp_path):
     with pytest.raises(ValueError, match="validation"):
         trainer.train()
     make_trainer("cdb", tmp_path, method_options={"difficulty_from": "train"}, max_steps=1).train()
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_the_name_of_a_stage_is_known_without_making_it(name):
+    stages = make_method(name, [3, 2]).stages()
+    if len(stages) == 1:
+        assert stages[0].name == METHODS[name].stage_name
