@@ -101,12 +101,16 @@ def remember_secret(value: Any) -> None:
 def without_secrets(text: str) -> str:
     """`text` without values that are known, or look, to be secret."""
     environment = tuple(sorted(os.environ.items()))
-    for value in sorted(_known | _secrets_in(environment), key=len, reverse=True):
-        for written in {value, json.dumps(value)[1:-1]}:
-            text = text.replace(written, HIDDEN)
-    for form in (_FORMS, _IN_URL, _BEARER):
-        text = form.sub(HIDDEN, text)
-    return text
+    known = {written for value in _known | _secrets_in(environment) for written in (value, json.dumps(value)[1:-1])}
+    forms = [_FORMS, _IN_URL, _BEARER, *(re.compile(re.escape(value)) for value in known)]
+    # All found before any is hidden: one secret may be a part of another.
+    spans = sorted(match.span() for form in forms for match in form.finditer(text))
+    parts, end = [], 0
+    for start, stop in spans:
+        if start >= end:
+            parts += [text[end:start], HIDDEN]
+        end = max(end, stop)
+    return "".join((*parts, text[end:]))
 
 
 def is_place(text: str) -> bool:

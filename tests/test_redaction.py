@@ -74,6 +74,13 @@ def test_secrets_by_form_and_of_the_environment(monkeypatch):
         assert without_secrets(f"a {value}") == f"a {HIDDEN}"
 
 
+def test_a_secret_inside_another_leaves_nothing_of_it(monkeypatch):
+    monkeypatch.setenv("MY_PASSWORD", TOKEN[8:26])
+    monkeypatch.setenv("OTHER_PASSWORD", f"before-{TOKEN}-behind")
+    assert without_secrets(f"see {TOKEN}.") == f"see {HIDDEN}."
+    assert without_secrets(f"a {TOKEN[8:26]} b before-{TOKEN}-behind") == f"a {HIDDEN} b {HIDDEN}"
+
+
 def test_ordinary_words_survive_a_secret_that_is_called_like_them(monkeypatch):
     words = "cifar100 test1234 uoft-cs/cifar100 vit_base_patch16_224 12345678 balanced_softmax".split()
     for number, word in enumerate(words):
