@@ -31,6 +31,9 @@ from .settings import ON_COMMAND_LINE, Setting, asks_for_help, asks_to_print, no
 Sections = Mapping[str, type] | Callable[[Mapping[str, Any]], Mapping[str, type]]
 T = TypeVar("T")
 
+# Options that are no fields.
+_OF_EVERY_COMMAND = ("config", "print_config", "help")
+
 
 @dataclass
 class ParsedOptions:
@@ -144,7 +147,7 @@ def check_names(argv: Sequence[str], dataclass_types: Sequence[type], more: Call
     for setting in read_settings(argv, fields):
         of_section = "." in setting.key or setting.raw is None or isinstance(setting.raw, dict)
         if not (setting.key in fields or of_section or more(setting.key)):
-            raise unknown_name(f"option {setting.where}", setting.key, fields)
+            raise unknown_name(f"option {setting.where}", setting.key, [*fields, *_OF_EVERY_COMMAND])
 
 
 def _print_and_end(text: str) -> NoReturn:
@@ -205,7 +208,8 @@ def _store(
     else:
         name, known, values = key, fields, parsed.values
         if name not in fields:
-            raise unknown_name(f"option {where}", key, [*fields, *(f"{each}.<option>" for each in section_fields)])
+            sections = (f"{each}.<option>" for each in section_fields)
+            raise unknown_name(f"option {where}", key, [*fields, *_OF_EVERY_COMMAND, *sections])
     value = known[name].convert(setting.raw, key)
     if where == ON_COMMAND_LINE:
         if known[name].metadata.get("repeats") and key in parsed.on_command_line:

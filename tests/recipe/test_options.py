@@ -380,6 +380,11 @@ def test_misspelt_training_argument():
         arguments("--learnin_rate", "1")
 
 
+def test_misspelt_option_that_is_no_field():
+    with pytest.raises(ValueError, match=r"'confg'\. Did you mean 'config'"):
+        arguments("--confg", "a.yaml")
+
+
 def test_convert_names_what_it_expects():
     with pytest.raises(ValueError, match="x must be true or false or a list of integers, got 'y'"):
         convert("y", bool | list[int], "x")
