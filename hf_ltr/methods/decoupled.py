@@ -145,20 +145,47 @@ def use_scaled_head(config: LongTailConfig, representation: LongTailMethod, who:
     config.head = "scaled"
 
 
-def representation_of(method: LongTailMethod, representation: LongTailMethod | None) -> LongTailMethod:
+def representation_of(
+    method: LongTailMethod, representation: LongTailMethod | None, with_classifier: bool = False
+) -> LongTailMethod:
     """
     What the stage before the one of `method` is trained with: cross-entropy, or another method for the same images.
 
+    Args:
+        method ([`LongTailMethod`]): Whose representation it is.
+        representation ([`LongTailMethod`], *optional*): Cross-entropy if not given.
+        with_classifier (`bool`, *optional*, defaults to `False`): Whether it may also be a [`DecoupledMethod`], which
+            trains a classifier on a representation of its own; see [`representation_stages`].
+
     Raises:
-        `ValueError`: for a method of several runs, whose last one would be mistaken for the whole.
+        `ValueError`: for a method of several runs, whose last one would be mistaken for the whole, and one that trains
+            no classifier.
     """
     if representation is None:
         return CrossEntropy(method.class_counts)
-    names = [stage.name for stage in representation.stages()]
-    if len(names) > 1:
+    what, stages = f"The representation of {method.name} must", representation.stages()
+    decoupled = isinstance(representation, DecoupledMethod)
+    if len(stages) > 1 and not (with_classifier and decoupled):
+        also = ", or one that trains a classifier behind a representation" if with_classifier else ""
         raise ValueError(
-            f"The representation of {method.name} must be a method of one stage, but {representation.name} has the "
-            f"stages {', '.join(names)}"
+            f"{what} be a method of one stage{also}, but {representation.name} has the stages "
+            f"{', '.join(stage.name for stage in stages)}"
         )
+    if isinstance(representation, DecoupledMethod) and not representation.trains_classifier:
+        raise ValueError(
+            f"{what} train its classifier, but {representation.name} computes it at the end of its run, as another "
+            "head than the one that was trained"
+        )
+    if not stages[0].method.uses_labels:
+        raise ValueError(f"{what} train a classifier, but {representation.name} begins without labels")
     check_same_counts(method.class_counts, representation, method.name)
     return representation
+
+
+def representation_stages(representation: LongTailMethod, name: str) -> list[Stage]:
+    """
+    The runs before the one of a method with this representation: that of a method of one stage, under `name`; those
+    of a [`DecoupledMethod`], under their own names, of which the last has the classifier.
+    """
+    stages = representation.stages()
+    return stages if len(stages) > 1 else [Stage(name, representation)]

@@ -117,7 +117,7 @@ def _of_method(
             found.append(f"{name} {does.phrase}{where}")
     wraps = _wraps(description)
     for part, inside in described_parts(description).items():
-        stage = "" if wraps else f" (in the stage that learns the {part})"
+        stage = "" if wraps or where else f" (in the stage that learns the {part})"
         # Whoever weights the rows of its base by class reads their losses without the weights of the base.
         found += _of_method(inside, arguments, where + stage, wraps and does is not None and does.kind == "weights")
     return found

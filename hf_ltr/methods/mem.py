@@ -12,7 +12,7 @@ from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..validation import choice, flag, number
 from .base import Counts, LongTailMethod, PublishedRow, Stage
 from .batch import Batch, sample_weights, weighted_mean
-from .decoupled import BACKBONE, configure_network, representation_of
+from .decoupled import BACKBONE, configure_network, representation_of, representation_stages
 from .host import MethodHost
 from .loss_method import LossMethod
 from .masked_autoencoding import MaskedAutoencoding
@@ -44,6 +44,9 @@ class MutualExclusiveModulation(LossMethod):
     Args:
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
         representation ([`LongTailMethod`], *optional*): Method of the fine-tuning stage; cross-entropy if not given.
+            One that trains a classifier behind its own representation (`crt`, `lws`) stands before the modulator with
+            both of its stages, `representation` and `classifier`: group weights on that classifier, factors per class
+            included, instead of one beside it.
         pretraining (`bool`, *optional*, defaults to `True`): Begin with masked autoencoding on the training images.
             `False` for convolutional networks, and where fine-tuning starts from pretrained weights.
         sampler (`str`, *optional*, defaults to `"class_balanced"`): A name in `SAMPLERS`.
@@ -138,7 +141,7 @@ class MutualExclusiveModulation(LossMethod):
         choice("sampler", sampler, SAMPLERS)
         choice("classifier mode of mem", classifier, CLASSIFIER_MODES)
         _check_regularization(regularization_weight, margin_positive, margin_negative, detach_magnitude)
-        self.representation = representation_of(self, representation)
+        self.representation = representation_of(self, representation, with_classifier=True)
         self.pretraining, self.sampler, self.classifier = flag("pretraining", pretraining), sampler, classifier
         self.groups, self.num_groups, self.group_seed = groups, num_groups, group_seed
         self.regularization_weight = regularization_weight
@@ -185,10 +188,8 @@ class MutualExclusiveModulation(LossMethod):
         trainer.model.freeze(frozen, norm="eval")
 
     def stages(self) -> list[Stage]:
-        stages = [
-            Stage("finetuning", self.representation),
-            Stage("modulator", self, start="stage:finetuning"),
-        ]
+        stages = representation_stages(self.representation, "finetuning")
+        stages.append(Stage("modulator", self, start=f"stage:{stages[-1].name}"))
         return with_pretraining(stages, MaskedAutoencoding(self.class_counts)) if self.pretraining else stages
 
     def train_sampler(self, labels: torch.Tensor, *, seed: int, num_epochs: int) -> Sampler | None:

@@ -61,9 +61,7 @@ class TrainingPlan:
         last = stages[-1]
         if not last.method.uses_labels and (options.compared_methods or options.post_hoc_tau is not None):
             raise ValueError(f"{method.name} trains no classifier, so there is nothing to compare with it")
-        earlier = {stage.name for stage in stages if stage.method.uses_labels}
-        start = (last.start or "").removeprefix(_REFERENCE)
-        plan = cls(method, stages, start if start in earlier else last.name)
+        plan = cls(method, stages, _network(stages))
         beside = _beside(options, plan, sections, counts)
         plan.compared = [stage.name for stage in beside]
         # The run's model comes last, unless others begin where it ends.
@@ -133,6 +131,20 @@ def build_method(options: TrainOptions, counts: ClassCounts) -> LongTailMethod:
     elif options.representation_options:
         raise ValueError("representation_options are those of representation_method, which is not given")
     return get_method(options.method, class_counts=counts, **own)
+
+
+def _network(stages: list[Stage]) -> str:
+    """
+    Name of the stage whose network the last one begins with, or its own. A stage that trains only a classifier leaves
+    the network that of the stage before it.
+    """
+    earlier = {stage.name: stage for stage in stages[:-1] if stage.method.uses_labels}
+    stage = stages[-1]
+    while (before := earlier.get((stage.start or "").removeprefix(_REFERENCE))) is not None:
+        stage = before
+        if not isinstance(stage.method, DecoupledMethod):
+            break
+    return stage.name
 
 
 def _beside(
