@@ -70,11 +70,18 @@ class PriorCorrection:
     Args:
         phrase (`str`): What follows the method's name in a sentence: `"weights the loss by class"`.
         kind (`str`): `"weights"` of the rows by their class, in whose place those of a wrapper stand; a change of the
-            finished `"classifier"`; or the field `logit_adjustment` of the `"config"`, which says so itself.
+            finished `"classifier"`; the field `logit_adjustment` of the `"config"`, which says so itself; or a change
+            of the `"logits"` of the classifier it begins with, in training and at inference.
+        option (`str`, *optional*): Name of the option that switches it on; where there is none it is always on.
     """
 
     phrase: str
-    kind: Literal["weights", "classifier", "config"]
+    kind: Literal["weights", "classifier", "config", "logits"]
+    option: str = ""
+
+    def is_on(self, options: Mapping[str, Any]) -> bool:
+        """Whether a method with these options does it."""
+        return not self.option or bool(options.get(self.option))
 
 
 class LongTailMethod(nn.Module):

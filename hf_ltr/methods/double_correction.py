@@ -91,6 +91,18 @@ def warn_of_training_corrections(
     found = prior_corrections(description, arguments)
     if method.adds_prior and not any("log prior" in phrase for phrase in found):
         found.insert(0, f"{method.name or type(method).__name__} adds the log prior in its loss")
+    does = type(method).prior_correction
+    if does is not None and does.kind == "logits":
+        # The loss reads the corrected logits, so that the run fits to them whatever else it does; what an earlier
+        # stage taught the classifier is corrected on top of it, unless the object says that it trains that one too.
+        found = [phrase for phrase in found if not phrase.endswith(does.phrase)]
+        if method.prior_correction is not None:
+            warn_of_double_correction(
+                f"{method.name} {does.phrase}",
+                [phrase for part in method.parts().values() for phrase in prior_corrections(part.describe())],
+                f"Leave {does.option} unset, or take a representation that leaves the prior in its classifier.",
+                stacklevel=stacklevel + 1,
+            )
     if len(found) > 1:
         warnings.warn(
             f"The class prior is corrected more than once in one run: {' and '.join(found)}. Leave one of them out "
@@ -107,6 +119,8 @@ def _of_method(
     name, found, does = description.get("name"), [], None
     if method_class is not None:
         does = method_class.prior_correction
+        if does is not None and not does.is_on(description.get("options") or {}):
+            does = None
         replaced = {"weights": weights_replaced, "config": "logit_adjustment" in arguments}
         sampler = _sampler(description)
         if method_class.adds_prior:

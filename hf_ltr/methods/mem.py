@@ -10,7 +10,7 @@ from torch import nn
 from ..data.samplers import SAMPLERS, make_sampler
 from ..losses import CrossEntropyLoss, regularizing_outlier_loss
 from ..validation import choice, flag, number
-from .base import Counts, LongTailMethod, PublishedRow, Stage
+from .base import Counts, LongTailMethod, PriorCorrection, PublishedRow, Stage
 from .batch import Batch, sample_weights, weighted_mean
 from .decoupled import BACKBONE, configure_network, representation_of, representation_stages
 from .host import MethodHost
@@ -78,6 +78,14 @@ class MutualExclusiveModulation(LossMethod):
         pooling (`str`, *optional*, defaults to `"mean"`): How a group network pools its tokens; `"cls"` takes the
             class token.
         detach_magnitude (`bool`, *optional*, defaults to `False`): Stop the gradient of L_DAC into the group networks.
+        within_group_tau (`float`, *optional*): Strength with which the class prior inside each group is removed from
+            the logits before anything reads them: `l_j - within_group_tau * log(n_j / N_g(j))`, with `n_j` training
+            images of class j and `N_g(j)` of its group. Unset is 0: the logits as they are. Group weights are
+            positive and never change the order of classes inside a group, so the imbalance there (5 to 1 and more)
+            stays; 1 removes what a classifier trained by cross-entropy on the rows as they are has of it, and leaves
+            the prior between the groups to the weights. Not of the paper and, to our knowledge, published nowhere.
+            The loss reads the same logits, so a classifier that is trained too (`classifier`) may undo it. Needs an
+            image of every class.
 
     Logged beside the terms of the loss, as means over an epoch's batches: `log/group_weight_<g>`,
     `log/magnitude_<g>_positive` and `..._negative` (over images of the group and over all others),
@@ -100,6 +108,9 @@ class MutualExclusiveModulation(LossMethod):
     part_names = ("representation",)
     loss_class = CrossEntropyLoss
     options_from_checkpoint = {"pretraining": False}
+    prior_correction: PriorCorrection | None = PriorCorrection(
+        "removes the class prior inside each group from the logits (within_group_tau)", "logits", "within_group_tau"
+    )
     paper = {
         "title": "Mutual Exclusive Modulator for Long-Tailed Recognition",
         "authors": "Haixu Long, Xiaolin Zhang, Yanbin Liu, Zongtai Luo, Jianbo Liu",
@@ -136,6 +147,7 @@ class MutualExclusiveModulation(LossMethod):
         tokens: str = "all",
         pooling: str = "mean",
         detach_magnitude: bool = False,
+        within_group_tau: float | None = None,
     ):
         super().__init__(class_counts)
         choice("sampler", sampler, SAMPLERS)
@@ -153,6 +165,12 @@ class MutualExclusiveModulation(LossMethod):
         self.fusion_normalization = fusion_normalization or "none"
         self.activation, self.logit_reference = activation or "none", logit_reference or "none"
         self.tokens, self.pooling, self.detach_magnitude = tokens, pooling, detach_magnitude
+        # Unset where it is off: results of versions that did not know it describe the same method.
+        self.within_group_tau = within_group_tau
+        if within_group_tau:
+            self.class_counts.require_images(f"within_group_tau of {self.name}")
+        removes = within_group_tau and classifier == "frozen"
+        self.prior_correction = type(self).prior_correction if removes else None
         self._divide_classes()
 
     def _divide_classes(self) -> None:
@@ -176,7 +194,9 @@ class MutualExclusiveModulation(LossMethod):
         from ..models.modulator_options import MODULATOR_DEFAULTS
 
         own = {name: getattr(self, name) for name in self.option_names() if name in MODULATOR_DEFAULTS}
-        return own | {"group_of_class": self.group_of_class.tolist()}
+        own |= {"group_of_class": self.group_of_class.tolist()}
+        # Kept with the network, whose config may come to be asked about other counts.
+        return own | {"class_counts": list(self.class_counts.counts)} if self.within_group_tau else own
 
     def published_options(self, row: PublishedRow) -> dict[str, Any] | None:
         return {"pretraining": row["init"] == "mae_own"}

@@ -55,7 +55,17 @@ class MutualExclusiveModulator(AuxiliaryModule):
     of a smaller group; the fusion network is `Linear - GELU - Linear` on layer-normalised inputs; its output goes
     through a softplus whose bias makes every weight 1 at the first step, so that training starts from the given
     classifier, and which keeps weights positive, so that the order of classes inside a group never changes.
-    `activation="none"` is the formula as written. The blocks follow autocast; from the last linear layer of the group
+    `activation="none"` is the formula as written.
+
+    Positive weights leave the order of classes inside a group to the classifier, and with it the imbalance that a
+    group has inside (500 to 101 images among the many of CIFAR-100-LT at imbalance factor 100). With
+    `within_group_tau`, which is not of the paper and, to our knowledge, published nowhere, the logit of class j is
+    first `l_j - within_group_tau * log(n_j / N_g(j))`, where `n_j` are the training images of the class and `N_g(j)`
+    those of all classes of its group: post-hoc logit adjustment (Menon et al. 2021) inside each group, which leaves
+    the prior between groups to the weights. The fusion network's largest logits, the `logit_reference` and the
+    product all read that logit.
+
+    The blocks follow autocast; from the last linear layer of the group
     networks on it is switched off: magnitudes grow to 100 and their squares enter the loss.
 
     Args:
@@ -70,17 +80,23 @@ class MutualExclusiveModulator(AuxiliaryModule):
             - `pooling`: `"mean"` of the patch tokens, or `"cls"`, the first token;
             - `fusion_normalization`: `"layer"`, or `"none"`: magnitudes near 100 beside logits near 10 as they are;
             - `detach_magnitude` (`False`): no gradient from the modulated logits into the group networks;
+            - `within_group_tau` (0.0): strength of the removal of the class prior inside each group;
+            - `class_counts`: training images per class, which `within_group_tau` reads; those of the config if not
+              given, and kept here from then on;
             - `group_of_class`: one group index per class, or `groups`: a list of class indices per group. If neither
               is given, many / medium / few of `config.class_counts`, or even thirds if one of the three is empty.
 
     Raises:
-        `ValueError`: for fewer than two groups, an empty group, or classes in no or several groups.
+        `ValueError`: for fewer than two groups, an empty group, or classes in no or several groups; with
+            `within_group_tau`, for classes without training images.
     """
 
     group_of_class: Tensor
     group_members: Tensor
     group_padding: Tensor
     top_positions: Tensor
+    class_images: Tensor
+    group_images: Tensor
 
     name = "modulator"
     defaults = MODULATOR_DEFAULTS
@@ -96,6 +112,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
         self.reads_tokens = options["tokens"] == "all"
         self.num_prefix_tokens = shape.num_prefix_tokens if self.reads_tokens else 0
         self.pooling = options["pooling"]
+        self.within_group_tau = options["within_group_tau"]
 
         group_of_class = options["group_of_class"]
         self.num_groups = max(group_of_class) + 1
@@ -120,6 +137,10 @@ class MutualExclusiveModulator(AuxiliaryModule):
         self.register_buffer("group_members", torch.zeros(members, dtype=torch.int64), persistent=False)
         self.register_buffer("group_padding", torch.zeros(members, dtype=torch.bool), persistent=False)
         self.register_buffer("top_positions", torch.zeros(sum(self.top_k), dtype=torch.int64), persistent=False)
+        if self.within_group_tau:
+            # Images of each class and of its group: whole numbers, which no cast of the model rounds.
+            for name in ("class_images", "group_images"):
+                self.register_buffer(name, torch.ones(len(group_of_class), dtype=torch.int64), persistent=False)
         self.fill_buffers()
         self._initialize_fusion()
 
@@ -136,11 +157,13 @@ class MutualExclusiveModulator(AuxiliaryModule):
 
     @classmethod
     def options_in_order(cls, options: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
-        """Every class stays in its group."""
-        groups = options.get("group_of_class")
-        if groups is None or len(groups) != len(order):
-            return options
-        return {**options, "group_of_class": [groups[index] for index in order]}
+        """Every class stays in its group, and keeps its images."""
+        changed = dict(options)
+        for name in ("group_of_class", "class_counts"):
+            values = options.get(name)
+            if values is not None and len(values) == len(order):
+                changed[name] = [values[index] for index in order]
+        return changed
 
     @classmethod
     def options_for_other_classes(cls, options: dict[str, Any]) -> None:
@@ -165,6 +188,11 @@ class MutualExclusiveModulator(AuxiliaryModule):
         self.group_members.copy_(members)
         self.group_padding.copy_(padding)
         self.top_positions.copy_(torch.tensor(positions))
+        if self.within_group_tau:
+            images = torch.tensor(self.options["class_counts"])
+            groups = torch.zeros(self.num_groups, dtype=torch.int64).index_add_(0, self.group_of_class.cpu(), images)
+            self.class_images.copy_(images)
+            self.group_images.copy_(groups[self.group_of_class.cpu()])
 
     def reorder_classes(self, options: Mapping[str, Any], order: Sequence[int]) -> None:
         """Other classes in the same groups."""
@@ -214,6 +242,14 @@ class MutualExclusiveModulator(AuxiliaryModule):
             return 2.0 * weights.sigmoid()
         return weights
 
+    def without_prior_inside_groups(self, logits: Tensor) -> Tensor:
+        """Logits `(B, C)` minus `within_group_tau` times the log prior of each class inside its group."""
+        if not self.within_group_tau:
+            return logits
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        log_prior = self.class_images.to(dtype).log() - self.group_images.to(dtype).log()
+        return logits - (self.within_group_tau * log_prior).to(logits.dtype)
+
     def _referenced(self, logits: Tensor) -> Tensor:
         if self.logit_reference == "min":
             return logits - logits.amin(dim=1, keepdim=True)
@@ -241,7 +277,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
         dtype = cast(nn.Linear, self.fusion[0]).weight.dtype
         magnitudes = self.magnitudes(tokens.to(dtype))
         with torch.autocast(tokens.device.type, enabled=False):
-            logits = logits.to(dtype)
+            logits = self.without_prior_inside_groups(logits.to(dtype))
             weights = self.group_weights(magnitudes, logits)
             return self._referenced(logits) * weights[:, self.group_of_class], magnitudes, weights
 

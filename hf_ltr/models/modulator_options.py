@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..naming import some
 from ..validation import choice, flag, mapping, number, sequence, whole_number
 from .class_groups import class_groups
 from .size_limits import MOST_BLOCKS, WIDEST, check_parameters
@@ -16,6 +17,9 @@ _CHOICES = {
     "pooling": ("mean", "cls"),
     "fusion_normalization": ("layer", "none"),
 }
+
+# Logits with a stronger offset overflow.
+_STRONGEST_TAU = 1e6
 
 # What the paper leaves open is filled with the choices that the modulator's docstring explains.
 MODULATOR_DEFAULTS: dict[str, Any] = {
@@ -31,7 +35,9 @@ MODULATOR_DEFAULTS: dict[str, Any] = {
     "pooling": "mean",
     "fusion_normalization": "layer",
     "detach_magnitude": False,
+    "within_group_tau": 0.0,
     "group_of_class": None,
+    "class_counts": None,
 }
 
 
@@ -44,12 +50,14 @@ def modulator_options(
     """
     Complete and check some of `MODULATOR_DEFAULTS`. Groups are given as `group_of_class` (one group index per class)
     or `groups` (a list of class indices per group); without either, they follow from `class_counts` and thresholds.
+    So do the counts that `within_group_tau` needs, unless the options have their own.
 
     Returns:
         `dict`: every option, with `group_of_class` as a list of `num_labels` integers and without `groups`.
 
     Raises:
-        `ValueError`: for an unknown option or value, and for groups that are not disjoint, complete and non-empty.
+        `ValueError`: for an unknown option or value, for groups that are not disjoint, complete and non-empty, and
+            for `within_group_tau` without the training images of every class.
     """
     options = mapping("modulator", options)
     groups = options.pop("groups", None)
@@ -90,10 +98,40 @@ def modulator_options(
             )
         complete["group_of_class"] = class_groups(class_counts, thresholds=thresholds)
     complete["group_of_class"] = _checked_groups(complete["group_of_class"], num_labels)
+    complete["within_group_tau"] = 0.0 if complete["within_group_tau"] is None else complete["within_group_tau"]
+    complete["class_counts"] = _counts_within_groups(complete, num_labels, class_counts)
     groups = max(complete["group_of_class"]) + 1
     block = (4 + 2 * complete["mlp_ratio"]) * complete["width"] ** 2
     check_parameters("the modulator", groups * (complete["depth"] * block + complete["width"] ** 2))
     return complete
+
+
+def _counts_within_groups(
+    complete: Mapping[str, Any], num_labels: int, class_counts: Sequence[int] | None
+) -> list[int] | None:
+    """The training images of each class that are kept beside `within_group_tau`; none where it is off."""
+    tau = number("modulator option within_group_tau", complete["within_group_tau"], minimum=0, maximum=_STRONGEST_TAU)
+    counts = complete["class_counts"]
+    if counts is None and tau:
+        counts = class_counts
+    if counts is None:
+        if not tau:
+            return None
+        raise ValueError(
+            "within_group_tau of the modulator needs the training images of every class: set class_counts in the "
+            "config, or among the modulator's options"
+        )
+    what = "class_counts of the modulator"
+    counts = [whole_number(f"{what}[{index}]", count, minimum=0) for index, count in enumerate(sequence(what, counts))]
+    if len(counts) != num_labels:
+        raise ValueError(f"{what} has {len(counts)} entries for {num_labels} classes")
+    empty = [index for index, count in enumerate(counts) if count == 0]
+    if tau and empty:
+        raise ValueError(
+            f"within_group_tau of the modulator takes the logarithm of the training images of a class, but class "
+            f"{some(empty)} has none: leave such classes out of the labels, or within_group_tau at 0"
+        )
+    return counts
 
 
 def _group_of_class(groups: Sequence[Sequence[int]], num_labels: int) -> list[int]:

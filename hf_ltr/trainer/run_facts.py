@@ -11,6 +11,7 @@ from typing import Any
 from ..data import hash_rows
 from ..data.labels import class_names_of
 from ..methods import LongTailMethod, get_method
+from ..models.modules import MODULES
 from ..reading import json_form
 from .arguments import LongTailTrainingArguments
 
@@ -190,11 +191,13 @@ def method_defaults(method: LongTailMethod) -> dict[str, Any]:
 
 
 def config_defaults(config: Any) -> dict[str, Any]:
-    """The fields of a config of the same backbone and classes that nobody set."""
+    """The fields of a config of the same backbone and classes that nobody set, and of its auxiliary networks."""
     try:
-        return type(config)(backbone=config.backbone, num_labels=config.num_labels).to_dict()
+        defaults = type(config)(backbone=config.backbone, num_labels=config.num_labels).to_dict()
     except (ValueError, TypeError):
         return {}
+    modules = {name: dict(MODULES[name].defaults) for name in config.modules or {} if name in MODULES}
+    return defaults | {"modules": modules or None}
 
 
 def method_default_paths(method: LongTailMethod) -> list[str]:

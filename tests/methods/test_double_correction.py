@@ -28,6 +28,7 @@ def test_every_method_that_corrects_in_another_way_says_so():
     assert kinds == {
         **dict.fromkeys(("class_balanced", "deferred_reweighting", "ldam_drw", "weight_balancing"), "weights"),
         "pc_softmax": "config",
+        "mem": "logits",
         "tau_norm": "classifier",
     }
 
@@ -46,6 +47,8 @@ def test_every_method_that_corrects_in_another_way_says_so():
         ({"name": "pc_softmax", "options": {}}, None, ["at inference"]),
         # The config says what is done at inference; the method only did it by the config.
         ({"name": "pc_softmax", "options": {}}, {"logit_adjustment": None}, []),
+        ({"name": "mem", "options": {"sampler": "instance"}}, None, []),
+        ({"name": "mem", "options": {"within_group_tau": 0.5}}, None, ["mem removes the class prior inside each gr"]),
         ({"name": "a method of somebody's own", "options": {"sampler": "x"}}, None, []),
     ],
 )
@@ -91,12 +94,23 @@ def test_the_trainer_warns_and_names_both(method, sampler, options, names):
         ("ldam_drw", "instance", {}),
         # The representation is sampled as it is, the classifier is new: one correction each.
         ("crt", "instance", {"representation": "balanced_softmax"}),
+        # One inside the groups, the other between them; and a classifier that is trained makes up for the first.
+        ("mem", "instance", {"within_group_tau": 1.0}),
+        ("mem", "instance", {"within_group_tau": 1.0, "representation": "crt", "classifier": "finetune"}),
+        ("mem", "instance", {"representation": "balanced_softmax"}),
     ],
 )
 def test_one_correction_is_no_matter(method, sampler, options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check(method, sampler, **options)
+
+
+@pytest.mark.parametrize("representation,does", [("balanced_softmax", "adds the log prior"), ("crt", "draws its")])
+def test_a_classifier_that_is_kept_is_not_corrected_again(representation, does):
+    expected = f"twice: mem removes .*inside each group.*{representation} {does}.*Leave within_group_tau unset"
+    with pytest.warns(UserWarning, match=expected):
+        check("mem", within_group_tau=1.0, representation=representation)
 
 
 def test_a_method_that_is_not_registered_is_seen_by_what_it_says():
