@@ -44,6 +44,7 @@ def method_page(name: str, repository: Path, configs: list[RecipeConfig], result
         *documentation.paragraphs,
         f"## Run it\n\n```bash\n{_command(name, config_to_show(name, configs), repository)}\n```",
         "## Options\n\n" + _options(method, documentation.arguments),
+        "### Presets\n\n" + _presets(name, method) if method.presets else "",
         "## Good to know\n\n" + "\n".join(f"- {fact}" for fact in method_facts(name)),
         "## Remarks\n\n" + notes.read_text(encoding="utf-8").strip() if notes.is_file() else "",
         "## Settings\n\n" + _settings(configs_of(name, configs) + as_stage(name, configs), repository),
@@ -75,6 +76,26 @@ def _options(method: type[LongTailMethod], meanings: Mapping[str, str]) -> str:
         shown = "required" if default is parameter.empty else "unset" if default is None else f"`{_value(default)}`"
         rows.append([f"`{name}`", shown, meanings.get(name, "")])
     return table(["name", "default", "meaning"], rows) if rows else "None."
+
+
+def _presets(name: str, method: type[LongTailMethod]) -> str:
+    first = next(iter(method.presets))
+    words = f'`--method_options \'{{"preset": "{first}"}}\'` on the command line'
+    intro = (
+        f"Named sets of options: `method_options: {{preset: {first}}}` in a config, {words}, `{name}:preset={first}` "
+        f"as a row of a table. Options given beside the name win, those of a table's protocol for `{name}` too."
+    )
+    named = dict.fromkeys(option for preset in method.presets.values() for option in preset)
+    rows = [
+        [f"`{option}`", *(_preset_value(preset, option) for preset in method.presets.values())] for option in named
+    ]
+    return f"{intro}\n\n{table(['name', *(f'`{preset}`' for preset in method.presets)], rows)}"
+
+
+def _preset_value(preset: Mapping[str, Any], option: str) -> str:
+    if option not in preset:
+        return "default"
+    return "unset" if preset[option] is None else f"`{_value(preset[option])}`"
 
 
 def _value(value: Any) -> str:

@@ -25,7 +25,8 @@ def run(argv: list[str]) -> None:
 
         for name, method in METHODS.items():
             title = method.paper.get("title", "")
-            print(f"{name:24}{', '.join(method.option_names()) or '-'}{f'  ({title})' if title else ''}")
+            presets = f"; presets: {', '.join(method.presets)}" if method.presets else ""
+            print(f"{name:24}{', '.join(method.option_names()) or '-'}{presets}{f'  ({title})' if title else ''}")
     elif options.what == "samplers":
         from ..data.samplers import SAMPLERS
 

@@ -15,6 +15,7 @@ from .registry import (
     check_options,
     described_parts,
     get_method,
+    with_preset,
 )
 from .wrapper import MethodWrapper
 
@@ -34,4 +35,5 @@ __all__ = [
     "all_papers",
     "described_parts",
     "get_method",
+    "with_preset",
 ]

@@ -97,6 +97,9 @@ class LongTailMethod(nn.Module):
         without_paper (`str`): Why there is none, as a sentence.
         part_names (`tuple[str, ...]`): Arguments of the constructor that are methods, each kept as an attribute.
         options_from_checkpoint (`dict`): Options it takes where its run begins from an initial checkpoint.
+        presets (`dict[str, dict]`): Sets of options (and methods inside it) by name, such as the formulas exactly as
+            a paper writes them; see [`~hf_ltr.methods.with_preset`]. One names every option it is about, at its
+            default or not, so that another default does not change it.
 
     Class attributes that say how it may be trained:
         accepts_soft_targets (`bool`): Whether mixed or smoothed targets are meaningful. If not, mixing is refused.
@@ -133,6 +136,7 @@ class LongTailMethod(nn.Module):
     without_paper: str = ""
     part_names: tuple[str, ...] = ()
     options_from_checkpoint: Mapping[str, Any] = {}
+    presets: Mapping[str, Mapping[str, Any]] = {}
 
     accepts_soft_targets: bool = True
     batch_coupled: bool = False

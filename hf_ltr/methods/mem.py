@@ -27,6 +27,32 @@ if TYPE_CHECKING:
 CLASSIFIER_MODES = ("frozen", "finetune", "reinitialize")
 CLASSIFIER = r"^classifier\."
 
+# Formulas as the paper writes them, and the first reading of what it does not say: all that decides what is computed
+# on a network, and not how large it is (width, heads) or whether its images come first (pretraining).
+_LITERAL = {
+    "representation": "cross_entropy",
+    "classifier": "frozen",
+    "sampler": "class_balanced",
+    "groups": "auto",
+    "num_groups": 3,
+    "group_seed": 0,
+    "regularization_weight": 1.0,
+    "margin_positive": 100.0,
+    "margin_negative": 0.0,
+    "normalize_margin": False,
+    "depth": 1,
+    "mlp_ratio": 4.0,
+    "top_k": 5,
+    "fusion_width": 64,
+    "fusion_normalization": "none",
+    "activation": "none",
+    "logit_reference": "none",
+    "tokens": "all",
+    "pooling": "mean",
+    "detach_magnitude": False,
+    "within_group_tau": None,
+}
+
 
 class MutualExclusiveModulation(LossMethod):
     """
@@ -40,6 +66,11 @@ class MutualExclusiveModulation(LossMethod):
     Positive and negative means of the regularisation are taken separately per group (equation 3); each of them is a
     term with its own mass, so an accumulated or distributed batch gives exactly the means over the whole batch, and a
     group without an image in the batch contributes 0.
+
+    The preset `"literal"` (`preset="literal"` among the options) is the formulas as they are written: group weights as
+    the fusion network gives them, of any sign, from inputs that are not normalised, margins of 100 and 0 in the unit
+    of the magnitudes, the logits of a frozen classifier. What the paper does not say (sampler, K, lambda) is the
+    reading of it in `recipes/mem_vit.md`. It leaves `pretraining`, `width` and `heads` to the network.
 
     Args:
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class.
@@ -108,6 +139,7 @@ class MutualExclusiveModulation(LossMethod):
     part_names = ("representation",)
     loss_class = CrossEntropyLoss
     options_from_checkpoint = {"pretraining": False}
+    presets = {"literal": _LITERAL}
     prior_correction: PriorCorrection | None = PriorCorrection(
         "removes the class prior inside each group from the logits (within_group_tau)", "logits", "within_group_tau"
     )

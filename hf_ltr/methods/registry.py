@@ -62,6 +62,8 @@ METHODS: dict[str, type[LongTailMethod]] = {
 
 # What is trained where no method is named, and what the others are compared with.
 BASELINE = "cross_entropy"
+# Stands among the options for a set of them.
+PRESET = "preset"
 # What begins a run that is to begin with pretraining on its own images.
 PRETRAINING = "masked_autoencoding"
 
@@ -74,13 +76,13 @@ def get_method(name: str | Mapping[str, Any], class_counts: Counts | None = None
         name (`str` or `dict`): A name in `METHODS`, or a description made by [`LongTailMethod.describe`].
         class_counts ([`ClassCounts`] or sequence of `int`): Training images per class, in label order.
         options: Options of the method; those that are methods themselves (`base=`, `representation=`) may also be a
-            name or a description.
+            name or a description. `preset=` is the name of a set of them, see [`with_preset`].
 
     Returns:
         [`LongTailMethod`]
 
     Raises:
-        `ValueError`: for an unknown name or option, with the nearest valid ones.
+        `ValueError`: for an unknown name, option or preset, with the nearest valid ones.
 
     Example:
 
@@ -115,12 +117,12 @@ def check_options(name: str | Mapping[str, Any], options: Mapping[str, Any] | No
         options (`dict`, *optional*): As given to [`get_method`].
 
     Raises:
-        `ValueError`: for a method or option that does not exist, here or in a method inside, with the nearest names,
-            or a value that is not of its option's type.
+        `ValueError`: for a method, option or preset that does not exist, here or in a method inside, with the nearest
+            names, or a value that is not of its option's type.
     """
     name, options = _named(name, dict(options or {}))
     method_class = METHODS[name]
-    accepted = [*method_class.option_names(), *method_class.part_names]
+    accepted = [*method_class.option_names(), *method_class.part_names, *([PRESET] if method_class.presets else [])]
     for option, value in options.items():
         if option not in accepted:
             raise unknown_name(f"option of {name}", option, accepted)
@@ -131,6 +133,38 @@ def check_options(name: str | Mapping[str, Any], options: Mapping[str, Any] | No
         elif not isinstance(value, LongTailMethod | None):
             raise ValueError(f"{option} of {name} must be a method, a name or a description, got {shown(value)}")
     check_arguments(method_class.__init__, options, f"option of {name}")
+
+
+def with_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Options with those of the preset that they name written out. What is given beside the name wins over the preset;
+    the method itself holds, and describes, the options alone.
+
+    Args:
+        name (`str`): A name in `METHODS`.
+        options (`dict`): As given to [`get_method`]; `preset`, if it is among them, is a key of the class's `presets`.
+
+    Returns:
+        `dict`: new, without `preset`.
+
+    Raises:
+        `ValueError`: for a preset that the method does not have.
+
+    Example:
+
+    ```python
+    >>> with_preset("mem", {"preset": "literal", "margin_positive": 20.0})["activation"]
+    'none'
+    ```
+    """
+    given = {option: value for option, value in options.items() if option != PRESET}
+    preset = options.get(PRESET)
+    if preset is None:
+        return given
+    presets = METHODS[choice("method", name, METHODS, "See `hf-ltr list`.")].presets
+    if not presets:
+        raise ValueError(f"{name} has no presets: leave {PRESET}={shown(preset)} out and give its options")
+    return {**presets[choice(f"preset of {name}", preset, presets)], **given}
 
 
 def described_parts(description: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -161,16 +195,18 @@ def all_papers(description: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _named(name: str | Mapping[str, Any], options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and options; of a description, with other options in the place of its own."""
+    """Name and options, presets written out; of a description, with other options in the place of its own."""
     if not isinstance(name, Mapping):
-        return choice("method", name, METHODS, "See `hf-ltr list`."), options
+        name = choice("method", name, METHODS, "See `hf-ltr list`.")
+        return name, with_preset(name, options)
     description = mapping("a description of a method", name)
     found = choice("method", description.get("name"), METHODS, "See `hf-ltr list`.")
     parts = METHODS[found].part_names
     for key in description:
         choice("key in a description of a method", key, ("name", "options", *parts))
     own = mapping("options of a method", description.get("options", {}))
-    return found, {**{key: description[key] for key in parts if key in description}, **own, **options}
+    own |= {key: description[key] for key in parts if key in description and key not in own}
+    return found, {**with_preset(found, own), **with_preset(found, options)}
 
 
 def _check_nesting(options: Mapping[str, Any], most: int = 10) -> None:

@@ -17,7 +17,10 @@ class TrainOptions:
     """What is trained, from which weights, and what is reported beside it."""
 
     method: str = field(metadata={"help": "A name that `hf-ltr list` shows.", "positional": True})
-    method_options: dict | None = field(default=None, metadata={"help": 'Its options, JSON: {"max_margin": 0.3}.'})
+    method_options: dict | None = field(
+        default=None,
+        metadata={"help": 'Its options, JSON: {"max_margin": 0.3}; {"preset": "name"} is a named set of them.'},
+    )
     representation_method: str | None = field(
         default=None, metadata={"help": "Method of the first stage, of a method that has a representation."}
     )

@@ -284,7 +284,11 @@ def test_a_wrapper_forwards_every_hook():
 def test_a_wrapper_has_the_facts_of_its_base():
     """A copy of them would not follow what the base learns of itself, and one that is forgotten is the default."""
     own = {"name", "summary", "when_to_use", "paper", "without_paper", "part_names", "options_from_checkpoint"}
-    own |= {"prior_correction", *(fact for fact in LongTailMethod.__annotations__ if fact.startswith("published_"))}
+    own |= {
+        "presets",
+        "prior_correction",
+        *(fact for fact in LongTailMethod.__annotations__ if fact.startswith("published_")),
+    }
     facts = [fact for fact in LongTailMethod.__annotations__ if fact not in own]
     assert {"accepts_soft_targets", "batch_coupled", "views", "reads_experts"} <= set(facts)
     others = {bool: lambda fact: not fact, str: lambda fact: f"{fact}other", tuple: lambda fact: (*fact, "other")}
