@@ -18,8 +18,9 @@ class TableOptions:
     methods: list[str] = field(
         metadata={
             "help": "Rows: name, name:option=value,..., crt:representation=balanced_softmax, "
-            "cross_entropy+logit_adjustment; 'mem:width={32,64,128}' for a row per value, with a figure over the "
-            "option; @name for a set of rows of the protocol.",
+            "crt:classifier.learning_rate=0.01 (stage.argument), cross_entropy+logit_adjustment:tau=1.5; "
+            "'mem:width={32,64,128}' for a row per value, with a figure over the option; @name for a set of rows of "
+            "the protocol.",
             "whole_words": True,
         }
     )
@@ -31,6 +32,20 @@ class TableOptions:
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of every row for each."})
     data_dir: str | None = field(default=None, metadata={"help": "Local copy of the dataset."})
     output_dir: str | None = field(default=None, metadata={"help": "outputs/table/<protocol> if unset."})
+    split: str = field(
+        default="test",
+        metadata={
+            "help": "What the rows are measured on: validation is for choosing settings and looks at no test image.",
+            "choices": ("test", "validation"),
+        },
+    )
+    weights_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Where weights are kept, output_dir if unset; with one folder for a table on validation and one "
+            "on test images nothing is trained twice."
+        },
+    )
     baseline: list[str] | None = field(
         default=None,
         metadata={
@@ -75,10 +90,19 @@ def run(argv: list[str]) -> None:
     from ..table.completion import complete
     from ..table.runs import Table
 
-    folder = options.output_dir or f"outputs/table/{protocol.folder_name}"
+    name = protocol.folder_name if options.split == "test" else f"{protocol.folder_name}-{options.split}"
+    folder = options.output_dir or f"outputs/table/{name}"
     command = command_line(argv, sub_command("table"), made_up_folders=True)
     complete(
-        Table(protocol, options.methods, options.seeds, folder, command=command),
+        Table(
+            protocol,
+            options.methods,
+            options.seeds,
+            folder,
+            weights_dir=options.weights_dir,
+            split=options.split,
+            command=command,
+        ),
         baseline=options.baseline,
         resamples=options.resamples,
         report_only=options.report_only,

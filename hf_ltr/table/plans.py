@@ -8,20 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..data import ClassCounts, long_tail_info
 from ..methods import PRETRAINING, LongTailMethod, Stage, get_method
 from ..methods.pretraining import with_pretraining
+from ..naming import unknown_name
 from ..reading import json_form
 from ..recipe import DataOptions, ModelOptions
 from ..redaction import public
 from ..trainer.arguments import LongTailTrainingArguments, merge_arguments
 from ..trainer.precision import wanted_precision
 from ..trainer.run_facts import compared_arguments
-from .protocol import Protocol, without_places
+from .protocol import NOT_PROTOCOL, Protocol, protocol_fields, without_places
 from .rows import MethodSpecification
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class Plan:
             stages = with_pretraining(stages, pretraining)
         if not stages[0].method.uses_labels:
             stages[0].config |= ModelOptions(**protocol.model_options(row.name)).pretraining_config()
-        protocol.check_stages(row.name, [stage.name for stage in stages])
+        names = [stage.name for stage in stages]
+        protocol.check_stages(row.name, names)
+        own = row_arguments(row, names)
         if stages[0].start is not None:
             raise ValueError(f"{row.label} starts from {stages[0].start!r}; a row of a table starts from scratch")
         for stage in stages:
@@ -80,22 +83,32 @@ class Plan:
             if limit is not None:
                 whole = merge_arguments(protocol.arguments, stage.arguments)
                 stage.arguments |= shortened(whole, limit, counts.total, kept=protocol.overrides)
+            stage.arguments = merge_arguments(stage.arguments, own.get(stage.name, {}))
         return cls(protocol, row, seed, counts, method, stages, {**_QUIET, **protocol.arguments, "seed": seed})
 
     def model_config(self) -> Any:
         """The [`LongTailConfig`] every stage begins with."""
         return ModelOptions(**self.protocol.model_options(self.row.name)).config(self.counts)
 
-    def settings(self, post_hoc: str | None = None) -> dict[str, Any]:
-        """What decides the numbers of this run, beside the method's own description and the rows of the data."""
+    def settings(self, row: MethodSpecification | None = None, split: str = "test") -> dict[str, Any]:
+        """
+        What decides the numbers of this run, beside the method's own description and the rows of the data.
+
+        Args:
+            row ([`MethodSpecification`], *optional*): With what is done after training; nothing is if unset.
+            split (`str`, defaults to `"test"`): What it is measured on.
+        """
+        row = row or self.row
         settings = {
             "protocol": self.protocol.name,
             # Published with the result: a data set in a folder by its name; which rows it has says their hash.
             "data": without_places(self.protocol.data_options(self.row.name)),
             "model": self.protocol.model_options(self.row.name),
             "stages": {stage.name: self.compared(stage) for stage in self.stages},
-            "post_hoc": {post_hoc: {"tau": self.protocol.tau}} if post_hoc else None,
+            "post_hoc": {row.post_hoc: {"tau": tau_of(row, self.protocol)}} if row.post_hoc else None,
         }
+        if split != "test":
+            settings["split"] = split
         if self.protocol.pretraining is not None:
             settings["pretraining"] = self.protocol.pretraining
         return public(json_form(settings, str))
@@ -150,10 +163,11 @@ class TableData:
 
     Args:
         protocol ([`Protocol`]).
+        split (`str`, defaults to `"test"`): What the rows are measured on.
     """
 
-    def __init__(self, protocol: Protocol):
-        self.protocol = protocol
+    def __init__(self, protocol: Protocol, split: str = "test"):
+        self.protocol, self.split = protocol, split
         self._loaded: dict[str, tuple[DatasetDict, ClassCounts]] = {}
 
     def splits(self, method: str | None = None) -> DatasetDict:
@@ -177,7 +191,7 @@ class TableData:
         plan = self.plan(row, seed)
         return json_form(
             {
-                "settings": plan.settings(row.post_hoc),
+                "settings": plan.settings(row, self.split),
                 "description": plan.method.describe(),
                 "data": {
                     "row_hash": self.row_hash(row.name),
@@ -194,10 +208,48 @@ class TableData:
         if key not in self._loaded:
             made = DataOptions(**options)
             splits = made.load()
-            if "test" not in splits:
-                raise ValueError("The data have no test split and none could be held out: there is nothing to report")
+            if self.split not in splits:
+                raise ValueError(_nothing_to_measure(self.split))
             self._loaded[key] = (splits, made.counts(splits))
         return self._loaded[key]
+
+
+def tau_of(row: MethodSpecification, protocol: Protocol) -> float:
+    """Strength of a row's post-hoc adjustment: its own, else the protocol's."""
+    return protocol.tau if row.tau is None else row.tau
+
+
+def row_arguments(row: MethodSpecification, stages: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """
+    Training arguments that a row gives itself, by stage, as the types of their fields.
+
+    Args:
+        row ([`MethodSpecification`]).
+        stages (sequence of `str`): Names of those it has.
+
+    Raises:
+        `ValueError`: for a stage or an argument that is none, with the nearest names, or a value of another type.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in row.arguments.items():
+        stage, _, name = key.partition(".")
+        if stage not in stages:
+            raise unknown_name(f"stage of {row.label}", stage, stages)
+        fields = protocol_fields("arguments")
+        if name not in fields:
+            hint = "The table sets it for each run." if name in NOT_PROTOCOL else ""
+            raise unknown_name(f"training argument of {row.label}", name, fields, hint)
+        found.setdefault(stage, {})[name] = fields[name].convert(value, key)
+    return found
+
+
+def _nothing_to_measure(split: str) -> str:
+    if split == "validation":
+        return (
+            "There is no validation split to measure on; hold some images of every class out of training with "
+            "`--set validation_per_class=10`, or give the dataset a split of that name"
+        )
+    return "The data have no test split and none could be held out: there is nothing to report"
 
 
 def share_of_process(arguments: dict[str, Any], processes: int) -> dict[str, Any]:

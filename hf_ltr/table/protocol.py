@@ -269,7 +269,7 @@ def _converted_stages(stages: Mapping[str, Any], where: str) -> dict[str, dict[s
 
 
 def _converted(part: str, values: Any, where: str) -> dict[str, Any]:
-    fields = _fields(part)
+    fields = protocol_fields(part)
     converted = {}
     for key, value in mapping(where, values).items():
         if key not in fields:
@@ -279,8 +279,8 @@ def _converted(part: str, values: Any, where: str) -> dict[str, Any]:
     return converted
 
 
-def _fields(part: str) -> dict[str, OptionField]:
-    """The options of a part."""
+def protocol_fields(part: str) -> dict[str, OptionField]:
+    """The options that may stand in a part of a protocol: `"data"`, `"model"` or `"arguments"`."""
     if part == "arguments":
         from ..trainer import LongTailTrainingArguments
 
@@ -302,7 +302,7 @@ def _is_limit(key: str, value: Any) -> bool:
 def _override(protocol: Protocol, key: str, value: Any) -> None:
     stage, dot, inner = key.partition(".")
     if dot:
-        fields = _fields("arguments")
+        fields = protocol_fields("arguments")
         if inner not in fields:
             raise unknown_name(f"override of stage {stage}", inner, fields)
         converted = protocol.overrides[key] = fields[inner].convert(value, inner)
@@ -310,7 +310,7 @@ def _override(protocol: Protocol, key: str, value: Any) -> None:
             protocol.stages.setdefault(stage, {})[inner] = converted
         return
     for part in ("data", "model", "arguments"):
-        fields = _fields(part)
+        fields = protocol_fields(part)
         if key in fields:
             converted, values = fields[key].convert(value, key), getattr(protocol, part)
             if key not in PLACES and (key not in values or values[key] != converted):
@@ -322,4 +322,5 @@ def _override(protocol: Protocol, key: str, value: Any) -> None:
         raise ValueError(
             f"{key} is not part of a protocol: the table sets it for each run (see --seeds, --output_dir)"
         )
-    raise unknown_name("override", key, [*_fields("data"), *_fields("model"), *_fields("arguments")])
+    known = [name for part in ("data", "model", "arguments") for name in protocol_fields(part)]
+    raise unknown_name("override", key, known)

@@ -13,13 +13,14 @@ from ..data import ClassCounts
 from ..evaluation.statistics import DEFAULT_RESAMPLES
 from ..files import write_text
 from ..markup import code_block, markdown, markdown_code, one_line
+from ..methods import LongTailMethod
 from ..reading import json_form
 from ..redaction import public
 from ..reporting import plot_group_errors, plot_group_given, plot_group_intervals, plot_option_sweep
 from ..storage import naming_storage_errors
 from . import tables
 from .cost import read_cost
-from .plans import Plan
+from .plans import Plan, tau_of
 from .protocol import Protocol, without_places
 from .published import published_targets
 from .results import (
@@ -33,7 +34,8 @@ from .results import (
     used_computation,
 )
 from .rows import MethodSpecification, default_baseline, expand_rows, find_baseline
-from .statistics import Sweep, TableRow, find_sweeps, is_swept, measure_row, row_differences
+from .statistics import TableRow, measure_row, row_differences
+from .sweeps import Sweep, find_sweeps, is_swept
 
 
 class TableReport:
@@ -49,6 +51,7 @@ class TableReport:
             with a table of differences: a row as it is written, or as much of it as no other row has (`crt` for
             `crt:sampler=instance`). `cross_entropy` if it is among the rows, else the first.
         resamples (`int`, defaults to 2000): Of the bootstrap.
+        split (`str`, defaults to `"test"`): What the runs were measured on, as given to [`Table`].
 
     Raises:
         `ValueError`: for a baseline that is no row, or a result of other settings.
@@ -63,11 +66,12 @@ class TableReport:
         *,
         baseline: str | Sequence[str] | None = None,
         resamples: int = DEFAULT_RESAMPLES,
+        split: str = "test",
     ):
         self.protocol = protocol
         self.seeds = list(seeds)
         self.output_dir = Path(output_dir)
-        self.resamples = resamples
+        self.resamples, self.split = resamples, split
         self.specifications = expand_rows(rows, protocol.rows, f"protocol {protocol.name}")
         labels = [row.label for row in self.specifications]
         wanted = [default_baseline(labels)] if baseline is None else baseline
@@ -116,11 +120,17 @@ class TableReport:
             specification,
             runs,
             description=json_form(method.describe()),
-            published=published_targets(
-                method, self.protocol.published_place, post_hoc=specification.post_hoc, tau=self.protocol.tau
-            ),
+            chooses_on_validation=method.needs_validation,
+            published=self._published(specification, method),
             cost=self.costs.get("rows", {}).get(specification.trained.label, {}),
         )
+
+    def _published(self, row: MethodSpecification, method: LongTailMethod) -> list[dict[str, Any]]:
+        """What is published about a row; printed numbers are of test images."""
+        if self.split != "test":
+            return []
+        place, tau = self.protocol.published_place, tau_of(row, self.protocol)
+        return published_targets(method, place, post_hoc=row.post_hoc, tau=tau)
 
     def _runs(self, row: MethodSpecification) -> dict[int, Result]:
         runs = {}
@@ -130,7 +140,7 @@ class TableReport:
                 continue
             if self.test is None:
                 raise ValueError(f"{self.output_dir} has results but no test_set.json to compare them on")
-            expected = Plan.make(self.protocol, row, seed, recorded_counts(content)).settings(row.post_hoc)
+            expected = Plan.make(self.protocol, row, seed, recorded_counts(content)).settings(row, self.split)
             check_settings(content, {"settings": expected}, result_path(self.output_dir, row, seed))
             runs[seed] = content
         return runs
@@ -144,7 +154,7 @@ class TableReport:
     # ------------------------------------------------------------------ output
     def markdown(self) -> str:
         """The tables, in Markdown that reads as plain text."""
-        parts = [tables.accuracy_table(self.rows, len(self.seeds)), tables.LEGEND]
+        parts = [tables.accuracy_table(self.rows, len(self.seeds)), tables.legend(self.split)]
         notes = tables.published_notes(self.rows)
         if notes:
             numbered = (f"{number}: {text}." for number, text in enumerate(notes, start=1))
@@ -153,7 +163,7 @@ class TableReport:
         shown = [name for name, table in differences.items() if table]
         if shown:
             parts += [differences[name] for name in shown]
-            parts.append(tables.DIFFERENCE_LEGEND.format(baseline=" and to ".join(shown)))
+            parts.append(tables.DIFFERENCE_LEGEND.format(baseline=" and to ".join(shown), split=self.split))
         cost = tables.cost_table(self.rows)
         if cost:
             parts += [cost, tables.COST_LEGEND.format(baseline=self.costs["baseline"])]
@@ -170,6 +180,8 @@ class TableReport:
         protocol, runs = self.protocol, self._finished_runs()
         changed = ", ".join(f"{key} {value}" for key, value in public(protocol.overrides).items())
         title = f"{protocol.title or protocol.name}{f' (changed: {changed})' if changed else ''}"
+        if self.split != "test":
+            title += f", measured on {self.split} images"
         parts = [f"# {markdown(title)}", self.markdown()]
         parts += [f"![{markdown(caption)}]({path.name})" for path, caption in (figures or {}).items()]
         facts = self._made_with()
@@ -219,7 +231,7 @@ class TableReport:
             ]
             sizes = ", ".join(f"{name} {len(classes)}" for name, classes in counts.groups.items())
             facts["Classes of the groups"] = [sizes]
-            facts["Test images"] = [f"{len(self.test.labels):,}"]
+            facts[f"{self.split.capitalize()} images"] = [f"{len(self.test.labels):,}"]
             own = {run["data"]["row_hash"] for run in runs if run["data"]["class_counts"] == list(counts.counts)}
             facts["Hash of the training rows"] = {f"`{value}`" for value in own if value}
         return facts

@@ -24,6 +24,8 @@ from .rows import MethodSpecification
 ENCODING = "base64 of zlib of little-endian uint16"
 FORMAT = 1
 TEST_FILE = "test_set.json"
+# What a table may be measured on. Choosing settings on the test images would be choosing the model on them.
+MEASURED_SPLITS = ("test", "validation")
 # Facts of how a run was computed, in the order in which they are told.
 COMPUTATION = ("precision", "memory_format", "device", "capability")
 _OPEN = ("auto", None)
@@ -95,6 +97,8 @@ class TestSet:
         class_counts (`list[int]`): Training images of every class under the protocol, which define the groups.
         group_scheme (`str`): See [`ClassCounts`].
         row_hash (`str`, *optional*): Of the test rows.
+        split (`str`, defaults to `"test"`): Which images they are: `"validation"` in a table that settings are chosen
+            by.
     """
 
     __test__ = False  # not a test class, whatever its name
@@ -103,6 +107,7 @@ class TestSet:
     class_counts: list[int]
     group_scheme: str = "thresholds"
     row_hash: str | None = None
+    split: str = "test"
 
     def counts(self) -> ClassCounts:
         """Whose groups the table shows."""
@@ -116,6 +121,7 @@ class TestSet:
             "class_counts": list(self.class_counts),
             "group_scheme": self.group_scheme,
             "row_hash": self.row_hash,
+            "split": self.split,
         }
 
     @classmethod
@@ -126,11 +132,21 @@ class TestSet:
             return None
         content = read_json(path)
         return cls(
-            decode_classes(content["labels"]), content["class_counts"], content["group_scheme"], content["row_hash"]
+            decode_classes(content["labels"]),
+            content["class_counts"],
+            content["group_scheme"],
+            content["row_hash"],
+            # Earlier versions measured on test images only.
+            content.get("split", "test"),
         )
 
     def check_same(self, there: TestSet | None, output_dir: str | Path) -> None:
         """Refuse a folder whose rows were measured on other images, or grouped by other counts."""
+        if there is not None and there.split != self.split:
+            raise ValueError(
+                f"{output_dir} holds a table measured on {there.split} images, not on {self.split} images. Use "
+                f"another --output_dir, or --split {there.split}."
+            )
         found = [] if there is None else differences(there.to_dict(), self.to_dict())
         if found:
             raise ValueError(

@@ -5,6 +5,7 @@ written as one (the values of an option in braces), and sets of rows that a prot
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -28,20 +29,26 @@ _ALTERNATIVES = re.compile(r'\{(?!\s*["}])')
 @dataclass(frozen=True)
 class MethodSpecification:
     """
-    One row: `name`, `name:option=value,option=value`, each with `+logit_adjustment` behind it if wanted.
+    One row: `name`, `name:option=value,option=value`, each with `+logit_adjustment` or `+logit_adjustment:tau=1.5`
+    behind it if wanted.
 
     The values of options that are methods themselves are names, or specifications in parentheses:
-    `crt:representation=(focal:gamma=1)`.
+    `crt:representation=(focal:gamma=1)`. A name with a point is a training argument of one of the method's stages:
+    `crt:classifier.learning_rate=0.01`.
 
     Args:
         name (`str`): In `METHODS`.
         options (`dict`): As given, with JSON types; a nested specification is a description for `get_method`.
         post_hoc (`str`, *optional*): What is done to the logits of the trained model, a name in `POST_HOC`.
+        arguments (`dict`): By `stage.field`, training arguments of this row; they win over those of the protocol.
+        tau (`float`, *optional*): Strength of the post-hoc adjustment; that of the protocol if unset.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     post_hoc: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    tau: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> MethodSpecification:
@@ -53,36 +60,51 @@ class MethodSpecification:
             raise ValueError(
                 f"A row is written name:option=value in at most {_LONGEST:,} characters, not {shown(text)}"
             )
-        body, plus, post_hoc = text.strip().rpartition("+") if "+" in _outside(text) else (text.strip(), "", "")
-        if plus and post_hoc not in POST_HOC:
-            raise unknown_name(f"post-hoc adjustment of {text!r}", post_hoc, POST_HOC)
+        body, plus, written = text.strip().rpartition("+") if "+" in _outside(text) else (text.strip(), "", "")
+        after, tau = _post_hoc(written, text) if plus else (None, None)
         name, _, rest = body.partition(":")
         name = name.strip().replace("-", "_")
         if name not in METHODS:
             hint = "Rows are separated by spaces. " if name.partition(",")[0] in METHODS else ""
             raise unknown_name("method", name, METHODS, f"{hint}See `hf-ltr list`.")
         options: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         for part in filter(None, _parts(rest)):
             option, equals, value = part.partition("=")
             if not equals or not option.strip():
                 raise ValueError(f"{text!r}: options are written name:option=value,option=value; {part!r} is not one")
             option = option.strip()
-            if option in options:
+            if option in options or option in arguments:
                 raise ValueError(f"{text!r} gives {option} twice")
             value = value.strip()
-            options[option] = _part(option, value) if option in METHODS[name].part_names else _value(option, value)
-        return cls(name, dict(sorted(options.items())), post_hoc or None)
+            if "." in option:
+                arguments[option] = _value(option, value)
+            else:
+                options[option] = _part(option, value) if option in METHODS[name].part_names else _value(option, value)
+        return cls(name, dict(sorted(options.items())), after, dict(sorted(arguments.items())), tau)
 
     @property
     def trained(self) -> MethodSpecification:
         """The row whose weights this one uses: itself without what is done after training."""
-        return MethodSpecification(self.name, self.options)
+        return MethodSpecification(self.name, self.options, arguments=self.arguments)
+
+    def without(self, option: str) -> MethodSpecification:
+        """The row without an option, a training argument or `tau`."""
+        options, arguments = (
+            {name: value for name, value in values.items() if name != option}
+            for values in (self.options, self.arguments)
+        )
+        return dataclasses.replace(
+            self, options=options, arguments=arguments, tau=None if option == "tau" and self.post_hoc else self.tau
+        )
 
     @property
     def label(self) -> str:
         """The one way this row is written; names results and folders."""
-        options = ",".join(f"{name}={_text(value)}" for name, value in self.options.items())
-        return f"{self.name}{f':{options}' if options else ''}{f'+{self.post_hoc}' if self.post_hoc else ''}"
+        options = ",".join(f"{name}={_text(value)}" for name, value in (self.options | self.arguments).items())
+        behind = f"+{self.post_hoc}" if self.post_hoc else ""
+        tau = "" if self.tau is None else f":tau={_text(self.tau)}"
+        return f"{self.name}{f':{options}' if options else ''}{behind}{tau}"
 
     @property
     def file_name(self) -> str:
@@ -198,7 +220,10 @@ def find_baseline(text: str, rows: Sequence[MethodSpecification]) -> str:
     meant = [
         row.label
         for row in rows
-        if (row.name, row.post_hoc) == (wanted.name, wanted.post_hoc) and wanted.options.items() <= row.options.items()
+        if (row.name, row.post_hoc) == (wanted.name, wanted.post_hoc)
+        and wanted.tau in (None, row.tau)
+        and wanted.options.items() <= row.options.items()
+        and wanted.arguments.items() <= row.arguments.items()
     ]
     if len(meant) > 1:
         raise ValueError(f"The baseline {text!r} could be {' or '.join(meant)}; write it as the row is written")
@@ -291,7 +316,30 @@ def _part(option: str, text: str) -> str | dict[str, Any]:
     inner = MethodSpecification.parse(nested)
     if inner.post_hoc:
         raise ValueError(f"{option}={text}: what is done after training belongs behind the whole row")
+    if inner.arguments:
+        raise ValueError(
+            f"{option}={text}: training arguments of a stage ({', '.join(inner.arguments)}) belong to the whole row, "
+            "outside the parentheses"
+        )
     return inner.name if not inner.options else {"name": inner.name, "options": inner.options}
+
+
+def _post_hoc(written: str, row: str) -> tuple[str, float | None]:
+    """What is done after training, and its tau where the row gives one."""
+    name, _, rest = (part.strip() for part in written.partition(":"))
+    if name not in POST_HOC:
+        raise unknown_name(f"post-hoc adjustment of {row!r}", name, POST_HOC)
+    tau = None
+    for part in filter(None, _parts(rest)):
+        option, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise ValueError(f"{row!r}: options are written +{name}:tau=value; {part!r} is not one")
+        if option != "tau":
+            raise unknown_name(f"option of {name} in {row!r}", option, ("tau",))
+        if tau is not None:
+            raise ValueError(f"{row!r} gives tau of {name} twice")
+        tau = number(f"tau of {name} in {row!r}", _value(option, value), minimum=0)
+    return name, tau
 
 
 def _value(option: str, text: str) -> Any:

@@ -25,12 +25,22 @@ from ..redaction import public, without_secrets
 from ..trainer import LongTailTrainingArguments, run_stages
 from ..trainer.evaluation import evaluate_model, evaluation_arguments, evaluation_computation
 from ..trainer.stage_plan import STAGE_FILE
+from ..validation import choice
 from .checks import RowChecks, check_stage_names
 from .cost import TRAINING_FILE, TrainingMeasures, measure_cost
-from .plans import Plan, TableData, share_of_process
+from .plans import Plan, TableData, share_of_process, tau_of
 from .protocol import Protocol
 from .report import TableReport
-from .results import FORMAT, Result, TestSet, check_settings, encode_classes, read_result, result_path
+from .results import (
+    FORMAT,
+    MEASURED_SPLITS,
+    Result,
+    TestSet,
+    check_settings,
+    encode_classes,
+    read_result,
+    result_path,
+)
 from .rows import MethodSpecification, expand_rows
 
 
@@ -43,8 +53,12 @@ class Table:
         rows (sequence of `str` or [`MethodSpecification`]): The rows, in order; `mem:width={32,64}` are two, and
             `@name` is a set of rows of the protocol.
         seeds (sequence of `int`): Every row is run with each.
-        output_dir (`str` or `Path`): `results/` holds one JSON per finished run, `first_stages/` and `runs/` the
-            weights.
+        output_dir (`str` or `Path`): `results/` holds one JSON per finished run.
+        weights_dir (`str` or `Path`, *optional*): `first_stages/` and `runs/` in it hold the weights; `output_dir` if
+            unset. Tables with one folder of weights train nothing twice, one after the other (not at the same time):
+            what was chosen on validation images is only evaluated for the table on test images.
+        split (`str`, defaults to `"test"`): What the rows are measured on. `"validation"` is for choosing settings:
+            no test image is looked at, and the results say so.
         command (`str`, *optional*): For the record.
         log (`Callable`, defaults to `print`): Told on the main process what begins and what is done.
 
@@ -65,6 +79,8 @@ class Table:
         seeds: Sequence[int],
         output_dir: str | Path,
         *,
+        weights_dir: str | Path | None = None,
+        split: str = "test",
         command: str | None = None,
         log: Callable[[str], None] = print,
     ):
@@ -81,9 +97,10 @@ class Table:
         if not all(0 <= seed < 2**32 for seed in self.seeds):
             raise ValueError(f"Seeds must lie in 0 ... 2**32 - 1, got {self.seeds}")
         self.output_dir = Path(output_dir)
+        self.weights_dir = self.output_dir if weights_dir is None else Path(weights_dir)
         self.command = None if command is None else without_secrets(command)
         self._log = log
-        self.data = TableData(protocol)
+        self.data = TableData(protocol, choice("split to measure on", split, MEASURED_SPLITS))
 
     # ------------------------------------------------------------------ for users
     def run(self) -> list[Path]:
@@ -106,7 +123,7 @@ class Table:
         missing = [(row, seed) for row, seed in pairs if read_result(self.output_dir, row, seed) is None]
         self._wait()  # until every process has seen what is missing, nobody writes
         if self.is_main_process:
-            for folder in (self.output_dir, self.output_dir / "results", self.output_dir / "first_stages"):
+            for folder in (self.output_dir, self.output_dir / "results", self.weights_dir / "first_stages"):
                 clear_temporaries(folder)
             test.write(self.output_dir)
         self.log(f"{len(pairs) - len(missing)} of {len(pairs)} runs are finished in {self.output_dir}")
@@ -134,7 +151,7 @@ class Table:
 
     def report(self, **options: Any) -> TableReport:
         """The [`TableReport`] of what is finished; nothing is run. `options` are its other arguments."""
-        return TableReport(self.protocol, self.rows, self.seeds, self.output_dir, **options)
+        return TableReport(self.protocol, self.rows, self.seeds, self.output_dir, split=self.data.split, **options)
 
     def measure_cost(self, baseline: str | None = None, **options: Any) -> dict[str, Any]:
         """
@@ -178,9 +195,9 @@ class Table:
 
     def _test_set(self) -> TestSet:
         """What the rows are measured on, which has to be what the folder's finished runs were measured on."""
-        images, counts = self.data.splits()["test"], self.data.counts()
+        images, counts = self.data.splits()[self.data.split], self.data.counts()
         row_hash = (long_tail_info(images) or {}).get("row_hash")
-        test = TestSet(column_labels(images), list(counts.counts), counts.grouping, row_hash)
+        test = TestSet(column_labels(images), list(counts.counts), counts.grouping, row_hash, self.data.split)
         known = TestSet.read(self.output_dir)
         if known is not None and known.row_hash == position_hash(images) is not None:
             # Written before the contents of a folder were hashed.
@@ -251,14 +268,14 @@ class Table:
             own = dataclasses.replace(stage, name="train" if stage.method.uses_labels else stage.name)
             own.start = f"stage:{alone[-1].name}" if alone else None
             alone.append(own)
-            root = self.output_dir / "first_stages" / name
+            root = self.weights_dir / "first_stages" / name
             folders = self._take_over(folders, [root / before.name for before in alone[:-1]])
             run_stages(alone, output_dir=root, log=self._log_stage, **common)
             folders.append(root / own.name)
         if len(plan.stages) == len(names):
             return folders
         # Taken over as finished stages of this run: run_stages compares their settings with those it needs.
-        folder = self.output_dir / "runs" / f"{plan.row.file_name}_seed{plan.seed}"
+        folder = self.weights_dir / "runs" / f"{plan.row.file_name}_seed{plan.seed}"
         self._take_over(folders, [folder / stage.name for stage in plan.stages[: len(names)]])
         run_stages(plan.stages, output_dir=folder, log=self._log_stage, **common)
         return [folder / stage.name for stage in plan.stages]
@@ -278,18 +295,18 @@ class Table:
     def _evaluate(
         self, row: MethodSpecification, plan: Plan, folder: Path, test: TestSet
     ) -> tuple[dict[str, Any], np.ndarray, dict[str, str]]:
-        """Metrics and predictions on the test images, and how they were computed."""
+        """Metrics and predictions on the images that are measured on, and how they were computed."""
         with quiet_loading():
             model = LongTailForImageClassification.from_pretrained(folder)
         assert isinstance(model, LongTailForImageClassification)
         if row.post_hoc:
-            model.set_logit_adjustment({"tau": self.protocol.tau, "remove": list(plan.counts.counts)})
+            model.set_logit_adjustment({"tau": tau_of(row, self.protocol), "remove": list(plan.counts.counts)})
         options = evaluation_arguments(plan.arguments)
         metrics, predictions = evaluate_model(
-            model, self.data.splits(row.name)["test"], options, return_predictions=True
+            model, self.data.splits(row.name)[self.data.split], options, return_predictions=True
         )
         if len(predictions) != len(test.labels):
-            raise ValueError(f"{row.label}: {len(predictions)} predictions for {len(test.labels)} test images")
+            raise ValueError(f"{row.label}: {len(predictions)} predictions for {len(test.labels)} {test.split} images")
         return metrics, predictions, evaluation_computation(options)
 
     def _stage_record(self, stage: Stage, folder: Path) -> dict[str, Any]:
@@ -301,7 +318,7 @@ class Table:
             "method": stage.method.name,
             "seconds": finished["seconds"],
             "computation": finished.get("computation"),
-            "folder": folder.relative_to(self.output_dir).as_posix(),
+            "folder": folder.relative_to(self.weights_dir).as_posix(),
             **measured,
         }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +29,7 @@ class TableRow:
         published (`list[dict]`): What is published about it, the nearest protocol first.
         cost (`dict`): See [`Table.measure_cost`]; empty if it was not measured.
         description (`dict`): Of its method, with every option.
+        chooses_on_validation (`bool`): Whether its method chooses or measures something on validation images.
         predictions (`dict[int, np.ndarray]`): Of every test image, by seed.
         group_errors (`dict`): Where misclassified images went, over all seeds, in percent; see
             [`~hf_ltr.evaluation.group_errors`].
@@ -46,6 +45,7 @@ class TableRow:
     published: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     description: dict[str, Any] = field(default_factory=dict)
+    chooses_on_validation: bool = False
     predictions: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
     group_errors: dict[str, dict[str, float]] = field(default_factory=dict)
     group_given: dict[str, float] = field(default_factory=dict)
@@ -154,79 +154,3 @@ def _group_given(row: TableRow, test: TestSet) -> dict[str, float]:
     return {
         name: float(np.mean([one[name] for one in measured])) for name in names if measured and name in measured[0]
     }
-
-
-@dataclass
-class Sweep:
-    """
-    Rows over the values of one option.
-
-    Args:
-        method (`str`): Registry name.
-        option (`str`): Of the method.
-        lines (`dict[str, dict[float, TableRow]]`): Rows by the option's value, of each setting of everything else; the
-            name of a line is that of a row without the option.
-    """
-
-    method: str
-    option: str
-    lines: dict[str, dict[float, TableRow]]
-
-    @property
-    def file_name(self) -> str:
-        return f"sweep_{self.method}_{self.option}.png"
-
-
-def find_sweeps(rows: Sequence[TableRow]) -> list[Sweep]:
-    """
-    Every numeric option that at least two finished rows differ in, and in nothing else.
-
-    What a row leaves out counts at its value under the protocol, which is the method's default unless the protocol
-    sets it. Where two rows are equal in words other than these, the one that names the option is taken. Options of
-    nested methods (`crt:representation=(ldam:scale=10)`) are not looked at.
-
-    Args:
-        rows (sequence of [`TableRow`]): With the descriptions of their methods.
-
-    Returns:
-        `list[Sweep]`: in the order in which rows name the options.
-    """
-    finished = [row for row in rows if row.values]
-    named = dict.fromkeys((row.specification.name, option) for row in finished for option in row.specification.options)
-    found = []
-    for method, option in named:
-        lines: dict[str, dict[float, TableRow]] = {}
-        for row in finished:
-            value = row.description.get("options", {}).get(option)
-            if row.specification.name != method or isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            line = lines.setdefault(_everything_else(row, option), {})
-            if value not in line or (_names(row, option) and not _names(line[value], option)):
-                line[value] = row
-        swept = {_name(line, option): dict(sorted(line.items())) for line in lines.values() if len(line) > 1}
-        if swept:
-            found.append(Sweep(method, option, swept))
-    return found
-
-
-def is_swept(row: TableRow, sweeps: Sequence[Sweep]) -> bool:
-    """Whether the row is there for the value of a swept option."""
-    return any(row.specification.name == sweep.method and _names(row, sweep.option) for sweep in sweeps)
-
-
-def _names(row: TableRow, option: str) -> bool:
-    return option in row.specification.options
-
-
-def _everything_else(row: TableRow, option: str) -> str:
-    options = {name: value for name, value in row.description["options"].items() if name != option}
-    return json.dumps({**row.description, "options": options, "post_hoc": row.specification.post_hoc}, sort_keys=True)
-
-
-def _name(line: dict[float, TableRow], option: str) -> str:
-    """The shortest name of its rows without the option."""
-    names = []
-    for row in line.values():
-        options = {name: value for name, value in row.specification.options.items() if name != option}
-        names.append(MethodSpecification(row.specification.name, options, row.specification.post_hoc).label)
-    return min(names, key=len)

@@ -19,22 +19,36 @@ from .results import COMPUTATION, TestSet, used_computation
 from .statistics import TableRow
 
 NOT_RUN = "not run"
-LEGEND = (
-    "Top-1 accuracy in percent on the test images, after the last epoch; many, medium, few: mean over the group's "
-    "classes. In brackets the 95 % interval over draws of the test images (stratified bootstrap); with several seeds "
-    "the mean, and in front of the brackets the range of two or the standard deviation of more. Published numbers are "
-    "those of their own protocol, and of the same method with the same options; a row without one has none."
+# Over the classes.
+MEAN = "balanced_accuracy"
+_LEGEND = (
+    "Top-1 accuracy in percent on the {split} images, after the last epoch; many, medium, few: mean over the group's "
+    "classes. In brackets the 95 % interval over draws of the {split} images (stratified bootstrap); with several "
+    "seeds the mean, and in front of the brackets the range of two or the standard deviation of more."
+)
+_PUBLISHED = (
+    " Published numbers are those of their own protocol, and of the same method with the same options; a row without "
+    "one has none."
+)
+_CHOOSING = (
+    " These images are for choosing settings: the best of many rows looks better here than it is, and none of these "
+    "numbers is a result."
 )
 DIFFERENCE_LEGEND = (
     "Difference to {baseline} in points with its paired 95 % interval, and p of McNemar's test (mid-p, over the "
-    "images of the group; of several seeds the smallest and the largest). Both are about these weights on other test "
-    "images, not about another training run."
+    "images of the group; of several seeds the smallest and the largest). Both are about these weights on other "
+    "{split} images, not about another training run."
 )
 COST_LEGEND = (
     "Step: time of a training step over that of {baseline}, in one process, taken in turn; stages are joined by +. "
     "Memory: the most that training takes, over that of {baseline}. Minutes: training of all stages, on the hardware "
     "of the run."
 )
+
+
+def legend(split: str) -> str:
+    """What the numbers of [`accuracy_table`] are, measured on a split."""
+    return _LEGEND.format(split=split) + (_PUBLISHED if split == "test" else _CHOOSING)
 
 
 def accuracy_table(rows: Sequence[TableRow], seeds: int) -> str:
@@ -117,6 +131,9 @@ def notes(rows: Sequence[TableRow], test: TestSet | None, data: Mapping[str, Any
             f"{sum(test.class_counts):,} ({options}); the groups are those of the other rows."
         )
     found += _computation_notes(rows)
+    chosen = [row.label for row in rows if row.runs and row.chooses_on_validation]
+    if chosen and test is not None and test.split == "validation":
+        found.append(f"Chose something on the same images that measure it here: {', '.join(chosen)}.")
     missing = [row.label for row in rows if not row.runs]
     if missing:
         found.append(f"Not run: {', '.join(missing)}. The same command runs what is missing.")
@@ -124,8 +141,14 @@ def notes(rows: Sequence[TableRow], test: TestSet | None, data: Mapping[str, Any
 
 
 def group_columns(rows: Sequence[TableRow]) -> list[str]:
-    """Groups that any row has; all of them where nothing is run."""
+    """
+    Groups that any row has; all of them where nothing is run. The mean over classes has a column where the images are
+    not balanced, so that it is not the accuracy over all images.
+    """
     found = [name for name in GROUP_COLUMNS if any(name in row.values for row in rows)]
+    both = [row.values for row in rows if MEAN in row.values]
+    if any(abs(values["accuracy"]["mean"] - values[MEAN]["mean"]) > 1e-9 for values in both):
+        found.insert(1, MEAN)
     return found or list(GROUP_COLUMNS)
 
 

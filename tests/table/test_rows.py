@@ -250,3 +250,76 @@ def test_sets_braces_and_baselines_on_the_command_line(tmp_path, capsys):
     assert "Unknown set of rows in protocol tiny: 'head'. Did you mean 'heads'?" in capsys.readouterr().err
     assert main([*command, "--methods", "@heads", "--baseline", "cross_entropy", "crt"]) == 2
     assert "Unknown baseline: 'crt'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "tau", "label"),
+    [
+        (
+            "crt:classifier.learning_rate=1e-2,sampler=instance",
+            {"classifier.learning_rate": 0.01},
+            None,
+            "crt:sampler=instance,classifier.learning_rate=0.01",
+        ),
+        ("cross_entropy+logit_adjustment:tau=1.5", {}, 1.5, "cross_entropy+logit_adjustment:tau=1.5"),
+        (
+            "cross_entropy:train.num_train_epochs=3 + logit_adjustment: tau = 2",
+            {"train.num_train_epochs": 3},
+            2,
+            "cross_entropy:train.num_train_epochs=3+logit_adjustment:tau=2",
+        ),
+    ],
+)
+def test_a_row_may_have_training_arguments_and_a_strength_of_its_own(text, arguments, tau, label):
+    row = MethodSpecification.parse(text)
+    assert (row.arguments, row.tau, row.label) == (arguments, tau, label)
+    assert MethodSpecification.parse(row.label) == row
+    assert row.trained.arguments == arguments and row.trained.tau is None
+    assert not set(row.file_name) & set(":/ ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cross_entropy+logit_adjustment:tao=1", "tau"),
+        ("cross_entropy+logit_adjustment:tau", r"\+logit_adjustment:tau=value"),
+        ("cross_entropy+logit_adjustment:tau=-1", "at least 0"),
+        ("cross_entropy+logit_adjustment:tau=much", "number"),
+        ("cross_entropy+logit_adjustment:tau=1,tau=2", "twice"),
+        ("crt:classifier.learning_rate=1,classifier.learning_rate=2", "twice"),
+        ("crt:representation=(cross_entropy:train.learning_rate=1)", "belong to the whole row"),
+    ],
+)
+def test_what_cannot_be_read_of_them_is_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        MethodSpecification.parse(text)
+
+
+def test_arguments_of_a_row_win_over_the_protocols_and_have_the_type_of_their_field(protocol_file):
+    protocol = load_protocol(protocol_file)
+    row = MethodSpecification.parse("crt:classifier.num_train_epochs=2,classifier.learning_rate=1")
+    plan = Plan.make(protocol, row, 0, COUNTS)
+    first, second = (plan.arguments_of(stage) for stage in plan.stages)
+    assert (second["num_train_epochs"], second["learning_rate"]) == (2.0, 1.0)
+    assert isinstance(second["learning_rate"], float)
+    assert first["learning_rate"] == protocol.arguments["learning_rate"] and first["num_train_epochs"] == 2
+    plain = Plan.make(protocol, MethodSpecification.parse("crt"), 0, COUNTS)
+    assert plan.shared_stages("rows") == plain.shared_stages("rows"), "the stage before is still trained once"
+    longer = Plan.make(protocol, MethodSpecification.parse("crt:representation.num_train_epochs=3"), 0, COUNTS)
+    assert longer.shared_stages("rows") != plain.shared_stages("rows")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("crt:clasifier.learning_rate=1", "classifier"),
+        ("crt:classifier.learning_rat=1", "learning_rate"),
+        ("crt:classifier.seed=1", "The table sets it"),
+        ("crt:classifier.learning_rate=fast", "classifier.learning_rate"),
+    ],
+)
+def test_a_mistake_in_an_argument_of_a_row_is_found_before_the_data_are_read(text, message, protocol_file, tmp_path):
+    table = Table(load_protocol(protocol_file), [text], [0], tmp_path, log=lambda text: None)
+    table.data.splits = None  # would be called
+    with pytest.raises(ValueError, match=message):
+        table.check()

@@ -10,7 +10,8 @@ from hf_ltr.reporting import plot_option_sweep
 from hf_ltr.table import TableReport, load_protocol
 from hf_ltr.table.results import TestSet
 from hf_ltr.table.rows import MethodSpecification
-from hf_ltr.table.statistics import TableRow, find_sweeps, is_swept
+from hf_ltr.table.statistics import TableRow
+from hf_ltr.table.sweeps import find_sweeps, is_swept
 
 from .test_report import COUNTS, LABELS, write
 
@@ -160,3 +161,36 @@ def test_a_row_with_other_groups_says_nothing_about_given_groups(tmp_path):
     assert first.group_given == known and second.group_given == {}
     # Nothing is misclassified: a row of shares would be 0 / 0.
     assert first.group_errors == {}
+
+
+def with_run(text: str, stages: dict, post_hoc: dict | None = None) -> TableRow:
+    """A finished row with the settings that its result would hold."""
+    made = row(text)
+    made.runs = {3: {"settings": {"stages": stages, "post_hoc": post_hoc}}}
+    return made
+
+
+def test_training_arguments_and_tau_are_swept_as_options_are():
+    rows = [
+        with_run("crt", {"classifier": {"learning_rate": 0.1, "seed": 3}}),
+        with_run("crt:classifier.learning_rate=0.01", {"classifier": {"learning_rate": 0.01, "seed": 4}}),
+        with_run("crt:norm=eval", {"classifier": {"learning_rate": 0.1, "seed": 3}}),
+    ]
+    rows += [
+        with_run(f"cross_entropy+logit_adjustment{own}", {}, {"logit_adjustment": {"tau": tau}})
+        for own, tau in (("", 1.0), (":tau=0.5", 0.5))
+    ]
+    name = "cross_entropy+logit_adjustment"
+    assert found(rows) == {
+        "crt classifier.learning_rate": {"crt": {0.01: rows[1].label, 0.1: "crt"}},
+        "cross_entropy tau": {name: {0.5: f"{name}:tau=0.5", 1.0: name}},
+    }
+    assert [is_swept(one, find_sweeps(rows)) for one in rows] == [False, True, False, False, True]
+
+
+def test_rows_of_other_arguments_are_no_line():
+    rows = [
+        with_run("ldam:scale=10", {"train": {"learning_rate": 0.1}}),
+        with_run("ldam:scale=20,train.learning_rate=1", {"train": {"learning_rate": 1.0}}),
+    ]
+    assert found(rows) == {}
