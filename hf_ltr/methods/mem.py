@@ -52,6 +52,9 @@ _LITERAL = {
     "detach_magnitude": False,
     "within_group_tau": None,
 }
+# The same on the logits of the stage before as they are, with what makes it trainable: weights that are 1 at first and
+# stay positive, and inputs of the fusion network on one scale. The defaults until validation decided.
+_ORIGINAL_LOGITS = {**_LITERAL, "activation": "softplus", "fusion_normalization": "layer"}
 
 
 class MutualExclusiveModulation(LossMethod):
@@ -139,7 +142,7 @@ class MutualExclusiveModulation(LossMethod):
     part_names = ("representation",)
     loss_class = CrossEntropyLoss
     options_from_checkpoint = {"pretraining": False}
-    presets = {"literal": _LITERAL}
+    presets = {"literal": _LITERAL, "original_logits": _ORIGINAL_LOGITS}
     prior_correction: PriorCorrection | None = PriorCorrection(
         "removes the class prior inside each group from the logits (within_group_tau)", "logits", "within_group_tau"
     )
