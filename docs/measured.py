@@ -40,7 +40,8 @@ def read_results(repository: Path) -> list[Result]:
     All results in a checkout.
 
     Args:
-        repository (`Path`): Its folders `model_cards/*/results` hold what `hf-ltr table` wrote.
+        repository (`Path`): Its folders `model_cards/*/results` hold what `hf-ltr table` wrote. Those of a search on
+            validation images are left out.
 
     Raises:
         `ValueError`: for a result that is not finite.
@@ -48,6 +49,8 @@ def read_results(repository: Path) -> list[Result]:
     found = []
     for path in sorted((repository / "model_cards").glob("*/results/*.json")):
         content = read_json(path)
+        if content["settings"].get("split", "test") != "test":
+            continue  # measured to choose by, not to be shown as a result
         metrics = {name: content["metrics"][name] for name in GROUP_COLUMNS if name in content["metrics"]}
         method = content.get("description", {}).get("name")
         found.append(Result(method, content["settings"]["protocol"], content["row"], metrics))

@@ -25,7 +25,27 @@ from .measured import read_results
 from .overviews import measured_rows, methods_index, methods_table, recipe_results, runs_index
 from .page import method_page
 from .recipe_configs import read_configs
+from .search import Search, search_tables
 
+# What the defaults on the page of a recipe were chosen by.
+SEARCHES = {
+    "mem_vit": Search(
+        protocols={"CIFAR-100-LT": "cifar100_lt_mae", "grocery photos": "grocery96_mae", "digits-LT": "digits_lt_mae"},
+        sets={
+            "search": "MEM",
+            "search_crt": "Classifier re-training",
+            "search_logit_adjustment": "Post-hoc logit adjustment",
+            "search_representation": "Another loss before the last stage",
+        },
+        reference={
+            "search": "mem:classifier=finetune,preset=original_logits",
+            "search_crt": "crt",
+            "search_logit_adjustment": "cross_entropy+logit_adjustment",
+            "search_representation": "balanced_softmax",
+        },
+        hidden="preset=original_logits",
+    )
+}
 # Protocols whose tables are shown on the page of a recipe, where they were made.
 RECIPE_TABLES = {"mem_vit": ("digits_lt_mae", "cifar100_lt_mae", "grocery96_mae")}
 
@@ -41,7 +61,10 @@ def files(repository: Path) -> dict[Path, str]:
         repository / "docs" / "README.md": {"methods": methods_index(), "runs": runs_index(repository)},
     }
     for recipe, tables in RECIPE_TABLES.items():
-        blocks[repository / "recipes" / f"{recipe}.md"] = {"measured": recipe_results(repository, tables)}
+        blocks[repository / "recipes" / f"{recipe}.md"] = {
+            "search": search_tables(repository, SEARCHES[recipe]),
+            "measured": recipe_results(repository, tables),
+        }
     pages = {
         repository / "recipes" / f"{name}.md": method_page(name, repository, configs, results) for name in METHODS
     }

@@ -83,7 +83,7 @@ def _presets(name: str, method: type[LongTailMethod]) -> str:
     words = f'`--method_options \'{{"preset": "{first}"}}\'` on the command line'
     intro = (
         f"Named sets of options: `method_options: {{preset: {first}}}` in a config, {words}, `{name}:preset={first}` "
-        f"as a row of a table. Options given beside the name win, those of a table's protocol for `{name}` too."
+        "as a row of a table. Options given beside the name win; those of a table's protocol do not."
     )
     named = dict.fromkeys(option for preset in method.presets.values() for option in preset)
     rows = [

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..methods import BASELINE, METHODS, LongTailMethod, get_method
+from ..methods import BASELINE, METHODS, LongTailMethod, get_method, with_preset
 from ..naming import unknown_name
 from ..validation import number, shown
 
@@ -117,9 +117,11 @@ class MethodSpecification:
 
         Args:
             class_counts ([`ClassCounts`]): Of the training split.
-            defaults (`dict`, *optional*): Options of the protocol for this method; the row's own win.
+            defaults (`dict`, *optional*): Options of the protocol for this method; the row's own win, those of its
+                preset included.
         """
-        return get_method(self.name, class_counts=class_counts, **{**(defaults or {}), **self.options})
+        own = {**with_preset(self.name, defaults or {}), **with_preset(self.name, self.options)}
+        return get_method(self.name, class_counts=class_counts, **own)
 
 
 def expand_rows(

@@ -323,3 +323,11 @@ def test_a_mistake_in_an_argument_of_a_row_is_found_before_the_data_are_read(tex
     table.data.splits = None  # would be called
     with pytest.raises(ValueError, match=message):
         table.check()
+
+
+def test_the_preset_of_a_row_wins_over_the_protocols_options():
+    row = MethodSpecification.parse("mem:preset=literal,top_k=2")
+    method = row.build(COUNTS, {"activation": "exp", "top_k": 3, "width": 32})
+    assert (method.activation, method.top_k, method.width) == ("none", 2, 32), "what it does not name stays"
+    protocols = MethodSpecification.parse("mem:activation=exp").build(COUNTS, {"preset": "literal"})
+    assert (protocols.activation, protocols.fusion_normalization) == ("exp", "none")
