@@ -93,7 +93,7 @@ def test_in_a_recipe_and_as_a_row():
 def test_it_is_listed(capsys):
     assert main(["list"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("mem "))
-    assert "within_group_tau; presets: literal  (Mutual Exclusive" in line
+    assert "within_group_tau; presets: literal, original_logits  (Mutual Exclusive" in line
 
 
 def test_the_paper_as_written_is_whole():
