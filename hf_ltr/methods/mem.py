@@ -104,7 +104,9 @@ class MutualExclusiveModulation(LossMethod):
         fusion_width (`int`, *optional*, defaults to 64): Hidden width of the fusion network.
         fusion_normalization (`str`, *optional*, defaults to `"layer"`): Of its inputs; `"none"` leaves them alone.
         activation (`str`, *optional*, defaults to `"softplus"`): Of the group weights; `"none"` is the literal paper,
-            `"exp"` and `"sigmoid2"` (twice the sigmoid) are the others.
+            `"exp"`, `"sigmoid2"` (twice the sigmoid) and `"softmax"` are the others. Softmax over the groups, times
+            their number, is our own: the weights of an image have mean 1, so that they say nothing but which group,
+            where the others may also raise all of them, which sharpens the logits and fits the training images.
         logit_reference (`str`, *optional*, defaults to `"none"`): Subtracted from the logits before they are weighted:
             `"min"`, `"mean"` or `"log_softmax"` (their log-sum-exp).
         tokens (`str`, *optional*, defaults to `"all"`): What the group networks read: `"all"` tokens after the last

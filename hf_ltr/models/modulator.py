@@ -73,7 +73,8 @@ class MutualExclusiveModulator(AuxiliaryModule):
 
             - `width` (256), `depth` (1), `heads` (at most `width // 64`), `mlp_ratio` (4.0): of the group networks;
             - `top_k` (5): logits per group that the fusion network sees; `fusion_width` (64): its hidden size;
-            - `activation`: `"softplus"`, `"none"`, `"exp"` or `"sigmoid2"` (twice the sigmoid);
+            - `activation`: `"softplus"`, `"none"`, `"exp"`, `"sigmoid2"` (twice the sigmoid) or `"softmax"`
+              (over the groups, times their number: weights of mean 1, which cannot sharpen all logits at once);
             - `logit_reference`: `"none"`, or what is subtracted from the logits before they are weighted: `"min"`,
               `"mean"`, or `"log_softmax"` (their log-sum-exp);
             - `tokens`: `"all"`, or `"pooled"`: the feature vector that the classifier reads, as a single token;
@@ -210,7 +211,7 @@ class MutualExclusiveModulator(AuxiliaryModule):
     def _initialize_fusion(self) -> None:
         """Every group weight is 1 at first."""
         last = cast(nn.Linear, self.fusion[-1])
-        one = {"softplus": math.log(math.e - 1.0), "none": 1.0, "exp": 0.0, "sigmoid2": 0.0}[self.activation]
+        one = {"softplus": math.log(math.e - 1.0), "none": 1.0}.get(self.activation, 0.0)
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, one)
 
@@ -240,6 +241,8 @@ class MutualExclusiveModulator(AuxiliaryModule):
             return weights.exp()
         if self.activation == "sigmoid2":
             return 2.0 * weights.sigmoid()
+        if self.activation == "softmax":
+            return self.num_groups * weights.softmax(dim=1)
         return weights
 
     def without_prior_inside_groups(self, logits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from .class_groups import class_groups
 from .size_limits import MOST_BLOCKS, WIDEST, check_parameters
 
 _CHOICES = {
-    "activation": ("softplus", "none", "exp", "sigmoid2"),
+    "activation": ("softplus", "none", "exp", "sigmoid2", "softmax"),
     "logit_reference": ("none", "min", "mean", "log_softmax"),
     "tokens": ("all", "pooled"),
     "pooling": ("mean", "cls"),

@@ -74,7 +74,7 @@ def test_equals_the_equations_in_float64(top_k):
     assert actual[2].std() > 0.01  # the weights do differ
 
 
-@pytest.mark.parametrize("activation", ["softplus", "none", "exp", "sigmoid2"])
+@pytest.mark.parametrize("activation", ["softplus", "none", "exp", "sigmoid2", "softmax"])
 def test_all_weights_are_one_at_the_first_step(activation):
     modulator = make_modulator(trained=False, activation=activation)
     tokens, logits = make_inputs()
@@ -84,7 +84,7 @@ def test_all_weights_are_one_at_the_first_step(activation):
     torch.testing.assert_close(modulated, logits, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("activation", ["softplus", "exp", "sigmoid2"])
+@pytest.mark.parametrize("activation", ["softplus", "exp", "sigmoid2", "softmax"])
 def test_order_inside_a_group_never_changes(activation):
     modulator = make_modulator(activation=activation)
     tokens, logits = make_inputs(batch=64)
@@ -103,10 +103,13 @@ def test_activations():
         "softplus": lambda x: torch.log1p(x.exp()),
         "exp": torch.exp,
         "sigmoid2": lambda x: 2 / (1 + torch.exp(-x)),
+        "softmax": lambda x: x.shape[1] * torch.exp(x) / torch.exp(x).sum(dim=1, keepdim=True),
     }
     for name, formula in formulas.items():
         modulator.activation = name
         torch.testing.assert_close(modulator(tokens, logits)[2], formula(linear))
+        mean = modulator(tokens, logits)[2].mean(dim=1)
+        assert torch.allclose(mean, torch.ones_like(mean)) is (name == "softmax"), "cannot raise all logits at once"
 
 
 @pytest.mark.parametrize("reference", ["min", "mean", "log_softmax"])
