@@ -96,6 +96,7 @@ def test_the_trainer_warns_and_names_both(method, sampler, options, names):
         ("crt", "instance", {"representation": "balanced_softmax"}),
         # One inside the groups, the other between them; and a classifier that is trained makes up for the first.
         ("mem", "instance", {"within_group_tau": 1.0}),
+        ("mem", "instance", {"within_group_tau": 1.0, "classifier": "frozen"}),
         ("mem", "instance", {"within_group_tau": 1.0, "representation": "crt", "classifier": "finetune"}),
         ("mem", "instance", {"representation": "balanced_softmax"}),
     ],
@@ -110,7 +111,7 @@ def test_one_correction_is_no_matter(method, sampler, options):
 def test_a_classifier_that_is_kept_is_not_corrected_again(representation, does):
     expected = f"twice: mem removes .*inside each group.*{representation} {does}.*Leave within_group_tau unset"
     with pytest.warns(UserWarning, match=expected):
-        check("mem", within_group_tau=1.0, representation=representation)
+        check("mem", within_group_tau=1.0, representation=representation, classifier="frozen")
 
 
 def test_a_method_that_is_not_registered_is_seen_by_what_it_says():

@@ -75,7 +75,7 @@ def test_what_is_no_representation_is_refused(representation, message):
 def test_trained_from_end_to_end(name, head, tmp_path):
     dataset = make_dataset()
     counts = class_counts(dataset)
-    method = mem(counts, representation=name, pretraining=False, **OPTIONS["mem"])
+    method = mem(counts, representation=name, pretraining=False, classifier="frozen", **OPTIONS["mem"])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="The class prior is corrected")
         results = run_stages(
