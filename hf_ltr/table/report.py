@@ -191,10 +191,11 @@ class TableReport:
         if commands:
             parts.append(code_block("\n".join(commands), "bash"))
         parts.append(f"## Protocol\n\n{code_block(_protocol_yaml(protocol).rstrip(), 'yaml')}")
-        parts.append(
-            "Every number of a run, its predictions and all of its settings are in `results/`; every published number "
-            "that belongs to a row is in `published.csv`."
+        everything = "Every number of a run, its predictions and all of its settings are in `results/`"
+        printed = (
+            "; every published number that belongs to a row is in `published.csv`" if self.split == "test" else ""
         )
+        parts.append(f"{everything}{printed}.")
         return "\n\n".join(parts) + "\n"
 
     def _finished_runs(self) -> list[Result]:
@@ -251,8 +252,9 @@ class TableReport:
             contents = {
                 "README.md": self.page(figures),
                 "results.csv": tables.results_csv(self.rows, self.baselines),
-                "published.csv": tables.published_csv(self.rows),
             }
+            if self.split == "test":
+                contents["published.csv"] = tables.published_csv(self.rows)
             paths = []
             for name, text in contents.items():
                 paths.append(self.output_dir / name)

@@ -47,7 +47,7 @@ def test_the_report_says_that_it_is_for_choosing(folders, protocol_file):
     report = TableReport(load_protocol(protocol_file), ROWS, [0], folders[0], split="validation", resamples=50)
     text = report.page()
     assert "measured on validation images" in text and "none of these numbers is a result" in text
-    assert "on the test images" not in text and "Validation images: 100" in text
+    assert "published" not in text and "on the test images" not in text and "Validation images: 100" in text
     assert "Chose something on the same images that measure it here: tau_norm." in text
 
 
@@ -93,7 +93,8 @@ def test_the_command_has_its_own_folder(protocol_file, tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     main(["table", "--protocol", str(protocol_file), "--methods", "cross_entropy", "--split", "validation"])
     folder = tmp_path / "outputs" / "table" / "tiny-validation"
-    assert (folder / "README.md").is_file() and TestSet.read(folder).split == "validation"
+    assert (folder / "README.md").is_file() and not (folder / "published.csv").exists()
+    assert TestSet.read(folder).split == "validation"
     assert "on the validation images" in capsys.readouterr().out
 
 
