@@ -25,27 +25,8 @@ from .measured import read_results
 from .overviews import measured_rows, methods_index, methods_table, recipe_results, runs_index
 from .page import method_page
 from .recipe_configs import read_configs
-from .search import Search, search_tables
+from .search import read_search, search_tables
 
-# What the defaults on the page of a recipe were chosen by.
-SEARCHES = {
-    "mem_vit": Search(
-        protocols={"CIFAR-100-LT": "cifar100_lt_mae", "grocery photos": "grocery96_mae", "digits-LT": "digits_lt_mae"},
-        sets={
-            "search": "MEM",
-            "search_crt": "Classifier re-training",
-            "search_logit_adjustment": "Post-hoc logit adjustment",
-            "search_representation": "Another loss before the last stage",
-        },
-        reference={
-            "search": "mem:classifier=finetune,preset=original_logits",
-            "search_crt": "crt",
-            "search_logit_adjustment": "cross_entropy+logit_adjustment",
-            "search_representation": "balanced_softmax",
-        },
-        hidden="preset=original_logits",
-    )
-}
 # Protocols whose tables are shown on the page of a recipe, where they were made.
 RECIPE_TABLES = {"mem_vit": ("digits_lt_mae", "cifar100_lt_mae", "grocery96_mae")}
 
@@ -62,7 +43,7 @@ def files(repository: Path) -> dict[Path, str]:
     }
     for recipe, tables in RECIPE_TABLES.items():
         blocks[repository / "recipes" / f"{recipe}.md"] = {
-            "search": search_tables(repository, SEARCHES[recipe]),
+            "search": search_tables(repository, read_search(repository, recipe)),
             "measured": recipe_results(repository, tables),
         }
     pages = {

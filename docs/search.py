@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from hf_ltr.reading import read_json
+from hf_ltr.reading import parse_yaml, read_json, read_text
 from hf_ltr.table import load_protocol
 from hf_ltr.table.rows import expand_rows
 
@@ -35,6 +35,12 @@ class Search:
     sets: Mapping[str, str]
     reference: Mapping[str, str]
     hidden: str = ""
+
+
+def read_search(repository: Path, recipe: str) -> Search:
+    """What `docs/searches/<recipe>.yaml` says: the fields of [`Search`]."""
+    path = repository / "docs" / "searches" / f"{recipe}.yaml"
+    return Search(**parse_yaml(read_text(path), str(path)))
 
 
 def search_tables(repository: Path, search: Search) -> str:

@@ -154,7 +154,8 @@ class TableReport:
     # ------------------------------------------------------------------ output
     def markdown(self) -> str:
         """The tables, in Markdown that reads as plain text."""
-        parts = [tables.accuracy_table(self.rows, len(self.seeds)), tables.legend(self.split)]
+        accuracies = tables.accuracy_table(self.rows, len(self.seeds), published=self.split == "test")
+        parts = [accuracies, tables.legend(self.split)]
         notes = tables.published_notes(self.rows)
         if notes:
             numbered = (f"{number}: {text}." for number, text in enumerate(notes, start=1))

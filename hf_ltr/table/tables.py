@@ -51,18 +51,18 @@ def legend(split: str) -> str:
     return _LEGEND.format(split=split) + (_PUBLISHED if split == "test" else _CHOOSING)
 
 
-def accuracy_table(rows: Sequence[TableRow], seeds: int) -> str:
-    """Accuracy by group, beside the nearest published number; see [`published_notes`] for its notes."""
+def accuracy_table(rows: Sequence[TableRow], seeds: int, *, published: bool = True) -> str:
+    """Accuracy by group, beside the nearest `published` number; see [`published_notes`] for its notes."""
     columns = group_columns(rows)
     numbers = {text: number for number, text in enumerate(published_notes(rows), start=1)}
-    header = ["", "seeds", *map(column_title, columns), "published", "its protocol"]
+    header = ["", "seeds", *map(column_title, columns), *(["published", "its protocol"] if published else [])]
     lines = []
     for row in rows:
         cells = [row.label, f"{len(row.runs)} of {seeds}" if len(row.runs) < seeds else str(seeds)]
         if not row.values:
             cells[1] = NOT_RUN
         cells += [_value(row.values[name]) if name in row.values else "-" for name in columns]
-        lines.append([*cells, *_published(row, numbers)])
+        lines.append([*cells, *(_published(row, numbers) if published else [])])
     return markdown_table(header, lines)
 
 

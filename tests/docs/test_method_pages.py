@@ -83,7 +83,7 @@ def test_write_then_check(tmp_path, repository, capsys):
     copy = tmp_path / "checkout"
     shutil.copytree(repository / "recipes", copy / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(repository / "model_cards", copy / "model_cards")
-    (copy / "docs").mkdir()
+    shutil.copytree(repository / "docs" / "searches", copy / "docs" / "searches")
     for name in ("README.md", "docs/README.md"):
         shutil.copy(repository / name, copy / name)
     page, readme = copy / "recipes" / "crt.md", copy / "README.md"
